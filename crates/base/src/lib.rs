@@ -1,0 +1,8 @@
+//! Ids, names, the closed set of error kinds, units: the vocabulary of every crate.
+//!
+//! Invariant: no I/O, no unsafe code, no dependency on another Knarr crate.
+pub mod id;
+pub mod kind;
+
+pub use id::{ContainerId, ExecId, Id, ImageId, NetworkId};
+pub use kind::{ErrorKind, Kind};

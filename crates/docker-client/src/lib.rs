@@ -1,0 +1,1 @@
+//! Client of the Docker Engine API: unix, TCP, TLS, hijacked streams

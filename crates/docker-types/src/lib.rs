@@ -1,0 +1,1 @@
+//! The Docker Engine API as data: one file per resource

@@ -1,0 +1,1 @@
+//! Container life: create, start, exec, attach, logs, events, restart, restore

@@ -1,0 +1,1 @@
+//! Go text/template as Docker's --format uses it

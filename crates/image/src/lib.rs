@@ -1,0 +1,1 @@
+//! Images: pull, push, unpack, load, save, import, commit, history

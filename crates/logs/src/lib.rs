@@ -1,0 +1,1 @@
+//! Reading container logs: tail, since, until, follow across rotation.

@@ -1,0 +1,1 @@
+//! Networks: drivers, IPAM, endpoints, published ports, firewall, hosts and resolv.conf

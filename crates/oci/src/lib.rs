@@ -1,0 +1,5 @@
+//! OCI documents: reference, digest, platform, manifests, image config, runtime config.
+//!
+//! Standards: <https://github.com/opencontainers/image-spec>, <https://github.com/opencontainers/runtime-spec>,
+//! <https://github.com/opencontainers/distribution-spec>. Invariant: no I/O.
+pub mod rootfs;

@@ -1,0 +1,18 @@
+//! The neutral value between the image side, which knows layers, and the run side, which mounts.
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// How a container's root filesystem is put together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "type")]
+pub enum RootfsMount {
+    /// Overlay of unpacked layers under a private writable directory.
+    Overlay {
+        /// Read-only layers, top first.
+        lower: Vec<PathBuf>,
+        upper: PathBuf,
+        work: PathBuf,
+    },
+    /// A plain directory, used as it is.
+    Directory { path: PathBuf },
+}

@@ -1,0 +1,1 @@
+//! All that the supervisor and the engine agree on: messages, framing, exit record, log formats

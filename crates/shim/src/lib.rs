@@ -1,0 +1,1 @@
+//! One small single-threaded supervisor per container: stdio, logs, reaping, exit record

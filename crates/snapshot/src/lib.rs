@@ -1,0 +1,1 @@
+//! Layered root filesystems: apply (tar to directory), diff (directory to tar), overlay

@@ -1,0 +1,1 @@
+//! The one database: typed tables, single writer, migrations, events committed with the change
