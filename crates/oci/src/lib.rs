@@ -3,3 +3,4 @@
 //! Standards: <https://github.com/opencontainers/image-spec>, <https://github.com/opencontainers/runtime-spec>,
 //! <https://github.com/opencontainers/distribution-spec>. Invariant: no I/O.
 pub mod rootfs;
+pub mod runtime;

@@ -1,0 +1,57 @@
+//! What can go wrong, with the text that Docker's clients expect.
+use knarr_base::{ErrorKind, Kind};
+use std::path::PathBuf;
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration asks for something that makes no sense.
+    #[error("invalid configuration: {what}")]
+    Invalid { what: String },
+    /// The configuration asks for something that this runtime or kernel does not do.
+    #[error("not supported: {what}")]
+    Unsupported { what: String },
+    /// The command was not found or may not be executed: exit codes 127 and 126.
+    #[error("exec: {command:?}: {detail}")]
+    Exec { command: String, detail: String, errno: i32 },
+    /// A step of making the container failed.
+    #[error("{stage}{}: {}", path_text(path), std::io::Error::from_raw_os_error(*errno))]
+    Step { stage: String, path: Option<PathBuf>, errno: i32 },
+    /// Limits or placement.
+    #[error("cgroup: {0}")]
+    Cgroup(String),
+}
+
+fn path_text(path: &Option<PathBuf>) -> String {
+    path.as_ref().map(|p| format!(" {}", p.display())).unwrap_or_default()
+}
+
+impl Error {
+    /// The kernel's error number, if the kernel had a say.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Exec { errno, .. } | Self::Step { errno, .. } => Some(*errno),
+            _ => None,
+        }
+    }
+    /// Exit code that a client reports when the command itself could not be executed: 127 not found, 126 otherwise.
+    pub fn exit_code(&self) -> Option<u8> {
+        match self {
+            Self::Exec { errno, .. } if *errno == rustix::io::Errno::NOENT.raw_os_error() => Some(127),
+            Self::Exec { .. } => Some(126),
+            _ => None,
+        }
+    }
+}
+
+impl Kind for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid { .. } | Self::Exec { .. } => ErrorKind::InvalidArgument,
+            Self::Unsupported { .. } => ErrorKind::NotImplemented,
+            Self::Step { .. } | Self::Cgroup(_) => ErrorKind::Internal,
+        }
+    }
+}
