@@ -1,0 +1,72 @@
+//! What a supervisor has to know about its container beside the OCI runtime configuration.
+//!
+//! Invariant: everything in it is a fact or a path; nothing has to be looked up in the engine's database.
+use knarr_oci::rootfs::RootfsMount;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// One supervisor's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShimConfig {
+    /// The container's id, 64 hexadecimal digits.
+    pub id: String,
+    /// The container's run directory: `config.json` is there, and the supervisor's own files go there.
+    pub dir: PathBuf,
+    /// How the root file system is put together; `None`: `root.path` of `config.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rootfs: Option<RootfsMount>,
+    pub log: LogConfig,
+    /// The container's standard input is a pipe (or the terminal's input is passed on); otherwise `/dev/null`.
+    #[serde(default)]
+    pub open_stdin: bool,
+    /// Standard input is closed when the first attached client that brought input closes its own.
+    #[serde(default)]
+    pub stdin_once: bool,
+    /// First size of the terminal, when `process.terminal` is set.
+    #[serde(default)]
+    pub rows: u16,
+    #[serde(default)]
+    pub cols: u16,
+    pub cgroup: CgroupConfig,
+    /// Directory of compiled seccomp filters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seccomp_cache: Option<PathBuf>,
+}
+
+/// Where the container's control group is and who makes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupConfig {
+    /// Path below each hierarchy's mount point, as in `linux.cgroupsPath` (`/<parent>/<id>`).
+    pub path: String,
+    /// Ask systemd for a scope instead of making the directory.
+    #[serde(default)]
+    pub systemd: bool,
+}
+
+/// Which kind of log a container writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogDriver {
+    #[default]
+    JsonFile,
+    None,
+}
+
+/// Where and how output is logged.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogConfig {
+    pub driver: LogDriver,
+    /// The newest log file; older ones are `<path>.1`, `<path>.2`, ...
+    #[serde(default)]
+    pub path: PathBuf,
+    /// Size in bytes at which the file is rotated; `None`: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_size: Option<u64>,
+    /// Number of files kept, the newest included; 0 and 1 both mean one.
+    #[serde(default)]
+    pub max_file: u32,
+    /// Extra attributes of every line (`--log-opt labels`, `env`, `tag`), under `attrs`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attrs: BTreeMap<String, String>,
+}

@@ -1,0 +1,37 @@
+//! The records that a supervisor leaves in the container's run directory.
+//!
+//! Invariant: `exit.json` is complete and synced before any control connection hears of the exit, so an engine that was
+//! away, or that dies while it is told, finds the same facts there.
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitRecord {
+    pub pid: i32,
+    /// The exit code as Docker reports it: the process's own, or 128 + signal.
+    pub code: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// The kernel killed a process of the container because of its memory limit.
+    #[serde(default)]
+    pub oom_killed: bool,
+    /// RFC 3339 with up to nine fractional digits, in UTC.
+    pub exited_at: Timestamp,
+    /// Why the container never ran, when it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Which processes belong to a container; written when they exist, so that an engine can tell a dead supervisor (the
+/// process is gone, or its number now belongs to one with another start time) from a busy one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShimRecord {
+    pub shim_pid: i32,
+    /// Field 22 of `/proc/<pid>/stat`.
+    pub shim_start_time: u64,
+    pub pid: i32,
+    pub pid_start_time: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+}
