@@ -1,6 +1,7 @@
 //! Ids, names, the closed set of error kinds, units: the vocabulary of every crate.
 //!
 //! Invariant: no I/O, no unsafe code, no dependency on another Knarr crate.
+pub mod failpoint;
 pub mod id;
 pub mod kind;
 

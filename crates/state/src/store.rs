@@ -1,0 +1,249 @@
+//! The store: opening, snapshots, the writer's line, recovery after a full disk.
+use crate::group::{Group, MAX_MEMBERS};
+use crate::record::{Damaged, QUARANTINE, Record, encode, table};
+use crate::reserve::Reserve;
+use crate::{Error, Event, ReadTx, Result, WriteTx};
+use redb::{Database, ReadableDatabase, ReadableTable};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use tokio::sync::watch;
+
+/// Pages that the database keeps in memory.
+const CACHE_BYTES: usize = 2 << 20;
+/// Damaged rows kept; a table that is damaged throughout must not fill the disk twice.
+const MAX_QUARANTINED: u64 = 1000;
+
+/// The database. Cloning shares it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    /// `None` only after a failed write whose reopening failed too.
+    db: RwLock<Option<Database>>,
+    group: Mutex<Group>,
+    committed: Condvar,
+    /// Writers in line for `group`.
+    waiting: AtomicUsize,
+    reserve: Reserve,
+    newest: watch::Sender<u64>,
+}
+
+impl Store {
+    /// Opens or creates the database at `path`, and brings it to this program's schema.
+    pub fn open(path: &Path) -> Result<Self> {
+        let db = open_database(path)?;
+        crate::schema::migrate(&db)?;
+        let snapshot = ReadTx::new(db.begin_read().map_err(Error::storage)?);
+        let newest = snapshot.newest_event()?;
+        drop(snapshot);
+        let inner = Inner {
+            path: path.to_owned(),
+            db: RwLock::new(Some(db)),
+            group: Mutex::new(Group::new(newest + 1)),
+            committed: Condvar::new(),
+            waiting: AtomicUsize::new(0),
+            reserve: Reserve::beside(path),
+            newest: watch::Sender::new(newest),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    pub fn get<R: Record>(&self, key: &str) -> Result<Option<R>> {
+        self.read(|tx| tx.get(key))
+    }
+
+    pub fn list<R: Record>(&self) -> Result<Vec<(String, R)>> {
+        self.read(ReadTx::list)
+    }
+
+    /// Runs `f` on one snapshot. Never waits for a writer.
+    pub fn read<T>(&self, f: impl FnOnce(&ReadTx) -> Result<T>) -> Result<T> {
+        let (result, damaged) = {
+            let snapshot = self.inner.snapshot()?;
+            let result = f(&snapshot);
+            (result, snapshot.damaged.take())
+        };
+        if !damaged.is_empty() {
+            self.inner.quarantine(damaged);
+        }
+        result
+    }
+
+    /// Runs `f` and commits what it changed: all of it, durable on return, or nothing when `f` fails.
+    /// `f` is short, and does not call the store (it would wait for itself).
+    pub fn write<T, E: From<Error>>(&self, f: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>) -> Result<T, E> {
+        let inner = &*self.inner;
+        inner.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut group = lock(&inner.group);
+        inner.waiting.fetch_sub(1, Ordering::SeqCst);
+        let snapshot = match inner.snapshot() {
+            Ok(snapshot) => snapshot,
+            Err(e) => {
+                inner.finish_if_last(&mut group);
+                return Err(e.into());
+            }
+        };
+        let mut tx = WriteTx {
+            snapshot: &snapshot,
+            group: &group.changes,
+            changes: Default::default(),
+            events: Vec::new(),
+            next_event: group.next_event(),
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| f(&mut tx)));
+        let WriteTx { changes, events, .. } = tx;
+        let damaged = snapshot.damaged.take();
+        drop(snapshot);
+        let outcome = group.outcome.clone();
+        let wrote = matches!(result, Ok(Ok(_))) && !(changes.is_empty() && events.is_empty());
+        if wrote {
+            group.changes.extend(changes);
+            group.events.extend(events);
+            group.members += 1;
+        }
+        inner.finish_if_last(&mut group);
+        if wrote {
+            while outcome.get().is_none() {
+                group = inner.committed.wait(group).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        drop(group);
+        if !damaged.is_empty() {
+            inner.quarantine(damaged);
+        }
+        let value = result.unwrap_or_else(|panic| resume_unwind(panic))?;
+        if wrote && let Some(Err(e)) = outcome.get() {
+            return Err(e.clone().into());
+        }
+        Ok(value)
+    }
+
+    /// Events with numbers above `seq`, oldest first.
+    pub fn events_since(&self, seq: u64) -> Result<Vec<(u64, Event)>> {
+        self.read(|tx| tx.events_since(seq))
+    }
+
+    /// Watches the number of the newest committed event.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.inner.newest.subscribe()
+    }
+
+    /// The rows that were found damaged and moved aside.
+    pub fn quarantined(&self) -> Result<Vec<Damaged>> {
+        self.read(ReadTx::quarantined)
+    }
+}
+
+impl Inner {
+    fn snapshot(&self) -> Result<ReadTx> {
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        let db = db.as_ref().ok_or_else(|| Error::Closed(self.path.display().to_string()))?;
+        Ok(ReadTx::new(db.begin_read().map_err(Error::storage)?))
+    }
+
+    /// Commits the group when nobody is in line to join it.
+    fn finish_if_last(&self, group: &mut MutexGuard<'_, Group>) {
+        if group.is_empty() || (self.waiting.load(Ordering::SeqCst) > 0 && group.members < MAX_MEMBERS) {
+            return;
+        }
+        let result = self.commit(group);
+        let next = if result.is_ok() { group.next_event() } else { group.first_event };
+        let done = std::mem::replace(&mut **group, Group::new(next));
+        if result.is_ok() && !done.events.is_empty() {
+            self.newest.send_replace(next - 1);
+        }
+        let _ = done.outcome.set(result);
+        self.committed.notify_all();
+    }
+
+    fn commit(&self, group: &Group) -> Result<()> {
+        let first = self.apply(group);
+        if first.is_ok() {
+            return Ok(());
+        }
+        self.reopen()?;
+        match first {
+            Err(Error::NoSpace) if group.removes() && self.reserve.release() => {
+                tracing::warn!("disk full: the database's reserve is used for a removal");
+                let second = self.apply(group);
+                if second.is_err() {
+                    self.reopen()?;
+                }
+                if let Err(e) = self.reserve.fill() {
+                    tracing::warn!(error = %e, "the database's reserve is not back yet");
+                }
+                second
+            }
+            other => other,
+        }
+    }
+
+    fn apply(&self, group: &Group) -> Result<()> {
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        let db = db.as_ref().ok_or_else(|| Error::Closed(self.path.display().to_string()))?;
+        group.apply(db)
+    }
+
+    /// After a failed write the database refuses everything until it is opened anew.
+    fn reopen(&self) -> Result<()> {
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        *db = None;
+        *db = Some(open_database(&self.path)?);
+        Ok(())
+    }
+
+    /// Moves rows aside, unless they changed meanwhile. Best effort: a failure leaves them for the next reader.
+    fn quarantine(&self, damaged: Vec<Damaged>) {
+        for row in &damaged {
+            tracing::error!(
+                table = row.table,
+                key = row.key,
+                reason = row.reason,
+                "damaged record quarantined"
+            );
+        }
+        if let Err(e) = self.move_aside(&damaged) {
+            tracing::error!(error = %e, "could not quarantine damaged records");
+        }
+    }
+
+    fn move_aside(&self, damaged: &[Damaged]) -> Result<()> {
+        // In line with the writers: the group's snapshot must not change while a closure runs.
+        let _line = lock(&self.group);
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(db) = db.as_ref() else { return Ok(()) };
+        let tx = db.begin_write().map_err(Error::storage)?;
+        for row in damaged {
+            let mut rows = tx.open_table(table(&row.table)).map_err(Error::storage)?;
+            let same =
+                rows.get(row.key.as_str()).map_err(Error::storage)?.is_some_and(|v| v.value() == row.bytes);
+            if !same {
+                continue;
+            }
+            let mut aside = tx.open_table(QUARANTINE).map_err(Error::storage)?;
+            if redb::ReadableTableMetadata::len(&aside).map_err(Error::storage)? < MAX_QUARANTINED {
+                let key = format!("{}/{}", row.table, row.key);
+                aside.insert(key.as_str(), encode("quarantine", row)?.as_slice()).map_err(Error::storage)?;
+            }
+            rows.remove(row.key.as_str()).map_err(Error::storage)?;
+        }
+        tx.commit().map_err(Error::storage)
+    }
+}
+
+fn open_database(path: &Path) -> Result<Database> {
+    match redb::Builder::new().set_cache_size(CACHE_BYTES).create(path) {
+        Ok(db) => Ok(db),
+        Err(redb::DatabaseError::DatabaseAlreadyOpen) => Err(Error::InUse { path: path.to_owned() }),
+        Err(e) => Err(Error::Open { path: path.to_owned(), source: Arc::new(e.into()) }),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
