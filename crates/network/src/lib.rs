@@ -1,1 +1,29 @@
-//! Networks: drivers, IPAM, endpoints, published ports, firewall, hosts and resolv.conf
+//! Networks: drivers, address management, endpoints, published ports, firewall, hosts and resolv.conf.
+//!
+//! The shape of networks and endpoints is Docker's
+//! ([networking](https://docs.docker.com/engine/network/)); everything in the kernel is made through `knarr_netlink`.
+//! Planners are pure (`ipam`, `pools`, `plan`, `firewall::render`, `hosts_file`, `resolv_conf`); the appliers are small.
+//!
+//! Invariant: what is in the kernel (bridges, veths, the nftables table, port reservations) is a function of the rows
+//! in the store. All names come from ids, so a crash at any moment is undone by `Networks::restore`.
+pub mod config;
+pub mod create;
+pub mod endpoint;
+pub mod error;
+pub mod hosts_file;
+pub mod mac;
+pub mod namespace;
+pub mod network;
+pub mod networks;
+pub mod port;
+pub mod resolv_conf;
+
+pub use config::{AddressPool, NetworkConfig};
+pub use create::{AddressConfig, CreateNetwork};
+pub use endpoint::{Connected, Endpoint, EndpointRequest};
+pub use error::{Error, Result};
+pub use mac::MacAddr;
+pub use namespace::{InterfaceStats, Namespace};
+pub use network::{Attached, Driver, Network, Subnet};
+pub use networks::Networks;
+pub use port::{ExposedPort, PortBinding, PortRange, Protocol, PublishedPort};

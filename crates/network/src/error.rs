@@ -1,0 +1,104 @@
+//! What can go wrong, with the texts that Docker's clients know.
+use knarr_base::{ContainerId, ErrorKind, Kind};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Store(#[from] knarr_state::Error),
+    #[error(transparent)]
+    Kernel(#[from] knarr_netlink::Error),
+    #[error("{action}: {source}")]
+    Io { action: String, source: io::Error },
+    #[error("network {0} not found")]
+    NotFound(String),
+    #[error("network {0} is ambiguous ({1} matches found on name)")]
+    Ambiguous(String, usize),
+    #[error("network with name {0} already exists")]
+    NameTaken(String),
+    #[error("operation is not permitted on predefined {0} network")]
+    Predefined(String),
+    #[error("error while removing network: network {name} has active endpoints ({endpoints})")]
+    InUse { name: String, endpoints: String },
+    #[error("could not find plugin {0} in v1 plugin registry: plugin not found")]
+    UnknownDriver(String),
+    #[error("invalid network name: {0}")]
+    InvalidName(String),
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{0}")]
+    Unsupported(String),
+    #[error("invalid pool request: Pool overlaps with other one on this address space")]
+    PoolOverlap,
+    #[error("all predefined address pools have been fully subnetted")]
+    PoolsExhausted,
+    #[error("no available IPv4 addresses on this network's address pools: {0}")]
+    AddressesExhausted(String),
+    #[error("Address already in use")]
+    AddressInUse(Ipv4Addr),
+    #[error("invalid endpoint settings: no configured subnet or ip-range contain the IP address {0}")]
+    AddressOutside(Ipv4Addr),
+    #[error("endpoint with name {container} already exists in network {network}")]
+    AlreadyConnected { container: String, network: String },
+    #[error("container {container} is not connected to network {network}")]
+    NotConnected { container: String, network: String },
+    #[error("network {network}: exchange full: a bridge takes at most 1023 containers")]
+    BridgeFull { network: String },
+    #[error("bridge {name} is not a bridge or belongs to another engine; choose another with --bridge")]
+    BridgeTaken { name: String },
+    #[error("driver failed programming external connectivity on endpoint {name} ({endpoint}): {source}")]
+    Publish { name: String, endpoint: String, source: PublishError },
+    #[error("container {0} has no network")]
+    NoEndpoint(ContainerId),
+}
+
+/// Why a port could not be published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    #[error("Bind for {address}:{port} failed: port is already allocated")]
+    Allocated { address: IpAddr, port: u16 },
+    #[error("failed to bind host port for {host}:{container}/{protocol}: {reason}")]
+    Bind { host: String, container: String, protocol: &'static str, reason: String, errno: Option<i32> },
+    #[error("all ports are allocated in the range {begin}-{end}")]
+    RangeExhausted { begin: u16, end: u16 },
+    #[error("{0}")]
+    Unsupported(String),
+    #[error("too many published ports: {count}, at most {max}")]
+    TooMany { count: usize, max: usize },
+    #[error("{0}")]
+    Firewall(String),
+}
+
+impl Kind for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Store(e) => e.kind(),
+            Error::NotFound(_) | Error::NotConnected { .. } | Error::UnknownDriver(_) => ErrorKind::NotFound,
+            Error::NameTaken(_) | Error::Ambiguous(..) | Error::AddressInUse(_) => ErrorKind::Conflict,
+            Error::Predefined(_) | Error::InUse { .. } | Error::PoolOverlap => ErrorKind::Forbidden,
+            Error::AlreadyConnected { .. } => ErrorKind::Forbidden,
+            Error::InvalidName(_) | Error::Invalid(_) | Error::AddressOutside(_) => {
+                ErrorKind::InvalidArgument
+            }
+            Error::Unsupported(_) => ErrorKind::NotImplemented,
+            Error::Kernel(_)
+            | Error::Io { .. }
+            | Error::PoolsExhausted
+            | Error::AddressesExhausted(_)
+            | Error::BridgeFull { .. }
+            | Error::BridgeTaken { .. }
+            | Error::Publish { .. }
+            | Error::NoEndpoint(_) => ErrorKind::Internal,
+        }
+    }
+}
+
+impl Error {
+    pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let action = action.into();
+        move |source| Error::Io { action, source }
+    }
+}
