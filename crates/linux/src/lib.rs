@@ -1,1 +1,11 @@
-//! The only crate with unsafe code: mount API, namespaces, clone3, pidfd, openat2 paths, capabilities, terminals
+//! The only crate with unsafe code: mount API, namespaces, clone3, pidfd, openat2 paths, capabilities, terminals.
+//!
+//! Invariants: each `unsafe` block has a SAFETY comment; every wrapper makes one or few system calls and returns
+//! [`Errno`]; context (which path, which container) is added by the caller. Nothing here uses NSS or starts a thread.
+pub mod path;
+mod syscall;
+
+pub use rustix::io::Errno;
+
+/// Result of a wrapper.
+pub type Result<T> = std::result::Result<T, Errno>;
