@@ -1,0 +1,7 @@
+//! The body of every error reply.
+
+api_struct! {
+    pub struct ErrorResponse {
+        message: String = "message",
+    }
+}
