@@ -1,1 +1,18 @@
-//! Container life: create, start, exec, attach, logs, events, restart, restore
+//! Container life: create, start, exec, attach, logs, events, restart, restore.
+//!
+//! [`Engine`] is the whole interface: an async facade whose methods take and give `docker_types` values. Below it the
+//! planners are pure (`machine`, `spec`, `restore`) and the appliers small (`task`, `start`).
+//!
+//! Invariants: one task writes a container's row; a task never waits; reads use database snapshots and wait for no
+//! task; what is in the kernel is named by ids, so that it can be swept without memory.
+pub mod config;
+pub mod engine;
+pub mod error;
+mod facade;
+pub mod stream;
+
+pub use config::EngineConfig;
+pub use engine::Engine;
+pub use error::{Error, Result};
+pub use facade::{LogStream, Progress};
+pub use stream::{AttachSession, Body, ByteStream, Wait};

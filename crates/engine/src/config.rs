@@ -1,0 +1,77 @@
+//! What the engine is told at its start; the daemon's options.
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// How one engine runs. Engines with different data roots never touch each other.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Durable state: images, containers, volumes, the database.
+    pub data_root: PathBuf,
+    /// State of this boot: sockets of supervisors, exit records.
+    pub exec_root: PathBuf,
+    /// This program's executable; it becomes the spawner and `/sbin/docker-init`.
+    pub exe: PathBuf,
+    /// Network defaults; `engine_id` is filled in.
+    pub network: knarr_network::NetworkConfig,
+    /// Registries reached over plain HTTP or with unverified certificates: `host[:port]` or CIDR.
+    pub insecure_registries: Vec<String>,
+    /// Mirrors of Docker Hub, in order.
+    pub registry_mirrors: Vec<String>,
+    /// Parent control group; `None`: `/knarr-<engine id>`.
+    pub cgroup_parent: Option<String>,
+    /// Default log driver: `json-file` or `none`.
+    pub log_driver: String,
+    /// Default options of the log driver (`max-size`, `max-file`, ...).
+    pub log_opts: BTreeMap<String, String>,
+    /// Labels of the engine, shown by `info`.
+    pub labels: Vec<String>,
+    pub debug: bool,
+    /// Default ulimits: name to soft and hard limit.
+    pub default_ulimits: BTreeMap<String, (i64, i64)>,
+    /// Default size of `/dev/shm` in bytes.
+    pub default_shm_size: i64,
+    /// Put `/sbin/docker-init` before every container's program.
+    pub init: bool,
+    /// Default `no-new-privileges`.
+    pub no_new_privileges: bool,
+    /// Default seccomp profile file; `None`: the built-in one; `unconfined`.
+    pub seccomp_profile: Option<String>,
+    /// Default cgroup namespace mode, `private` or `host`; empty: private on cgroup v2, host on v1.
+    pub cgroupns_mode: String,
+    /// Seconds given to containers at `shutdown` with `stop_containers`.
+    pub shutdown_timeout_s: u64,
+    /// Version of this program, for `version` and `info`.
+    pub version: String,
+    /// Commit that it was built of.
+    pub git_commit: String,
+}
+
+/// Docker's default size of `/dev/shm`.
+pub const DEFAULT_SHM_SIZE: i64 = 64 << 20;
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            data_root: "/var/lib/knarr".into(),
+            exec_root: "/run/knarr".into(),
+            exe: "/proc/self/exe".into(),
+            network: knarr_network::NetworkConfig::default(),
+            insecure_registries: Vec::new(),
+            registry_mirrors: Vec::new(),
+            cgroup_parent: None,
+            log_driver: "json-file".to_owned(),
+            log_opts: BTreeMap::new(),
+            labels: Vec::new(),
+            debug: false,
+            default_ulimits: BTreeMap::new(),
+            default_shm_size: DEFAULT_SHM_SIZE,
+            init: false,
+            no_new_privileges: false,
+            seccomp_profile: None,
+            cgroupns_mode: String::new(),
+            shutdown_timeout_s: 15,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            git_commit: String::new(),
+        }
+    }
+}

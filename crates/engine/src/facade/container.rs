@@ -1,0 +1,138 @@
+//! Containers.
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::stream::{AttachSession, Body, ByteStream, Wait};
+use knarr_docker_types::Filters;
+use knarr_docker_types::container::{
+    CommitResponse, CreateRequest, CreateResponse, FilesystemChange, InspectResponse, PathStat, PruneReport,
+    StatsResponse, Summary, TopResponse, UpdateRequest, UpdateResponse,
+};
+use knarr_docker_types::container_config::Config;
+use knarr_docker_types::options::{
+    ArchivePut, Commit, ContainerAttach, ContainerCreate, ContainerList, ContainerLogs, ContainerRemove,
+    ContainerStats, ContainerStop, WaitCondition,
+};
+use tokio::sync::mpsc;
+
+fn pending<T>(what: &str) -> Result<T> {
+    Err(Error::NotImplemented(what.to_owned()))
+}
+
+/// Output of `logs`: raw bytes of a terminal, or Docker's frames.
+pub struct LogStream {
+    pub multiplexed: bool,
+    pub bytes: ByteStream,
+}
+
+impl Engine {
+    pub async fn container_create(
+        &self,
+        _request: CreateRequest,
+        _options: ContainerCreate,
+    ) -> Result<CreateResponse> {
+        pending("container create")
+    }
+    pub async fn container_list(&self, _options: ContainerList) -> Result<Vec<Summary>> {
+        pending("container list")
+    }
+    pub async fn container_inspect(&self, _container: &str, _size: bool) -> Result<InspectResponse> {
+        pending("container inspect")
+    }
+    /// `NotModified` when it runs already.
+    pub async fn container_start(&self, _container: &str) -> Result<()> {
+        pending("container start")
+    }
+    /// `NotModified` when it does not run.
+    pub async fn container_stop(&self, _container: &str, _options: ContainerStop) -> Result<()> {
+        pending("container stop")
+    }
+    pub async fn container_restart(&self, _container: &str, _options: ContainerStop) -> Result<()> {
+        pending("container restart")
+    }
+    /// An empty signal is SIGKILL.
+    pub async fn container_kill(&self, _container: &str, _signal: &str) -> Result<()> {
+        pending("container kill")
+    }
+    pub async fn container_pause(&self, _container: &str) -> Result<()> {
+        pending("container pause")
+    }
+    pub async fn container_unpause(&self, _container: &str) -> Result<()> {
+        pending("container unpause")
+    }
+    /// Registered when it returns: the face sends its reply's head then, and the body when the outcome is there.
+    pub async fn container_wait(&self, _container: &str, _condition: WaitCondition) -> Result<Wait> {
+        pending("container wait")
+    }
+    pub async fn container_remove(&self, _container: &str, _options: ContainerRemove) -> Result<()> {
+        pending("container remove")
+    }
+    pub async fn container_rename(&self, _container: &str, _name: &str) -> Result<()> {
+        pending("container rename")
+    }
+    pub async fn container_logs(&self, _container: &str, _options: ContainerLogs) -> Result<LogStream> {
+        pending("container logs")
+    }
+    pub async fn container_attach(
+        &self,
+        _container: &str,
+        _options: ContainerAttach,
+    ) -> Result<AttachSession> {
+        pending("container attach")
+    }
+    pub async fn container_resize(&self, _container: &str, _rows: u16, _cols: u16) -> Result<()> {
+        pending("container resize")
+    }
+    /// `ps_args` as the client wrote them; empty: `-ef`.
+    pub async fn container_top(&self, _container: &str, _ps_args: &str) -> Result<TopResponse> {
+        pending("container top")
+    }
+    pub async fn container_stats(
+        &self,
+        _container: &str,
+        _options: ContainerStats,
+    ) -> Result<mpsc::Receiver<Result<StatsResponse>>> {
+        pending("container stats")
+    }
+    pub async fn container_update(
+        &self,
+        _container: &str,
+        _request: UpdateRequest,
+    ) -> Result<UpdateResponse> {
+        pending("container update")
+    }
+    pub async fn container_changes(&self, _container: &str) -> Result<Vec<FilesystemChange>> {
+        pending("container changes")
+    }
+    pub async fn container_export(&self, _container: &str) -> Result<ByteStream> {
+        pending("container export")
+    }
+    pub async fn container_archive_head(&self, _container: &str, _path: &str) -> Result<PathStat> {
+        pending("container archive")
+    }
+    pub async fn container_archive_get(
+        &self,
+        _container: &str,
+        _path: &str,
+    ) -> Result<(PathStat, ByteStream)> {
+        pending("container archive")
+    }
+    pub async fn container_archive_put(
+        &self,
+        _container: &str,
+        _options: ArchivePut,
+        _body: Body,
+    ) -> Result<()> {
+        pending("container archive")
+    }
+    /// `config`: the request's body, when there was one.
+    pub async fn container_commit(
+        &self,
+        _options: Commit,
+        _config: Option<Config>,
+    ) -> Result<CommitResponse> {
+        pending("container commit")
+    }
+    pub async fn container_prune(&self, _filters: Filters) -> Result<PruneReport> {
+        pending("container prune")
+    }
+}

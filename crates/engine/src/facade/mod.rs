@@ -1,0 +1,10 @@
+//! The engine's methods, one file per resource.
+mod container;
+mod exec;
+mod image;
+mod network;
+mod system;
+mod volume;
+
+pub use container::LogStream;
+pub use image::Progress;
