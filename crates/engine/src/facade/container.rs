@@ -4,10 +4,11 @@ use crate::error::{Error, Result};
 use crate::stream::{AttachSession, Body, ByteStream, Wait};
 use knarr_docker_types::Filters;
 use knarr_docker_types::container::{
-    CommitResponse, CreateRequest, CreateResponse, FilesystemChange, InspectResponse, PathStat, PruneReport,
-    StatsResponse, Summary, TopResponse, UpdateRequest, UpdateResponse,
+    CreateRequest, CreateResponse, FilesystemChange, InspectResponse, PathStat, PruneReport, StatsResponse,
+    Summary, TopResponse, UpdateRequest, UpdateResponse,
 };
 use knarr_docker_types::container_config::Config;
+use knarr_docker_types::id_response::IdResponse;
 use knarr_docker_types::options::{
     ArchivePut, Commit, ContainerAttach, ContainerCreate, ContainerList, ContainerLogs, ContainerRemove,
     ContainerStats, ContainerStop, WaitCondition,
@@ -125,11 +126,7 @@ impl Engine {
         pending("container archive")
     }
     /// `config`: the request's body, when there was one.
-    pub async fn container_commit(
-        &self,
-        _options: Commit,
-        _config: Option<Config>,
-    ) -> Result<CommitResponse> {
+    pub async fn container_commit(&self, _options: Commit, _config: Option<Config>) -> Result<IdResponse> {
         pending("container commit")
     }
     pub async fn container_prune(&self, _filters: Filters) -> Result<PruneReport> {

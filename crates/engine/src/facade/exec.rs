@@ -2,14 +2,15 @@
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::stream::AttachSession;
-use knarr_docker_types::exec::{CreateRequest, CreateResponse, InspectResponse, StartRequest};
+use knarr_docker_types::exec::{CreateRequest, InspectResponse, StartRequest};
+use knarr_docker_types::id_response::IdResponse;
 
 fn pending<T>(what: &str) -> Result<T> {
     Err(Error::NotImplemented(what.to_owned()))
 }
 
 impl Engine {
-    pub async fn exec_create(&self, _container: &str, _request: CreateRequest) -> Result<CreateResponse> {
+    pub async fn exec_create(&self, _container: &str, _request: CreateRequest) -> Result<IdResponse> {
         pending("exec create")
     }
     /// Starts the command. `None` when it is detached.
