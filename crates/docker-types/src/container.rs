@@ -11,6 +11,7 @@ pub use crate::container_inspect::{
 };
 pub use crate::container_stats::StatsResponse;
 pub use crate::container_summary::{HealthSummary, PortSummary, Summary};
+pub use crate::id_response::IdResponse as CommitResponse;
 pub use crate::mount::MountPoint;
 
 api_struct! {

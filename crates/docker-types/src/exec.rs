@@ -1,6 +1,8 @@
 //! Commands executed in running containers.
 use crate::{List, StrSlice};
 
+pub use crate::id_response::IdResponse as CreateResponse;
+
 api_struct! {
     /// `POST /containers/{id}/exec`.
     pub struct CreateRequest {

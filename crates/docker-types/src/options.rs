@@ -142,6 +142,8 @@ pub struct ImageRemove {
 pub struct ImagePull {
     /// Joined as Docker joins `fromImage` and `tag`.
     pub reference: String,
+    /// Every tag of the repository (`docker pull -a`).
+    pub all_tags: bool,
     pub platform: Option<Platform>,
     pub auth: Option<AuthConfig>,
 }
