@@ -2,6 +2,17 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use knarr_network::{AddressPool, NetworkConfig};
+
+/// An image that this program carries: a pull of exactly this reference needs no registry.
+#[derive(Debug, Clone, Copy)]
+pub struct BuiltinImage {
+    /// Full form, such as `docker.io/library/hello-world:latest`.
+    pub reference: &'static str,
+    /// Makes the docker-save archive.
+    pub archive: fn() -> Vec<u8>,
+}
+
 /// How one engine runs. Engines with different data roots never touch each other.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -12,7 +23,7 @@ pub struct EngineConfig {
     /// This program's executable; it becomes the spawner and `/sbin/docker-init`.
     pub exe: PathBuf,
     /// Network defaults; `engine_id` is filled in.
-    pub network: knarr_network::NetworkConfig,
+    pub network: NetworkConfig,
     /// Registries reached over plain HTTP or with unverified certificates: `host[:port]` or CIDR.
     pub insecure_registries: Vec<String>,
     /// Mirrors of Docker Hub, in order.
@@ -44,6 +55,8 @@ pub struct EngineConfig {
     pub version: String,
     /// Commit that it was built of.
     pub git_commit: String,
+    /// Images built into this program.
+    pub builtin_images: Vec<BuiltinImage>,
 }
 
 /// Docker's default size of `/dev/shm`.
@@ -55,7 +68,7 @@ impl Default for EngineConfig {
             data_root: "/var/lib/knarr".into(),
             exec_root: "/run/knarr".into(),
             exe: "/proc/self/exe".into(),
-            network: knarr_network::NetworkConfig::default(),
+            network: NetworkConfig::default(),
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
             cgroup_parent: None,
@@ -72,6 +85,7 @@ impl Default for EngineConfig {
             shutdown_timeout_s: 15,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             git_commit: String::new(),
+            builtin_images: Vec::new(),
         }
     }
 }

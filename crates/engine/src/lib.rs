@@ -11,7 +11,7 @@ pub mod error;
 mod facade;
 pub mod stream;
 
-pub use config::EngineConfig;
+pub use config::{AddressPool, BuiltinImage, EngineConfig, NetworkConfig};
 pub use engine::Engine;
 pub use error::{Error, Result};
 pub use facade::{LogStream, Progress};
