@@ -1,0 +1,183 @@
+//! From a spawn request to an init that waits for `Start`.
+//!
+//! Invariant: whatever fails, the engine hears of it on the control connection and `exit.json` says it too; nothing of the
+//! container is left.
+use super::connection::Connection;
+use super::log_file::LogFile;
+use super::poller::{Poller, Target};
+use super::process::{INIT, Process};
+use super::streams::{self, Ends};
+use super::{Start, Supervisor, oom};
+use crate::error::{Error, Result};
+use crate::{process_time, record_file};
+use jiff::Timestamp;
+use knarr_oci::runtime::Spec;
+use knarr_runtime::{CgroupOptions, CreateOptions, Created, Stdio};
+use knarr_shim_proto::{
+    Event, ExitRecord, FromShim, LogDriver, Phase, ShimConfig, ShimRecord, Streams, file,
+};
+use rustix::event::epoll::EventFlags;
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 64;
+
+/// `None`: it failed, and the engine was told.
+pub fn launch(start: Start) -> Option<Supervisor> {
+    let Start { config, control, netns, oom_score } = start;
+    let mut control = Connection::new(0, control);
+    match prepare(config.clone(), netns, oom_score) {
+        Ok(mut supervisor) => {
+            let created = FromShim::Event(Event::Created { pid: supervisor.init_pid });
+            if control.send(&created).is_ok() && control.watch(&supervisor.poller).is_ok() {
+                supervisor.connections.insert(0, control);
+            }
+            knarr_linux::supervise::trim_memory();
+            Some(supervisor)
+        }
+        Err(error) => {
+            let failure = error.failure();
+            let record = ExitRecord {
+                pid: 0,
+                code: failure.kind.exit_code(),
+                signal: None,
+                oom_killed: false,
+                exited_at: Timestamp::now(),
+                error: Some(failure.message.clone()),
+            };
+            let _ = open_dir(&config.dir)
+                .and_then(|dir| record_file::write(dir.as_fd(), file::EXIT, &record, true));
+            let _ = std::fs::remove_file(config.dir.join(file::SOCKET));
+            let _ = control.send(&FromShim::Event(Event::CreateFailed(failure)));
+            None
+        }
+    }
+}
+
+fn prepare(config: ShimConfig, netns: Option<OwnedFd>, oom_score: Option<i32>) -> Result<Supervisor> {
+    let dir = open_dir(&config.dir)?;
+    let poller = Poller::new()?;
+    let listener = listen(&dir)?;
+    poller.add(&listener, Target::Listener, EventFlags::IN)?;
+    let log = match config.log.driver {
+        LogDriver::None => None,
+        LogDriver::JsonFile => Some(LogFile::open(&config.log).map_err(|error| Error::Log(Box::new(error)))?),
+    };
+    let init = create(&config, netns, oom_score)?;
+    let init_pid = init.created.pid;
+    poller.add(&init.created.pidfd, Target::Process(INIT), EventFlags::IN)?;
+    for output in &init.outputs {
+        poller.add(&output.fd, Target::Output(INIT, output.stream), EventFlags::IN)?;
+    }
+    let oom = oom::Watch::new(init_pid);
+    if let Some(fd) = oom.fd() {
+        poller.add(fd, Target::Oom, oom.flags())?;
+    }
+    let supervisor = Supervisor {
+        config,
+        dir,
+        poller,
+        listener,
+        connections: BTreeMap::new(),
+        processes: BTreeMap::from([(INIT, init)]),
+        next_connection: 1,
+        next_process: INIT + 1,
+        ended: VecDeque::new(),
+        log,
+        oom,
+        buffer: Vec::new(),
+        phase: Phase::Created,
+        init_pid,
+        started_at: None,
+        exit: None,
+        shutdown: false,
+        oom_score,
+    };
+    supervisor.write_shim_record()?;
+    Ok(supervisor)
+}
+
+impl Supervisor {
+    pub(super) fn write_shim_record(&self) -> Result<()> {
+        let shim_pid = rustix::process::getpid().as_raw_nonzero().get();
+        let record = ShimRecord {
+            shim_pid,
+            shim_start_time: process_time::start_time(shim_pid).unwrap_or_default(),
+            pid: self.init_pid,
+            pid_start_time: process_time::start_time(self.init_pid).unwrap_or_default(),
+            started_at: self.started_at,
+        };
+        self.write_record(file::SHIM, &record, false)
+    }
+}
+
+fn create(config: &ShimConfig, netns: Option<OwnedFd>, oom_score: Option<i32>) -> Result<Process> {
+    let mut spec = read_spec(&config.dir)?;
+    let process = spec.process.get_or_insert_default();
+    process.oom_score_adj = process.oom_score_adj.or(oom_score);
+    let terminal = process.terminal;
+    let (stdio, ends) = if terminal {
+        (Stdio::Terminal { rows: config.rows, cols: config.cols }, Ends::default())
+    } else {
+        streams::pipes(process, Streams { stdin: config.open_stdin, ..Streams::OUTPUT })?
+    };
+    let created = knarr_runtime::create(CreateOptions {
+        id: &config.id,
+        spec: &spec,
+        bundle: &config.dir,
+        rootfs: config.rootfs.as_ref(),
+        netns: netns.as_ref().map(AsFd::as_fd),
+        stdio,
+        cgroup: cgroup(config),
+        seccomp_cache: config.seccomp_cache.as_deref(),
+    })?;
+    let ends = ends_of(&created, ends, config.open_stdin)?;
+    Ok(Process::new(None, created, terminal, config.stdin_once, ends))
+}
+
+/// Our ends, once it is known where the terminal is.
+pub fn ends_of(created: &Created, pipes: Ends, stdin: bool) -> Result<Ends> {
+    match &created.console {
+        Some(console) => streams::terminal(console.as_fd(), stdin),
+        None => Ok(pipes),
+    }
+}
+
+pub fn cgroup(config: &ShimConfig) -> CgroupOptions<'_> {
+    if config.cgroup.path.is_empty() {
+        CgroupOptions::FromSpec
+    } else {
+        CgroupOptions::Path(&config.cgroup.path)
+    }
+}
+
+pub fn read_spec(dir: &Path) -> Result<Spec> {
+    let path = dir.join(file::CONFIG);
+    let bytes = std::fs::read(&path).map_err(Error::file("read", &path))?;
+    serde_json::from_slice(&bytes).map_err(|source| Error::Json { path, source })
+}
+
+fn open_dir(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| Error::file("open", path)(errno.into()))
+}
+
+/// Listens in the directory by its descriptor: a socket's path may have 107 bytes only.
+fn listen(dir: &OwnedFd) -> Result<OwnedFd> {
+    let _ = rustix::fs::unlinkat(dir, file::SOCKET, rustix::fs::AtFlags::empty());
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let path = format!("/proc/self/fd/{}/{}", dir.as_raw_fd(), file::SOCKET);
+    let before = rustix::process::umask(Mode::from_raw_mode(0o177));
+    let bound =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).and_then(|s| {
+            rustix::net::bind(&s, &SocketAddrUnix::new(path)?)?;
+            rustix::net::listen(&s, BACKLOG)?;
+            Ok(s)
+        });
+    rustix::process::umask(before);
+    bound.map_err(Error::system("listen on shim.sock"))
+}

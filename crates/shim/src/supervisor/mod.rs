@@ -1,0 +1,204 @@
+//! The supervisor of one container: a single-threaded event loop around its streams, its log and its end.
+//!
+//! * [`launch`]: from a spawn request to an init that waits; [`calls`]: what the engine asks; [`pump`]: output and input;
+//!   [`exits`]: ended processes, records, and the supervisor's own end.
+//! * [`process`], [`streams`], [`connection`], [`log_file`], [`outbox`], [`poller`]: the objects.
+//!
+//! Invariants: it blocks nowhere but in the poller (and while the runtime makes a process); it reads a process's output
+//! only when everybody who wants it has taken what was read before; an exit is on disk before anybody is told.
+mod calls;
+mod connection;
+mod exits;
+mod launch;
+mod log_file;
+mod oom;
+mod outbox;
+mod poller;
+mod process;
+mod pump;
+mod streams;
+
+use crate::error::{Error, Result};
+use connection::Connection;
+use jiff::Timestamp;
+use knarr_shim_proto::{Event, ExecState, ExitRecord, FromShim, Phase, ShimConfig};
+use log_file::LogFile;
+use poller::{Poller, Target};
+use process::{INIT, Process};
+use rustix::event::epoll::EventFlags;
+use rustix::net::SocketFlags;
+use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+/// Most bytes read from a stream at a time.
+const BUFFER: usize = 64 * 1024;
+/// Most connections at a time; one more is closed at once.
+const MAX_CONNECTIONS: usize = 512;
+/// After this time without any event the buffers' memory is given back.
+const IDLE_AFTER: Duration = Duration::from_secs(2);
+
+/// What the spawner hands to a new supervisor.
+#[derive(Debug)]
+pub struct Start {
+    pub config: ShimConfig,
+    pub control: OwnedFd,
+    pub netns: Option<OwnedFd>,
+    /// The OOM score that the container gets unless its configuration says otherwise.
+    pub oom_score: Option<i32>,
+}
+
+/// Runs a container to its end. Gives the process's exit code.
+pub fn main(start: Start) -> i32 {
+    match launch::launch(start) {
+        Some(supervisor) => supervisor.run(),
+        None => 1,
+    }
+}
+
+struct Supervisor {
+    config: ShimConfig,
+    /// The container's run directory.
+    dir: OwnedFd,
+    poller: Poller,
+    listener: OwnedFd,
+    connections: BTreeMap<u32, Connection>,
+    processes: BTreeMap<u32, Process>,
+    next_connection: u32,
+    next_process: u32,
+    /// Commands that ended, newest last.
+    ended: VecDeque<ExecState>,
+    log: Option<LogFile>,
+    oom: oom::Watch,
+    buffer: Vec<u8>,
+    phase: Phase,
+    init_pid: i32,
+    started_at: Option<Timestamp>,
+    exit: Option<ExitRecord>,
+    shutdown: bool,
+    /// The score that processes get whose configuration names none.
+    oom_score: Option<i32>,
+}
+
+impl Supervisor {
+    fn run(mut self) -> i32 {
+        let mut events = Vec::new();
+        while !self.is_over() {
+            if self.poller.wait(&mut events, self.timeout()).is_err() {
+                return 1;
+            }
+            for (target, flags) in &events {
+                self.handle(*target, *flags);
+            }
+            if events.is_empty() {
+                self.shrink();
+            }
+            self.flush_log();
+            self.end_lingering(Instant::now());
+        }
+        let _ = rustix::fs::unlinkat(&self.dir, knarr_shim_proto::file::SOCKET, rustix::fs::AtFlags::empty());
+        0
+    }
+
+    fn handle(&mut self, target: Target, flags: EventFlags) {
+        match target {
+            Target::Listener => self.accept(),
+            Target::Oom => self.on_oom(),
+            Target::Connection(id) => self.on_connection(id, flags),
+            Target::Output(id, stream) => self.on_output(id, stream),
+            Target::Input(id) => self.on_input(id),
+            Target::Process(id) => self.on_process_ended(id),
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let idle = (!self.buffer.is_empty()).then_some(IDLE_AFTER);
+        let linger = self.next_linger_end().map(|end| end.saturating_duration_since(Instant::now()));
+        [idle, linger].into_iter().flatten().min()
+    }
+
+    fn accept(&mut self) {
+        let Ok(socket) = rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC) else { return };
+        if self.connections.len() < MAX_CONNECTIONS {
+            self.add_connection(socket);
+        }
+    }
+
+    fn add_connection(&mut self, socket: OwnedFd) -> u32 {
+        let id = self.next_connection;
+        self.next_connection += 1;
+        let mut connection = Connection::new(id, socket);
+        if connection.watch(&self.poller).is_ok() {
+            self.connections.insert(id, connection);
+        }
+        id
+    }
+
+    /// Tells every control connection.
+    fn broadcast(&mut self, event: Event) {
+        let message = FromShim::Event(event);
+        let mut gone = Vec::new();
+        for (id, connection) in &mut self.connections {
+            if connection.is_control()
+                && (connection.send(&message).is_err() || connection.watch(&self.poller).is_err())
+            {
+                gone.push(*id);
+            }
+        }
+        gone.into_iter().for_each(|id| self.drop_connection(id));
+    }
+
+    /// Forgets a connection; output that it held up goes on.
+    fn drop_connection(&mut self, id: u32) {
+        if let Some(mut connection) = self.connections.remove(&id) {
+            connection.ignore(&self.poller);
+            if let Some(stream) = connection.stream() {
+                self.resume_outputs(stream.process);
+            }
+        }
+    }
+
+    fn flush_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+    }
+
+    /// Gives memory back while nothing happens.
+    fn shrink(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        self.buffer = Vec::new();
+        if let Some(log) = &mut self.log {
+            log.shrink();
+        }
+        knarr_linux::supervise::trim_memory();
+    }
+
+    /// The buffer for one read; [`Supervisor::return_buffer`] keeps its memory for the next.
+    fn take_buffer(&mut self) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if buffer.is_empty() {
+            buffer = vec![0; BUFFER];
+        }
+        buffer
+    }
+
+    fn return_buffer(&mut self, buffer: Vec<u8>) {
+        self.buffer = buffer;
+    }
+
+    fn init(&self) -> Option<&Process> {
+        self.processes.get(&INIT)
+    }
+
+    fn not_running(&self) -> Error {
+        Error::NotRunning { id: self.config.id.clone() }
+    }
+
+    fn write_record<T: serde::Serialize>(&self, name: &str, record: &T, durable: bool) -> Result<()> {
+        use std::os::fd::AsFd;
+        crate::record_file::write(self.dir.as_fd(), name, record, durable)
+    }
+}
