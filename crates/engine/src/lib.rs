@@ -10,6 +10,7 @@ pub mod engine;
 pub mod error;
 mod facade;
 pub mod stream;
+pub mod supervisor;
 
 pub use config::{AddressPool, BuiltinImage, EngineConfig, NetworkConfig};
 pub use engine::Engine;

@@ -35,3 +35,27 @@ pub struct ShimRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
 }
+
+/// When a process was started, in clock ticks since boot, from the text of its `/proc/<pid>/stat`. `None` for text that is
+/// none, and for a zombie: it runs no more.
+pub fn start_time_of_stat(stat: &str) -> Option<u64> {
+    // The name in parentheses may hold anything, so fields are counted from its end.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(22 - 4)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::start_time_of_stat;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_shift_the_fields() {
+        let rest = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 20 21";
+        assert_eq!(start_time_of_stat(&format!("17 (a) b ) c) S {rest}")), Some(4242));
+        assert_eq!(start_time_of_stat(&format!("17 (a) Z {rest}")), None);
+        assert_eq!(start_time_of_stat(""), None);
+    }
+}
