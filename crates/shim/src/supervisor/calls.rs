@@ -183,7 +183,7 @@ impl Supervisor {
             self.poller.add(&output.fd, Target::Output(id, output.stream), EventFlags::IN)?;
         }
         self.processes.insert(id, process);
-        let stream = config.attach.then(|| StreamRole {
+        let stream = config.attach.then_some(StreamRole {
             process: id,
             streams: config.streams,
             raw,

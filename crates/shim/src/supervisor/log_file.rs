@@ -36,7 +36,7 @@ pub struct LogFile {
 
 impl LogFile {
     pub fn open(config: &LogConfig) -> Result<Self> {
-        let (file, size) = open(&config.path, false)?;
+        let (file, size) = open(&config.path)?;
         Ok(Self {
             path: config.path.clone(),
             file,
@@ -54,7 +54,7 @@ impl LogFile {
     /// Opens the file at the same path again, after somebody else has moved it.
     pub fn reopen(&mut self) -> Result<()> {
         self.flush();
-        (self.file, self.size) = open(&self.path, false)?;
+        (self.file, self.size) = open(&self.path)?;
         Ok(())
     }
 
@@ -116,7 +116,11 @@ impl LogFile {
                 _ => {}
             }
         }
-        (self.file, self.size) = open(&self.path, true)?;
+        if self.max_file == 1 {
+            // A new file, not an emptied one: a reader that follows sees that it is another.
+            std::fs::remove_file(&self.path).map_err(Error::file("rotate", &self.path))?;
+        }
+        (self.file, self.size) = open(&self.path)?;
         Ok(())
     }
 }
@@ -128,7 +132,7 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
 }
 
 /// Opens for appending. A torn last line (a supervisor was killed while writing) is cut off by starting a new line.
-fn open(path: &Path, empty: bool) -> Result<(File, u64)> {
+fn open(path: &Path) -> Result<(File, u64)> {
     let mut options = OpenOptions::new();
     options
         .create(true)
@@ -137,9 +141,6 @@ fn open(path: &Path, empty: bool) -> Result<(File, u64)> {
         .mode(0o640)
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
     let file = options.open(path).map_err(Error::file("open log", path))?;
-    if empty {
-        file.set_len(0).map_err(Error::file("empty log", path))?;
-    }
     let mut size = file.metadata().map_err(Error::file("read size of log", path))?.len();
     if size > 0 && !ends_with_newline(&file, size) {
         (&file).write_all(b"\n").map_err(Error::file("write log", path))?;
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn one_file_is_emptied() {
+    fn one_file_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = log(dir.path(), Some(100), 1);
         for number in 0..5 {
