@@ -1,0 +1,129 @@
+//! The accept loop and the end of it.
+use crate::config::ServerConfig;
+use crate::connection::{Connection, Connections};
+use crate::listen::{self, Bound};
+use crate::tls;
+use hyper_util::rt::TokioIo;
+use knarr_engine::Engine;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Connections that are served at the same time; more wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 4096;
+/// Time for the TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause after accept(2) failed, for instance for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Listen(#[from] listen::Error),
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+}
+
+/// Serves the API until `shutdown`, then gives open replies [`ServerConfig::grace`] to end.
+///
+/// Sockets are bound when this future is first polled; `ready` is told when all are.
+pub async fn serve(
+    mut config: ServerConfig,
+    engine: Engine,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(),
+) -> Result<(), Error> {
+    let acceptor = match &config.tls {
+        Some(files) => Some(TlsAcceptor::from(tls::server_config(files)?)),
+        None => None,
+    };
+    let bound = listen::bind(&mut config).await?;
+    ready();
+    let tracker = TaskTracker::new();
+    let connections = Arc::new(Connections {
+        engine,
+        version: config.version.clone(),
+        activity: config.activity.clone(),
+        shutdown: shutdown.clone(),
+        slots: Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS)),
+        tracker: tracker.clone(),
+    });
+    let accepting = TaskTracker::new();
+    for socket in bound {
+        accepting.spawn(accept_loop(socket, acceptor.clone(), connections.clone()));
+    }
+    accepting.close();
+    accepting.wait().await;
+    tracker.close();
+    if tokio::time::timeout(config.grace, tracker.wait()).await.is_err() {
+        tracing::debug!(open = tracker.len(), "replies that did not end in time are cut off");
+    }
+    Ok(())
+}
+
+async fn accept_loop(socket: Bound, acceptor: Option<TlsAcceptor>, connections: Arc<Connections>) {
+    let shutdown = connections.shutdown.clone();
+    loop {
+        let slot = tokio::select! {
+            () = shutdown.cancelled() => return,
+            slot = connections.slots.clone().acquire_owned() => slot,
+        };
+        let Ok(slot) = slot else { return };
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => return,
+            accepted = accept(&socket) => accepted,
+        };
+        match accepted {
+            Ok(Accepted::Unix(stream)) => connections.spawn(Connection::Trusted, TokioIo::new(stream), slot),
+            Ok(Accepted::Tcp(stream, tls)) => {
+                let _ = stream.set_nodelay(true);
+                match acceptor.clone().filter(|_| tls) {
+                    None => connections.spawn(Connection::PlainTcp, TokioIo::new(stream), slot),
+                    Some(acceptor) => {
+                        let connections = connections.clone();
+                        tokio::spawn(async move {
+                            if let Some(stream) = handshake(acceptor, stream).await {
+                                connections.spawn(Connection::Trusted, TokioIo::new(stream), slot);
+                            }
+                        });
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+enum Accepted {
+    Unix(tokio::net::UnixStream),
+    Tcp(tokio::net::TcpStream, bool),
+}
+
+async fn accept(socket: &Bound) -> io::Result<Accepted> {
+    match socket {
+        Bound::Unix { listener, .. } => Ok(Accepted::Unix(listener.accept().await?.0)),
+        Bound::Tcp { listener, tls } => Ok(Accepted::Tcp(listener.accept().await?.0, *tls)),
+    }
+}
+
+async fn handshake<S>(acceptor: TlsAcceptor, stream: S) -> Option<tokio_rustls::server::TlsStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            tracing::info!(%error, "TLS handshake failed");
+            None
+        }
+        Err(_) => None,
+    }
+}
