@@ -35,7 +35,7 @@ pub enum Error {
 /// A bound socket.
 #[derive(Debug)]
 pub enum Bound {
-    Unix { listener: UnixListener, path: Option<SocketFile> },
+    Unix { listener: UnixListener, _file: Option<SocketFile> },
     Tcp { listener: TcpListener, tls: bool },
 }
 
@@ -78,7 +78,7 @@ fn unix(path: &Path, group: &str) -> Result<Bound, Error> {
     }
     net::listen(&socket, BACKLOG).map_err(|e| error(e.into()))?;
     let listener = UnixListener::from_std(socket.into()).map_err(error)?;
-    Ok(Bound::Unix { listener, path: Some(file) })
+    Ok(Bound::Unix { listener, _file: Some(file) })
 }
 
 /// Removes the socket of an engine that is gone.
@@ -164,7 +164,7 @@ fn inherited(fd: OwnedFd, config: &ServerConfig) -> Result<Bound, Error> {
         let listener = std::os::unix::net::UnixListener::from(fd);
         listener.set_nonblocking(true).map_err(error)?;
         let listener = UnixListener::from_std(listener).map_err(error)?;
-        return Ok(Bound::Unix { listener, path: None });
+        return Ok(Bound::Unix { listener, _file: None });
     }
     let listener = std::net::TcpListener::from(fd);
     listener.set_nonblocking(true).map_err(error)?;
@@ -209,7 +209,7 @@ mod tests {
         let first = unix(&path, "").unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         assert!(matches!(unix(&path, ""), Err(Error::InUse { .. })));
-        let Bound::Unix { listener, path: Some(file) } = first else { panic!() };
+        let Bound::Unix { listener, _file: Some(file) } = first else { panic!() };
         std::mem::forget(file);
         drop(listener);
         let second = unix(&path, "").unwrap();
