@@ -1,1 +1,20 @@
-//! Layered root filesystems: apply (tar to directory), diff (directory to tar), overlay
+//! Layered root filesystems: apply (tar to directory), diff (directory to tar), overlay views.
+//!
+//! Layers live at `<data-root>/layers/<diff-id hex>/fs`, unpacked once per diff id and independent of what lies below
+//! them. Invariant: nothing is believed of an archive but what was verified, and none of its names reaches outside.
+pub mod apply;
+pub mod archive;
+pub mod decompress;
+mod entry;
+mod error;
+mod layers;
+mod number;
+mod pipeline;
+mod sparse;
+mod tree;
+
+pub use apply::{Applied, Whiteouts};
+pub use archive::{Archive, Limits};
+pub use entry::{Entry, EntryKind};
+pub use error::Error;
+pub use layers::{Claim, LayerMeta, Layers, Staged};

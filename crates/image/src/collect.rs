@@ -1,0 +1,86 @@
+//! Collection: blobs and layers that no row names.
+//!
+//! Invariants: collection sees the rows of one snapshot while nobody brings data in, and never touches what a lease holds.
+//! Layers that a container stands on are held by the file `layers.json` in the container's directory, whatever becomes of
+//! its image; the hold ends with the directory.
+use crate::error::Error;
+use crate::record::ImageRecord;
+use crate::service::Images;
+use knarr_base::ImageId;
+use knarr_oci::digest::Digest;
+use knarr_state::Record;
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// File in a container's directory that names the layers it stands on.
+const HOLD_FILE: &str = "layers.json";
+
+impl Images {
+    /// Removes all blobs and layers that no image needs. Returns the bytes of blobs that were freed.
+    pub fn collect(&self) -> Result<u64, Error> {
+        let _guard = self.collecting.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let images = self.store.list::<ImageRecord>()?;
+        if self.store.quarantined()?.iter().any(|row| row.table == ImageRecord::TABLE) {
+            tracing::warn!("an image's record is damaged: nothing is collected");
+            return Ok(0);
+        }
+        let mut blobs = HashSet::new();
+        let mut layers: HashSet<Digest> = HashSet::from([Digest::sha256(&[0; 1024])]);
+        for (key, record) in &images {
+            let Ok(id) = ImageId::parse(key) else { continue };
+            blobs.extend(record.blobs(&id));
+            layers.extend(record.layers.iter().map(|layer| layer.diff_id.clone()));
+        }
+        let mut freed = 0;
+        for (digest, size) in self.content.list()? {
+            if !blobs.contains(&digest) {
+                match self.content.delete(&digest) {
+                    Ok(true) => freed += size,
+                    Ok(false) | Err(knarr_content::Error::Leased(_)) => {}
+                    Err(e) => return Err(e.into()),
+                }
+            }
+        }
+        layers.extend(self.held()?);
+        for diff_id in self.layers.list()? {
+            if !layers.contains(&diff_id) {
+                self.layers.remove(&diff_id)?;
+            }
+        }
+        self.layers.empty_trash()?;
+        Ok(freed)
+    }
+
+    /// Layers that containers stand on.
+    fn held(&self) -> Result<HashSet<Digest>, Error> {
+        let dir = self.data_root.join("containers");
+        let mut held = HashSet::new();
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(held),
+            Err(e) => return Err(Error::io("read", dir)(e)),
+        };
+        for entry in entries {
+            let path = entry.map_err(Error::io("read", &dir))?.path().join(HOLD_FILE);
+            match fs::read(&path) {
+                Ok(bytes) => {
+                    let list: Vec<Digest> =
+                        serde_json::from_slice(&bytes).map_err(|e| Error::io("parse", &path)(e.into()))?;
+                    held.extend(list);
+                }
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(Error::io("read", path)(e)),
+            }
+        }
+        Ok(held)
+    }
+}
+
+/// Holds these layers for as long as the container's directory exists.
+pub(crate) fn hold(container_dir: &Path, layers: &[&Digest]) -> Result<(), Error> {
+    let path = container_dir.join(HOLD_FILE);
+    let bytes = serde_json::to_vec(layers).map_err(|e| Error::io("encode", &path)(e.into()))?;
+    fs::write(&path, bytes).map_err(Error::io("write", path))
+}

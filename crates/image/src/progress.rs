@@ -1,0 +1,26 @@
+//! What long operations report while they run; the API turns it into Docker's JSON messages.
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// `{"status":...,"id":...}`
+    Status { id: Option<String>, status: String },
+    /// `{"status":...,"progressDetail":{"current":...,"total":...},"id":...}`
+    Transfer { id: String, status: &'static str, current: u64, total: u64 },
+    /// `{"stream":...}`: a line with its newline.
+    Stream(String),
+    /// `{"aux":{"Tag":...,"Digest":...,"Size":...}}` at the end of a push.
+    Pushed { tag: String, digest: String, size: u64 },
+}
+
+impl Progress {
+    pub(crate) fn status(id: impl Into<String>, status: impl Into<String>) -> Self {
+        Self::Status { id: Some(id.into()), status: status.into() }
+    }
+    pub(crate) fn line(status: impl Into<String>) -> Self {
+        Self::Status { id: None, status: status.into() }
+    }
+}
+
+/// Where progress goes. Called from several threads.
+pub type Report<'a> = &'a (dyn Fn(Progress) + Sync);

@@ -1,0 +1,75 @@
+//! Rows of the image service.
+//!
+//! `images`: key is the image id. `references`: key is the full reference, `docker.io/library/nginx:latest` for a tag or
+//! `docker.io/library/nginx@sha256:...` for a digest under which a registry knows the image. `layers`: key is the diff id;
+//! counts the images that use the layer, in the transaction that adds or removes the image.
+use knarr_base::ImageId;
+use knarr_oci::digest::Digest;
+use knarr_oci::image::Descriptor;
+use knarr_state::Record;
+use serde::{Deserialize, Serialize};
+
+/// An image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ImageRecord {
+    /// Layers, bottom first.
+    pub layers: Vec<LayerRef>,
+    /// The manifest as it came, if it came with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Descriptor>,
+    /// The image that this one was committed from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ImageId>,
+    /// Bytes of the unpacked layers.
+    pub size: u64,
+    /// Nanoseconds since the epoch at which the image came here or was tagged last.
+    pub updated_nanos: i64,
+}
+
+/// One layer of an image: its tree and the blob that it came as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LayerRef {
+    pub diff_id: Digest,
+    pub blob: Descriptor,
+}
+
+impl Record for ImageRecord {
+    const TABLE: &'static str = "images";
+}
+
+impl ImageRecord {
+    /// Digests of all blobs that the image needs.
+    pub(crate) fn blobs(&self, id: &ImageId) -> Vec<Digest> {
+        let mut blobs = vec![Digest::of_image(id)];
+        blobs.extend(self.manifest.as_ref().map(|m| m.digest.clone()));
+        blobs.extend(self.layers.iter().map(|layer| layer.blob.digest.clone()));
+        blobs
+    }
+}
+
+/// A name of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ReferenceRecord {
+    pub image: ImageId,
+}
+
+impl Record for ReferenceRecord {
+    const TABLE: &'static str = "references";
+}
+
+/// An unpacked layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LayerRecord {
+    /// Bytes of all regular files.
+    pub size: u64,
+    /// Images that use it.
+    pub images: u64,
+}
+
+impl Record for LayerRecord {
+    const TABLE: &'static str = "layers";
+}

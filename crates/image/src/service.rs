@@ -1,0 +1,236 @@
+//! The image service of one data root: opening, names, rows.
+use crate::error::Error;
+use crate::image::Image;
+use crate::record::{ImageRecord, LayerRecord, LayerRef, ReferenceRecord};
+use knarr_base::ImageId;
+use knarr_content::{Content, Lease};
+use knarr_linux::path::Root;
+use knarr_oci::digest::Digest;
+use knarr_oci::image::{ImageConfig, MAX_CONFIG_LEN};
+use knarr_oci::reference::Reference;
+use knarr_oci::rootfs::RootfsMount;
+use knarr_snapshot::{Layers, Limits};
+use knarr_state::{Event, ReadTx, Store, WriteTx};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+/// How long a partial download is kept.
+const PARTIAL_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// All images of a data root. Cheap to clone.
+#[derive(Clone)]
+pub struct Images {
+    pub(crate) data_root: PathBuf,
+    pub(crate) store: Store,
+    pub(crate) content: Content,
+    pub(crate) layers: Layers,
+    pub(crate) limits: Limits,
+    /// Operations that bring data in hold this for reading; collection holds it for writing.
+    pub(crate) collecting: Arc<RwLock<()>>,
+}
+
+impl Images {
+    /// Opens the images of a data root and removes what an engine that died left behind.
+    pub fn open(data_root: &Path, store: Store) -> Result<Self, Error> {
+        let images = Self {
+            data_root: data_root.to_owned(),
+            store,
+            content: Content::open(data_root)?,
+            layers: Layers::open(data_root)?,
+            limits: Limits::default(),
+            collecting: Arc::default(),
+        };
+        images.layers.empty_tmp()?;
+        images.content.sweep_ingests(PARTIAL_TTL)?;
+        if let Err(error) = images.collect() {
+            tracing::warn!(%error, "leftovers of images not collected");
+        }
+        Ok(images)
+    }
+
+    /// The blobs, for others who keep content here.
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+    pub fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// Finds an image by name, id or beginning of an id.
+    pub fn resolve(&self, name: &str) -> Result<Image, Error> {
+        let found = self.store.read(|tx| {
+            let Some(id) = crate::resolve::find(tx, name)? else { return Ok(None) };
+            let Some(record) = tx.get::<ImageRecord>(id.as_str())? else { return Ok(None) };
+            Ok(Some((references_of(tx, &id)?, id, record)))
+        })?;
+        let (references, id, record) = found.ok_or_else(|| Error::NotFound(crate::resolve::shown(name)))?;
+        self.assemble(id, record, &references)
+    }
+
+    /// Finds an image by its full id.
+    pub fn get(&self, id: &ImageId) -> Result<Image, Error> {
+        self.resolve(id.as_str())
+    }
+
+    pub(crate) fn assemble(
+        &self,
+        id: ImageId,
+        record: ImageRecord,
+        names: &[Reference],
+    ) -> Result<Image, Error> {
+        let bytes = self.content.read(&Digest::of_image(&id), MAX_CONFIG_LEN)?;
+        Ok(Image::new(id, ImageConfig::parse(&bytes)?, record, names))
+    }
+
+    /// All images, newest first.
+    pub fn list(&self) -> Result<Vec<Image>, Error> {
+        let rows = self.store.read(|tx| {
+            let references = all_references(tx)?;
+            let images = tx.list::<ImageRecord>()?;
+            Ok((images, references))
+        })?;
+        let (records, references) = rows;
+        let mut images = Vec::new();
+        for (key, record) in records {
+            let Ok(id) = ImageId::parse(&key) else { continue };
+            let names: Vec<Reference> =
+                references.iter().filter(|(_, image)| *image == id).map(|(name, _)| name.clone()).collect();
+            match self.assemble(id, record, &names) {
+                Ok(image) => images.push(image),
+                Err(error) => tracing::warn!(%error, image = key, "damaged image left out"),
+            }
+        }
+        images.sort_by_key(|image| std::cmp::Reverse(image.created_nanos()));
+        Ok(images)
+    }
+
+    /// The root filesystem of a container of this image. Makes `upper/` and `work/` in `container_dir`.
+    pub fn prepare(&self, id: &ImageId, container_dir: &Path) -> Result<RootfsMount, Error> {
+        let record = self.store.get::<ImageRecord>(id.as_str())?;
+        let record = record.ok_or_else(|| Error::NotFound(id.to_string()))?;
+        let _guard = self.collecting.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let held: Vec<&Digest> = record.layers.iter().map(|layer| &layer.diff_id).collect();
+        crate::collect::hold(container_dir, &held)?;
+        let mut lower = Vec::with_capacity(record.layers.len());
+        for layer in record.layers.iter().rev() {
+            if !self.layers.exists(&layer.diff_id) {
+                self.repair(layer)?;
+            }
+            lower.push(self.layers.path(&layer.diff_id));
+        }
+        if lower.is_empty() {
+            lower.push(self.empty_layer()?);
+        }
+        let fail = |e: knarr_linux::Errno| Error::io("prepare", container_dir)(e.into());
+        let root = Root::open_beneath(container_dir).map_err(fail)?;
+        let top = lower.first().and_then(|top| std::fs::symlink_metadata(top).ok());
+        let upper = root.mkdir_all("upper", 0o755).map_err(fail)?;
+        // The root directory of the container looks as the image's does.
+        if let Some(top) = top {
+            use std::os::unix::fs::MetadataExt;
+            let (uid, gid) = (rustix::fs::Uid::from_raw(top.uid()), rustix::fs::Gid::from_raw(top.gid()));
+            rustix::fs::fchown(&upper, Some(uid), Some(gid)).map_err(fail)?;
+            rustix::fs::fchmod(&upper, rustix::fs::Mode::from_raw_mode(top.mode() & 0o7777)).map_err(fail)?;
+        }
+        root.mkdir_all("work", 0o711).map_err(fail)?;
+        Ok(RootfsMount::Overlay {
+            lower,
+            upper: container_dir.join("upper"),
+            work: container_dir.join("work"),
+        })
+    }
+
+    /// Overlayfs needs a lower directory even for an image without layers.
+    fn empty_layer(&self) -> Result<PathBuf, Error> {
+        let empty = knarr_oci::digest::Digest::sha256(&[0; 1024]);
+        if self.layers.claim(&empty).is_some() {
+            let staged = self.layers.stage(
+                &[0; 1024][..],
+                Some(&empty),
+                knarr_snapshot::Whiteouts::Overlay,
+                self.limits,
+            )?;
+            self.layers.commit(vec![staged])?;
+        }
+        Ok(self.layers.path(&empty))
+    }
+
+    /// Unpacks a layer again whose tree is gone.
+    fn repair(&self, layer: &LayerRef) -> Result<(), Error> {
+        tracing::warn!(layer = %layer.diff_id, "layer is missing: unpacked again");
+        let Some(_claim) = self.layers.claim(&layer.diff_id) else { return Ok(()) };
+        let staged = self.stage(layer)?;
+        self.layers.commit(vec![staged])?;
+        Ok(())
+    }
+
+    /// Commits an image whose blobs and layers are durable, with its names. Returns the images that lost a name.
+    pub(crate) fn commit_image(
+        &self,
+        id: &ImageId,
+        record: &ImageRecord,
+        names: &[Reference],
+        event: &str,
+        _lease: &Lease,
+    ) -> Result<Vec<(Reference, ImageId)>, Error> {
+        let sizes: Vec<u64> =
+            record.layers.iter().map(|l| self.layers.meta(&l.diff_id).map_or(0, |m| m.size)).collect();
+        self.store.write(|tx| {
+            let mut record = record.clone();
+            let existing = tx.get::<ImageRecord>(id.as_str())?;
+            if existing.is_none() {
+                for (layer, size) in record.layers.iter().zip(sizes) {
+                    add_layer(tx, &layer.diff_id, size)?;
+                }
+            } else if let Some(existing) = existing {
+                record.parent = record.parent.or(existing.parent);
+                record.manifest = record.manifest.or(existing.manifest);
+            }
+            tx.put(id.as_str(), &record)?;
+            let mut moved = Vec::new();
+            for name in names {
+                moved.extend(set_reference(tx, name, id)?);
+            }
+            let shown = names.first().map_or_else(|| format!("sha256:{id}"), Reference::familiar);
+            tx.emit(Event::now("image", event, &format!("sha256:{id}")).with("name", shown));
+            Ok(moved)
+        })
+    }
+}
+
+/// Points a name at an image. Returns the image that had the name before.
+pub(crate) fn set_reference(
+    tx: &mut WriteTx<'_>,
+    name: &Reference,
+    id: &ImageId,
+) -> Result<Option<(Reference, ImageId)>, Error> {
+    let key = name.to_string();
+    let before = tx.get::<ReferenceRecord>(&key)?.map(|r| r.image).filter(|before| before != id);
+    tx.put(&key, &ReferenceRecord { image: id.clone() })?;
+    Ok(before.map(|before| (name.clone(), before)))
+}
+
+/// One more image uses the layer.
+fn add_layer(tx: &mut WriteTx<'_>, diff_id: &Digest, size: u64) -> Result<(), Error> {
+    let key = diff_id.to_string();
+    let images = tx.get::<LayerRecord>(&key)?.map_or(0, |l| l.images);
+    tx.put(&key, &LayerRecord { size, images: images + 1 })?;
+    Ok(())
+}
+
+/// All names with their images.
+pub(crate) fn all_references(tx: &ReadTx) -> knarr_state::Result<Vec<(Reference, ImageId)>> {
+    let rows = tx.list::<ReferenceRecord>()?;
+    Ok(rows.into_iter().filter_map(|(key, r)| Some((Reference::parse_name(&key).ok()?, r.image))).collect())
+}
+
+/// All names of one image.
+pub(crate) fn references_of(tx: &ReadTx, id: &ImageId) -> knarr_state::Result<Vec<Reference>> {
+    Ok(all_references(tx)?.into_iter().filter(|(_, image)| image == id).map(|(name, _)| name).collect())
+}
+
+/// Nanoseconds since the epoch.
+pub(crate) fn now_nanos() -> i64 {
+    i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,121 @@
+//! From blobs to unpacked layers: several at a time, synced together.
+use crate::error::Error;
+use crate::progress::{Progress, Report};
+use crate::record::LayerRef;
+use crate::service::Images;
+use knarr_snapshot::{Staged, Whiteouts};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// Layers of one image that are unpacked at the same time: each keeps up to three threads busy.
+const MAX_PARALLEL: usize = 3;
+/// Bytes between two progress messages of one layer.
+const REPORT_EVERY: u64 = 512 << 10;
+
+impl Images {
+    /// Unpacks and verifies one layer from its blob.
+    pub(crate) fn stage(&self, layer: &LayerRef) -> Result<Staged, Error> {
+        let blob = self.content.open_blob(&layer.blob.digest)?;
+        Ok(self.layers.stage(blob, Some(&layer.diff_id), Whiteouts::Overlay, self.limits)?)
+    }
+
+    /// Makes sure that all these layers are unpacked and durable. Those that are there are left as they are.
+    pub(crate) fn unpack(
+        &self,
+        layers: &[LayerRef],
+        status: &'static str,
+        report: Report<'_>,
+    ) -> Result<(), Error> {
+        let mut seen = HashSet::new();
+        let wanted: Vec<&LayerRef> = layers.iter().filter(|l| seen.insert(&l.diff_id)).collect();
+        let mut claims = Vec::new();
+        let mut missing = Vec::new();
+        // Claims are taken in one order by everybody, so that two operations never wait for each other.
+        let mut ordered = wanted.clone();
+        ordered.sort_by(|a, b| a.diff_id.cmp(&b.diff_id));
+        for layer in ordered {
+            if let Some(claim) = self.layers.claim(&layer.diff_id) {
+                claims.push(claim);
+                missing.push(&layer.diff_id);
+            }
+        }
+        let work: Vec<&LayerRef> = wanted.into_iter().filter(|l| missing.contains(&&l.diff_id)).collect();
+        let staged = self.stage_all(&work, status, report)?;
+        knarr_base::failpoint!("unpack.staged", Error::Failpoint("unpack.staged"));
+        self.layers.commit(staged)?;
+        drop(claims);
+        Ok(())
+    }
+
+    fn stage_all(
+        &self,
+        work: &[&LayerRef],
+        status: &'static str,
+        report: Report<'_>,
+    ) -> Result<Vec<Staged>, Error> {
+        let next = AtomicUsize::new(0);
+        let done = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for _ in 0..MAX_PARALLEL.min(work.len()) {
+                scope.spawn(|| {
+                    loop {
+                        let Some(layer) = work.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
+                        let result = self.stage_reported(layer, status, report);
+                        if result.is_err() {
+                            next.store(work.len(), Ordering::Relaxed);
+                        }
+                        done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(result);
+                    }
+                });
+            }
+        });
+        done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).into_iter().collect()
+    }
+
+    fn stage_reported(
+        &self,
+        layer: &LayerRef,
+        status: &'static str,
+        report: Report<'_>,
+    ) -> Result<Staged, Error> {
+        let blob = self.content.open_blob(&layer.blob.digest)?;
+        let source = Metered {
+            blob,
+            id: layer.blob.digest.short().to_owned(),
+            status,
+            read: 0,
+            reported: 0,
+            total: layer.blob.size,
+            report,
+        };
+        Ok(self.layers.stage(source, Some(&layer.diff_id), Whiteouts::Overlay, self.limits)?)
+    }
+}
+
+/// A blob that reports how far it was read.
+struct Metered<'a> {
+    blob: File,
+    id: String,
+    status: &'static str,
+    read: u64,
+    reported: u64,
+    total: u64,
+    report: Report<'a>,
+}
+
+impl Read for Metered<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.blob.read(buffer)?;
+        self.read += len as u64;
+        if self.read - self.reported >= REPORT_EVERY || len == 0 {
+            self.reported = self.read;
+            let (id, current, total) = (self.id.clone(), self.read, self.total);
+            (self.report)(Progress::Transfer { id, status: self.status, current, total });
+        }
+        Ok(len)
+    }
+}

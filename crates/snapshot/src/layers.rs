@@ -1,0 +1,267 @@
+//! Unpacked layers: `<data-root>/layers/<diff-id hex>/{fs, meta.json}`.
+//!
+//! Invariants: a layer appears under its diff id only after its content was verified and synced; it is made in `tmp/` and
+//! renamed; it goes by a rename to `trash/`. What lies in `tmp/` and `trash/` belongs to nobody.
+use crate::apply::{self, Applied, Whiteouts};
+use crate::archive::Limits;
+use crate::error::Error;
+use knarr_linux::path::{Dir, Root};
+use knarr_oci::digest::Digest;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// Facts about an unpacked layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LayerMeta {
+    pub diff_id: Digest,
+    /// Bytes of all regular files.
+    pub size: u64,
+    /// Bytes of the uncompressed tar.
+    pub stream_len: u64,
+    pub entries: u64,
+}
+
+/// A layer that is unpacked and verified but has no name yet. Dropping it throws it away.
+pub struct Staged {
+    pub meta: LayerMeta,
+    dir: PathBuf,
+    layers: Layers,
+    armed: bool,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if self.armed {
+            self.layers.discard(&self.dir);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    busy: Mutex<HashSet<Digest>>,
+    done: Condvar,
+    next: AtomicU64,
+}
+
+/// The unpacked layers of a data root. Cheap to clone.
+#[derive(Clone)]
+pub struct Layers {
+    data_root: PathBuf,
+    shared: Arc<Shared>,
+}
+
+/// Keeps others from unpacking the same layer.
+pub struct Claim {
+    shared: Arc<Shared>,
+    diff_id: Digest,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.shared.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.diff_id);
+        self.shared.done.notify_all();
+    }
+}
+
+impl Layers {
+    /// Opens the layers of a data root and makes the directories that are missing.
+    pub fn open(data_root: &Path) -> Result<Self, Error> {
+        for dir in ["layers", "tmp", "trash"] {
+            let path = data_root.join(dir);
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o711)
+                .create(&path)
+                .map_err(Error::io("create", &path))?;
+        }
+        sync_dir(data_root)?;
+        Ok(Self { data_root: data_root.to_owned(), shared: Arc::default() })
+    }
+
+    fn dir(&self, diff_id: &Digest) -> PathBuf {
+        self.data_root.join("layers").join(diff_id.hex())
+    }
+    /// The layer's tree, a lower directory for overlayfs.
+    pub fn path(&self, diff_id: &Digest) -> PathBuf {
+        self.dir(diff_id).join("fs")
+    }
+    pub fn exists(&self, diff_id: &Digest) -> bool {
+        self.path(diff_id).is_dir()
+    }
+    pub fn meta(&self, diff_id: &Digest) -> Result<LayerMeta, Error> {
+        let path = self.dir(diff_id).join("meta.json");
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Error::NoLayer(diff_id.clone())),
+            Err(e) => return Err(Error::io("read", path)(e)),
+        };
+        serde_json::from_slice(&bytes).map_err(|e| Error::io("parse", path)(e.into()))
+    }
+
+    /// Diff ids of all layers.
+    pub fn list(&self) -> Result<Vec<Digest>, Error> {
+        let dir = self.data_root.join("layers");
+        let mut list = Vec::new();
+        for entry in fs::read_dir(&dir).map_err(Error::io("read", &dir))? {
+            let entry = entry.map_err(Error::io("read", &dir))?;
+            let name = entry.file_name();
+            list.extend(name.to_str().and_then(|hex| Digest::parse(&format!("sha256:{hex}")).ok()));
+        }
+        list.sort();
+        Ok(list)
+    }
+
+    /// The right to unpack a layer; none if it is there. Waits while somebody else unpacks it.
+    pub fn claim(&self, diff_id: &Digest) -> Option<Claim> {
+        let mut busy = self.shared.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if self.exists(diff_id) {
+                return None;
+            }
+            if busy.insert(diff_id.clone()) {
+                return Some(Claim { shared: Arc::clone(&self.shared), diff_id: diff_id.clone() });
+            }
+            busy = self.shared.done.wait(busy).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Unpacks a layer into `tmp/` and verifies it.
+    pub fn stage<R: Read + Send>(
+        &self,
+        source: R,
+        expected: Option<&Digest>,
+        whiteouts: Whiteouts,
+        limits: Limits,
+    ) -> Result<Staged, Error> {
+        let dir = self.new_dir("layer")?;
+        match self.fill(source, &dir, whiteouts, limits, expected) {
+            Ok(meta) => Ok(Staged { meta, dir, layers: self.clone(), armed: true }),
+            Err(e) => {
+                self.discard(&dir);
+                Err(e)
+            }
+        }
+    }
+
+    fn fill<R: Read + Send>(
+        &self,
+        source: R,
+        dir: &Path,
+        whiteouts: Whiteouts,
+        limits: Limits,
+        expected: Option<&Digest>,
+    ) -> Result<LayerMeta, Error> {
+        let tree = dir.join("fs");
+        DirBuilder::new().mode(0o755).create(&tree).map_err(Error::io("create", &tree))?;
+        let root = open_dir(&tree)?;
+        // whatever the process's umask is
+        rustix::fs::fchmod(&root, rustix::fs::Mode::from_raw_mode(0o755))
+            .map_err(Error::errno("chmod", &tree))?;
+        let Applied { diff_id, stream_len, size, entries } = apply::apply(source, root, whiteouts, limits)?;
+        if let Some(expected) = expected.filter(|expected| **expected != diff_id) {
+            return Err(Error::DiffId { expected: expected.clone(), found: diff_id });
+        }
+        let meta = LayerMeta { diff_id, size, stream_len, entries };
+        let path = dir.join("meta.json");
+        let bytes = serde_json::to_vec(&meta).map_err(|e| Error::io("encode", &path)(e.into()))?;
+        let mut file = File::create(&path).map_err(Error::io("create", &path))?;
+        file.write_all(&bytes).map_err(Error::io("write", &path))?;
+        Ok(meta)
+    }
+
+    /// Syncs staged layers once for all of them and gives them their names.
+    pub fn commit(&self, staged: Vec<Staged>) -> Result<Vec<LayerMeta>, Error> {
+        if staged.is_empty() {
+            return Ok(Vec::new());
+        }
+        let layers = self.data_root.join("layers");
+        let dir = open_dir(&layers)?;
+        rustix::fs::syncfs(&dir).map_err(Error::errno("sync", &layers))?;
+        knarr_base::failpoint!("layers.synced", Error::Failpoint("layers.synced"));
+        let mut done = Vec::new();
+        for mut layer in staged {
+            let target = self.dir(&layer.meta.diff_id);
+            match fs::rename(&layer.dir, &target) {
+                Ok(()) => layer.armed = false,
+                // Somebody else was faster: the same content has the same name.
+                Err(_) if self.exists(&layer.meta.diff_id) => {}
+                Err(e) => return Err(Error::io("rename", target)(e)),
+            }
+            done.push(layer.meta.clone());
+        }
+        rustix::fs::fsync(&dir).map_err(Error::errno("sync", &layers))?;
+        knarr_base::failpoint!("layers.renamed", Error::Failpoint("layers.renamed"));
+        Ok(done)
+    }
+
+    /// A new private directory in `tmp/`.
+    pub fn new_dir(&self, kind: &str) -> Result<PathBuf, Error> {
+        let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.data_root.join("tmp").join(format!("{kind}-{}-{number}", std::process::id()));
+        if path.exists() {
+            // of an earlier process with the same number
+            self.discard(&path);
+        }
+        DirBuilder::new().mode(0o711).create(&path).map_err(Error::io("create", &path))?;
+        Ok(path)
+    }
+
+    /// Takes a layer out of use: renamed to `trash/`, emptied by [`Layers::empty_trash`]. True if it was there.
+    pub fn remove(&self, diff_id: &Digest) -> Result<bool, Error> {
+        let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        let name = format!("layer-{}-{}-{number}", diff_id.short(), std::process::id());
+        let target = self.data_root.join("trash").join(name);
+        match fs::rename(self.dir(diff_id), &target) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(Error::io("rename", self.dir(diff_id))(e)),
+        }
+    }
+
+    /// Removes what lies in `trash/`. Slow for large trees; for a background thread.
+    pub fn empty_trash(&self) -> Result<(), Error> {
+        empty(&self.data_root.join("trash"), |_| true)
+    }
+
+    /// Removes what earlier processes left in `tmp/`. For the start of an engine.
+    pub fn empty_tmp(&self) -> Result<(), Error> {
+        let own = format!("-{}-", std::process::id());
+        empty(&self.data_root.join("tmp"), |name| name.starts_with("layer-") && !name.contains(&own))
+    }
+
+    fn discard(&self, path: &Path) {
+        if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
+            let removed =
+                open_dir(parent).and_then(|dir| dir.remove_tree(name).map_err(Error::errno("remove", path)));
+            if let Err(error) = removed {
+                tracing::warn!(%error, path = %path.display(), "leftover not removed");
+            }
+        }
+    }
+}
+
+fn empty(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
+    let dir = open_dir(path)?;
+    for (name, _) in dir.entries().map_err(Error::errno("read", path))? {
+        if wanted(&name.to_string_lossy()) {
+            dir.remove_tree(&name).map_err(Error::errno("remove", path.join(&name)))?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn open_dir(path: &Path) -> Result<Dir, Error> {
+    Root::open(path).and_then(|root| root.open_dir(".")).map_err(Error::errno("open", path))
+}
+
+fn sync_dir(path: &Path) -> Result<(), Error> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(Error::io("sync", path))
+}
