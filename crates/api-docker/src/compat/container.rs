@@ -49,9 +49,6 @@ pub fn inspect(version: ApiVersion, container: &mut Value) {
         add(host_config, "KernelMemory", 0);
         add(host_config, "KernelMemoryTCP", 0);
     }
-    if version.before(44) {
-        show_mac_address(container);
-    }
 }
 
 fn networks(container: &mut Value) -> Option<&mut Map<String, Value>> {
@@ -127,20 +124,6 @@ fn restore_graph_driver(container: &mut Value) {
     }
 }
 
-/// Before 1.44 a container's MAC address was part of its configuration.
-fn show_mac_address(container: &mut Value) {
-    let mode = container.pointer("/HostConfig/NetworkMode").and_then(Value::as_str).unwrap_or("").to_owned();
-    let address = container
-        .pointer("/NetworkSettings/Networks")
-        .and_then(|networks| networks.get(&mode))
-        .and_then(|endpoint| endpoint.get("MacAddress"))
-        .filter(|address| *address != "")
-        .cloned();
-    if let (Some(address), Some(config)) = (address, object(container, "Config")) {
-        add(config, "MacAddress", address);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,10 +171,7 @@ mod tests {
         assert_eq!(value["NetworkSettings"]["Networks"]["own"]["Aliases"], json!(["h", "0123456789ab"]));
         assert_eq!(value["NetworkSettings"]["Networks"]["bridge"]["Aliases"], Value::Null);
         assert!(value["NetworkSettings"]["Networks"]["own"].get("GwPriority").is_none());
-        assert_eq!(
-            (&value["HostConfig"]["KernelMemory"], &value["Config"]["MacAddress"]),
-            (&json!(0), &json!("aa"))
-        );
+        assert_eq!(value["HostConfig"]["KernelMemory"], 0);
         assert!(value.get("ImageManifestDescriptor").is_none());
     }
 

@@ -9,6 +9,9 @@ pub mod image;
 pub mod network;
 pub mod system;
 
+#[cfg(test)]
+mod golden;
+
 use crate::error::ApiError;
 use crate::reply::{self, Answer};
 use knarr_base::ErrorKind;

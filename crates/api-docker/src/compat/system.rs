@@ -30,6 +30,9 @@ pub fn info(version: ApiVersion, info: &mut Value) {
         add(members, "KernelMemory", false);
         add(members, "KernelMemoryTCP", false);
     }
+    if version.before(44) {
+        members.shift_remove("CDISpecDirs");
+    }
     if version.before(46) {
         members.shift_remove("Containerd");
     }
