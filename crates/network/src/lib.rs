@@ -10,12 +10,17 @@ pub mod config;
 pub mod create;
 pub mod endpoint;
 pub mod error;
+mod firewall;
 pub mod hosts_file;
+mod ipam;
+mod kernel;
 pub mod mac;
 pub mod namespace;
 pub mod network;
 pub mod networks;
+mod pools;
 pub mod port;
+mod publish;
 pub mod resolv_conf;
 
 pub use config::{AddressPool, NetworkConfig};

@@ -1,12 +1,26 @@
 //! A container's network namespace
 //! ([network_namespaces(7)](https://man7.org/linux/man-pages/man7/network_namespaces.7.html)): a descriptor, never a name.
-use crate::error::Result;
+//!
+//! A thread of its own enters or makes the namespace, does what must be done inside, and ends; it leaves a descriptor
+//! and an rtnetlink socket, which stay bound to the namespace whoever uses them.
+use crate::error::{Error, Result};
+use knarr_netlink::{Rtnetlink, link};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use std::fs;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread;
+
+const LOOPBACK_INDEX: u32 = 1;
+/// New interfaces have no IPv6 unless their network has it; loopback keeps it.
+const DISABLE_IPV6: &str = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
 
 /// A network namespace, held by its descriptor. It ends with the last descriptor and process in it.
 #[derive(Debug)]
 pub struct Namespace {
     fd: OwnedFd,
+    rtnetlink: Rtnetlink,
 }
 
 /// Counters of one interface, from the container's point of view.
@@ -24,22 +38,39 @@ pub struct InterfaceStats {
 }
 
 impl Namespace {
-    /// A new one with loopback only and without IPv6: network mode `none`.
+    /// A new one with loopback only: network mode `none`.
     pub fn create() -> Result<Self> {
-        Err(crate::Error::Unsupported("network namespaces".into()))
+        thread::scope(|scope| join(scope.spawn(create_here)))
     }
 
-    pub fn from_fd(fd: OwnedFd) -> Self {
-        Self { fd }
+    /// An existing one.
+    pub fn enter(netns: BorrowedFd<'_>) -> Result<Self> {
+        let fd =
+            netns.try_clone_to_owned().map_err(Error::io("duplicate a network namespace's descriptor"))?;
+        let rtnetlink =
+            thread::scope(|scope| join(scope.spawn(|| inside(netns, || Ok(Rtnetlink::open()?)))))?;
+        Ok(Self { fd, rtnetlink })
+    }
+
+    /// Runs `f` on a thread inside the namespace.
+    pub fn run<T: Send>(netns: BorrowedFd<'_>, f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        thread::scope(|scope| join(scope.spawn(|| inside(netns, f))))
     }
 
     pub fn into_fd(self) -> OwnedFd {
         self.fd
     }
 
+    /// Links, addresses and routes inside.
+    pub fn rtnetlink(&mut self) -> &mut Rtnetlink {
+        &mut self.rtnetlink
+    }
+
     /// Counters of its interfaces but loopback, for `stats`.
-    pub fn statistics(_netns: BorrowedFd<'_>) -> Result<Vec<InterfaceStats>> {
-        Err(crate::Error::Unsupported("network statistics".into()))
+    pub fn statistics(netns: BorrowedFd<'_>) -> Result<Vec<InterfaceStats>> {
+        let links = Self::enter(netns)?.rtnetlink.links()?;
+        let visible = links.into_iter().filter(|l| l.index != LOOPBACK_INDEX && l.up);
+        Ok(visible.map(stats).collect())
     }
 }
 
@@ -47,4 +78,49 @@ impl AsFd for Namespace {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+fn stats(link: link::Link) -> InterfaceStats {
+    let s = link.stats;
+    InterfaceStats {
+        name: link.name,
+        rx_bytes: s.rx_bytes,
+        rx_packets: s.rx_packets,
+        rx_errors: s.rx_errors,
+        rx_dropped: s.rx_dropped,
+        tx_bytes: s.tx_bytes,
+        tx_packets: s.tx_packets,
+        tx_errors: s.tx_errors,
+        tx_dropped: s.tx_dropped,
+    }
+}
+
+fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Moves the calling thread, for good.
+fn inside<T>(netns: BorrowedFd<'_>, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    move_into_link_name_space(netns, Some(LinkNameSpaceType::Network))
+        .map_err(|e| Error::io("enter a network namespace")(e.into()))?;
+    f()
+}
+
+/// Moves the calling thread into a new namespace, for good.
+fn create_here() -> Result<Namespace> {
+    // Deprecated for `CLONE_FILES` only, which takes descriptors away from other threads.
+    #[allow(deprecated)]
+    rustix::thread::unshare(UnshareFlags::NEWNET)
+        .map_err(|e| Error::io("create a network namespace")(e.into()))?;
+    let mut rtnetlink = Rtnetlink::open()?;
+    rtnetlink.change(vec![link::set_up(LOOPBACK_INDEX)])?;
+    match fs::write(DISABLE_IPV6, "1") {
+        // A kernel without IPv6.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        result => result.map_err(Error::io(format!("write {DISABLE_IPV6}")))?,
+    }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let fd = openat(CWD, "/proc/thread-self/ns/net", flags, Mode::empty())
+        .map_err(|e| Error::io("open a network namespace")(e.into()))?;
+    Ok(Namespace { fd, rtnetlink })
 }

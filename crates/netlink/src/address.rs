@@ -1,0 +1,71 @@
+//! Addresses of interfaces (`RTM_*ADDR`).
+use crate::Request;
+use crate::attribute::{attributes, u32_ne};
+use crate::request::flag;
+use crate::socket::CHANGE;
+use ipnet::{IpNet, Ipv4Net};
+use std::net::IpAddr;
+
+const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
+const RTM_GETADDR: u16 = 22;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_BROADCAST: u16 = 4;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// An address of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    pub link: u32,
+    pub net: IpNet,
+}
+
+fn ifaddrmsg(prefix: u8, link: u32) -> [u8; 8] {
+    let [a, b, c, d] = link.to_ne_bytes();
+    [AF_INET, prefix, 0, 0, a, b, c, d]
+}
+
+/// Gives an interface an IPv4 address with its subnet's broadcast address.
+pub fn add(link: u32, net: Ipv4Net) -> Request {
+    let flags = CHANGE | flag::CREATE | flag::EXCL;
+    let request =
+        Request::new(format!("add address {net}"), RTM_NEWADDR, flags, &ifaddrmsg(net.prefix_len(), link))
+            .bytes(IFA_LOCAL, &net.addr().octets())
+            .bytes(IFA_ADDRESS, &net.addr().octets());
+    if net.prefix_len() < 31 { request.bytes(IFA_BROADCAST, &net.broadcast().octets()) } else { request }
+}
+
+pub fn delete(link: u32, net: Ipv4Net) -> Request {
+    Request::new(format!("delete address {net}"), RTM_DELADDR, CHANGE, &ifaddrmsg(net.prefix_len(), link))
+        .bytes(IFA_LOCAL, &net.addr().octets())
+        .bytes(IFA_ADDRESS, &net.addr().octets())
+}
+
+pub(crate) fn list() -> Request {
+    Request::new("list addresses", RTM_GETADDR, flag::DUMP, &[0; 8])
+}
+
+pub(crate) fn parse(kind: u16, payload: &[u8]) -> Option<Address> {
+    let (fixed, rest) = payload.split_first_chunk::<8>()?;
+    if kind != RTM_NEWADDR {
+        return None;
+    }
+    let mut found = None;
+    for (kind, value) in attributes(rest) {
+        // The local address counts; the other one is the peer's on point-to-point links.
+        if kind == IFA_LOCAL || (kind == IFA_ADDRESS && found.is_none()) {
+            found = ip(fixed[0], value);
+        }
+    }
+    Some(Address { link: u32_ne(&fixed[4..8])?, net: IpNet::new(found?, fixed[1]).ok()? })
+}
+
+pub(crate) fn ip(family: u8, value: &[u8]) -> Option<IpAddr> {
+    match family {
+        AF_INET => <[u8; 4]>::try_from(value).ok().map(IpAddr::from),
+        AF_INET6 => <[u8; 16]>::try_from(value).ok().map(IpAddr::from),
+        _ => None,
+    }
+}

@@ -1,0 +1,194 @@
+//! The service: networks and endpoints of one engine.
+//!
+//! Memory mirrors the tables, so reads and decisions do not wait for the disk. Order of every change: decide under the
+//! lock, write the row, then touch the kernel; undo in reverse. So the kernel never has what no row explains.
+mod attach;
+mod catalog;
+mod connect;
+mod reaper;
+mod restore;
+mod state;
+
+use crate::config::NetworkConfig;
+use crate::create::CreateNetwork;
+use crate::endpoint::{Connected, Endpoint, EndpointRequest};
+use crate::error::{Error, Result};
+use crate::firewall::Firewall;
+use crate::network::{DEFAULT_NETWORK, Network};
+use knarr_base::{ContainerId, NetworkId};
+use knarr_netlink::Rtnetlink;
+use knarr_state::Store;
+use reaper::Reaper;
+use state::State;
+use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// All networks of an engine. Share it behind an `Arc`; every method takes `&self` and blocks.
+///
+/// It works in the network namespace of the thread that opened it; call it from threads of that namespace.
+pub struct Networks {
+    store: Store,
+    config: NetworkConfig,
+    state: Mutex<State>,
+    host: Mutex<Rtnetlink>,
+    /// `None`: `--iptables=false`.
+    firewall: Option<Mutex<Table>>,
+    reaper: Reaper,
+}
+
+/// The engine's table, and whether it is in the kernel as far as we know.
+struct Table {
+    firewall: Firewall,
+    in_place: bool,
+}
+
+impl Networks {
+    /// Reads the tables and makes rows for the predefined networks. Changes nothing in the kernel: call `restore` next.
+    pub fn open(store: Store, config: NetworkConfig) -> Result<Self> {
+        let mut host = Rtnetlink::open()?;
+        let firewall = config
+            .firewall
+            .then(|| Firewall::open(crate::firewall::table_name(&config.engine_id)))
+            .transpose()?
+            .map(|firewall| Mutex::new(Table { firewall, in_place: false }));
+        let state = State::load(&store, &config, &mut host)?;
+        Ok(Self {
+            store,
+            config,
+            state: Mutex::new(state),
+            host: Mutex::new(host),
+            firewall,
+            reaper: Reaper::start()?,
+        })
+    }
+
+    pub fn config(&self) -> &NetworkConfig {
+        &self.config
+    }
+
+    /// At the engine's start: makes the kernel agree with the rows. Endpoints of containers that are not `alive` are
+    /// released; bridges, the firewall and the port reservations of the others are put back; leftovers are swept.
+    /// Gives warnings: what could not be put back.
+    pub fn restore(&self, alive: &[ContainerId]) -> Result<Vec<String>> {
+        self.restore_all(alive)
+    }
+
+    /// Puts bridges and the firewall back if somebody removed them.
+    pub fn heal(&self) -> Result<()> {
+        self.heal_all()
+    }
+
+    /// When the engine ends and nothing runs: takes bridges and the table out of the kernel. Rows stay. Does nothing
+    /// while there are endpoints.
+    pub fn shutdown(&self) -> Result<()> {
+        self.leave_kernel()
+    }
+
+    /// Warnings for `info` and `create`: forwarding off, a foreign firewall that drops forwarded packets.
+    pub fn warnings(&self) -> Vec<String> {
+        self.kernel_warnings()
+    }
+
+    pub fn create(&self, request: &CreateNetwork) -> Result<Network> {
+        self.create_network(request)
+    }
+
+    /// By name, id or unambiguous prefix of the id. Refused for predefined networks and while endpoints are active.
+    pub fn remove(&self, network: &str) -> Result<Network> {
+        self.remove_network(network)
+    }
+
+    /// With the containers that are on it.
+    pub fn inspect(&self, network: &str) -> Result<Network> {
+        let state = self.state();
+        let id = state.resolve(network)?;
+        state.described(&id)
+    }
+
+    /// All networks, with their containers.
+    pub fn list(&self) -> Result<Vec<Network>> {
+        let state = self.state();
+        state.networks.keys().map(|id| state.described(id)).collect()
+    }
+
+    /// Removes user-defined networks without endpoints that `wanted` accepts; gives their names.
+    pub fn prune(&self, wanted: &dyn Fn(&Network) -> bool) -> Result<Vec<String>> {
+        let all = self.list()?;
+        let unused = all.into_iter().filter(|n| !n.predefined && n.containers.is_empty() && wanted(n));
+        let mut removed = Vec::new();
+        for network in unused {
+            match self.remove_network(network.id.as_str()) {
+                Ok(network) => removed.push(network.name),
+                // Somebody joined or removed it meanwhile.
+                Err(Error::InUse { .. } | Error::NotFound(_)) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(removed)
+    }
+
+    /// A new namespace with an endpoint on `request.network`. On `none` the namespace has loopback only.
+    pub fn connect(&self, request: &EndpointRequest) -> Result<Connected> {
+        self.connect_new(request)
+    }
+
+    /// One more endpoint in an existing namespace (`network connect`, further networks at start).
+    pub fn connect_in(&self, request: &EndpointRequest, netns: BorrowedFd<'_>) -> Result<Endpoint> {
+        self.connect_existing(request, netns)
+    }
+
+    /// Takes a container off a network. Links, addresses and ports are gone on return.
+    pub fn disconnect(&self, container: &ContainerId, network: &str) -> Result<Endpoint> {
+        self.disconnect_one(container, network)
+    }
+
+    /// The container ended: all its endpoints, addresses and ports are free again. Idempotent.
+    pub fn release(&self, container: &ContainerId) -> Result<()> {
+        self.release_all(container)
+    }
+
+    /// The container got another name.
+    pub fn rename(&self, container: &ContainerId, name: &str) -> Result<()> {
+        self.rename_container(container, name)
+    }
+
+    /// Endpoints of a running container, in the order in which it joined.
+    pub fn endpoints(&self, container: &ContainerId) -> Result<Vec<Endpoint>> {
+        let mut found: Vec<Endpoint> = self.state().of_container(container).cloned().collect();
+        found.sort_by(|a, b| a.interface.cmp(&b.interface));
+        Ok(found)
+    }
+
+    /// Other containers on the container's user-defined networks: address and names, for its hosts file.
+    pub fn peers(&self, container: &ContainerId) -> Vec<(std::net::Ipv4Addr, Vec<String>)> {
+        self.state().peers(container)
+    }
+
+    /// What a name, id or prefix of an id means.
+    pub fn resolve(&self, network: &str) -> Result<NetworkId> {
+        self.state().resolve(network)
+    }
+
+    /// What `host-gateway` means.
+    pub fn host_gateway(&self) -> Option<IpAddr> {
+        let default = || {
+            let state = self.state();
+            let id = state.resolve(DEFAULT_NETWORK).ok()?;
+            state.networks.get(&id)?.subnets.first().map(|s| IpAddr::V4(s.gateway))
+        };
+        self.config.host_gateway_ip.or_else(default)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    fn host(&self) -> MutexGuard<'_, Rtnetlink> {
+        lock(&self.host)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,145 @@
+//! Rows against the kernel: after a start of the engine, after somebody meddled, at the end.
+use super::{Networks, lock};
+use crate::endpoint::Endpoint;
+use crate::error::Result;
+use crate::kernel;
+use crate::network::{Driver, Network};
+use crate::publish::Reservation;
+use knarr_base::ContainerId;
+use std::collections::BTreeSet;
+
+impl Networks {
+    pub(super) fn restore_all(&self, alive: &[ContainerId]) -> Result<Vec<String>> {
+        let alive: BTreeSet<&ContainerId> = alive.iter().collect();
+        let mut warnings = Vec::new();
+        let endpoints: Vec<Endpoint> = self.state().endpoints.values().cloned().collect();
+        let (kept, ended): (Vec<_>, Vec<_>) =
+            endpoints.into_iter().partition(|e| alive.contains(&e.container));
+        self.release_endpoints(&ended)?;
+        for network in self.bridged() {
+            if let Err(e) = self.ensure_bridge(&network) {
+                warnings.push(format!("network {}: {e}", network.name));
+            }
+        }
+        for endpoint in &kept {
+            warnings.extend(self.restore_ports(endpoint));
+        }
+        // Whatever an engine that died half-way left in the table is gone with this.
+        self.replace_table()?;
+        self.reattach(&kept, &mut warnings)?;
+        self.sweep(&kept)?;
+        Ok(warnings)
+    }
+
+    fn bridged(&self) -> Vec<Network> {
+        self.state().networks.values().filter(|n| n.driver == Driver::Bridge).cloned().collect()
+    }
+
+    fn restore_ports(&self, endpoint: &Endpoint) -> Vec<String> {
+        let Some(ip) = endpoint.ipv4.filter(|_| !endpoint.ports.is_empty()) else { return Vec::new() };
+        let mut state = self.state();
+        if state.reservations.contains_key(&endpoint.key()) {
+            return Vec::new();
+        }
+        let (reservation, failures) = Reservation::remake(&endpoint.ports, ip);
+        state.reservations.insert(endpoint.key(), reservation);
+        failures.iter().map(|f| format!("container {}: {f}", endpoint.container_name)).collect()
+    }
+
+    fn replace_table(&self) -> Result<()> {
+        if let Some(table) = &self.firewall {
+            lock(table).in_place = false;
+        }
+        self.change_table(|_| Ok(()))
+    }
+
+    /// Veths of running containers that lost their bridge (it was deleted and made anew) join it again.
+    fn reattach(&self, kept: &[Endpoint], warnings: &mut Vec<String>) -> Result<()> {
+        let links = self.host().links()?;
+        let bridges = self.state().bridges.clone();
+        for endpoint in kept.iter().filter(|e| !e.host_interface.is_empty()) {
+            let wanted = bridges.get(&endpoint.network).copied();
+            let Some(link) = links.iter().find(|l| l.name == endpoint.host_interface) else {
+                warnings.push(format!(
+                    "container {}: interface {} is gone",
+                    endpoint.container_name, endpoint.interface
+                ));
+                continue;
+            };
+            if let Some(bridge) = wanted.filter(|w| link.master != Some(*w)) {
+                use knarr_netlink::link::{set_master, set_up};
+                self.host().change(vec![set_master(link.index, bridge), set_up(link.index)])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ports of our bridges that no endpoint owns, and bridges of ours that no network owns.
+    fn sweep(&self, kept: &[Endpoint]) -> Result<()> {
+        let links = self.host().links()?;
+        let bridges: BTreeSet<u32> = self.state().bridges.values().copied().collect();
+        let owned: BTreeSet<&str> = kept.iter().map(|e| e.host_interface.as_str()).collect();
+        let alias = format!("knarr {} network ", self.config.engine_id);
+        for link in &links {
+            let stale_veth = link.master.is_some_and(|m| bridges.contains(&m))
+                && kernel::is_veth_name(&link.name)
+                && !owned.contains(link.name.as_str());
+            let stale_bridge =
+                link.kind == "bridge" && link.alias.starts_with(&alias) && !bridges.contains(&link.index);
+            if stale_veth || stale_bridge {
+                tracing::info!(link = link.name, "removed an interface that nothing owns");
+                kernel::delete_link(&mut self.host(), &link.name)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn heal_all(&self) -> Result<()> {
+        for network in self.bridged() {
+            if self.state().bridges.contains_key(&network.id) {
+                self.ensure_bridge(&network)?;
+            }
+        }
+        if let Some(table) = &self.firewall {
+            let mut table = lock(table);
+            table.in_place = table.firewall.exists()?;
+        }
+        self.change_table(|_| Ok(()))?;
+        let kept: Vec<Endpoint> = self.state().endpoints.values().cloned().collect();
+        self.reattach(&kept, &mut Vec::new())
+    }
+
+    pub(super) fn leave_kernel(&self) -> Result<()> {
+        if !self.state().endpoints.is_empty() {
+            return Ok(());
+        }
+        if let Some(table) = &self.firewall {
+            let mut table = lock(table);
+            table.firewall.delete()?;
+            table.in_place = false;
+        }
+        let links = self.host().links()?;
+        for network in self.bridged() {
+            self.forget_bridge(&network.id);
+            let ours = links.iter().find(|l| l.name == network.bridge && kernel::is_ours(l, &network.id));
+            if let Some(link) = ours {
+                kernel::delete_link(&mut self.host(), &link.name)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn kernel_warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !kernel::forwarding() {
+            warnings.push("WARNING: IPv4 forwarding is disabled".to_owned());
+        }
+        if let Some(table) = &self.firewall {
+            let drops = lock(table).firewall.foreign_drops();
+            warnings.extend(drops.into_iter().flatten().map(|chain| {
+                format!("WARNING: chain {chain} of another firewall drops forwarded packets: containers may not reach other networks, nor published ports be reached")
+            }));
+        }
+        warnings
+    }
+}

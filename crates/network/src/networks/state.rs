@@ -1,0 +1,266 @@
+//! What is in memory: the rows, and what follows from them.
+use crate::config::NetworkConfig;
+use crate::endpoint::Endpoint;
+use crate::error::{Error, Result};
+use crate::ipam::Allocator;
+use crate::kernel::is_ours;
+use crate::network::{Attached, DEFAULT_NETWORK, Driver, Network, Subnet, option};
+use crate::pools;
+use crate::publish::Reservation;
+use ipnet::Ipv4Net;
+use knarr_base::{ContainerId, NetworkId};
+use knarr_netlink::Rtnetlink;
+use knarr_state::Store;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const DEFAULT_BRIDGE: &str = "knarr0";
+const DEFAULT_MTU: u32 = 1500;
+/// Digits of an engine's id in the name of its bridge: names of interfaces have at most 15 bytes.
+const ENGINE_DIGITS: usize = 9;
+
+#[derive(Default)]
+pub(super) struct State {
+    pub networks: BTreeMap<NetworkId, Network>,
+    /// By `Endpoint::key`.
+    pub endpoints: BTreeMap<String, Endpoint>,
+    pub allocators: BTreeMap<NetworkId, Allocator>,
+    /// By `Endpoint::key`.
+    pub reservations: BTreeMap<String, Reservation>,
+    /// Indexes of the bridges that are in order.
+    pub bridges: BTreeMap<NetworkId, u32>,
+}
+
+impl State {
+    pub fn load(store: &Store, config: &NetworkConfig, host: &mut Rtnetlink) -> Result<Self> {
+        let mut state = Self::default();
+        for (_, network) in store.list::<Network>()? {
+            state.networks.insert(network.id.clone(), network);
+        }
+        for (key, endpoint) in store.list::<Endpoint>()? {
+            state.endpoints.insert(key, endpoint);
+        }
+        let changed = state.predefine(config, host)?;
+        if !changed.is_empty() {
+            store.write::<_, Error>(|tx| {
+                for network in &changed {
+                    tx.put(network.id.as_str(), network)?;
+                }
+                Ok(())
+            })?;
+        }
+        let ids: Vec<NetworkId> = state.networks.keys().cloned().collect();
+        ids.iter().for_each(|id| state.make_allocator(id));
+        Ok(state)
+    }
+
+    pub fn make_allocator(&mut self, id: &NetworkId) {
+        let Some(subnet) = self.networks.get(id).and_then(|n| n.subnets.first()) else { return };
+        let mut allocator = Allocator::new(subnet);
+        let addresses = self.endpoints.values().filter(|e| e.network == *id).filter_map(|e| e.ipv4);
+        addresses.for_each(|a| allocator.restore(a));
+        self.allocators.insert(id.clone(), allocator);
+    }
+
+    /// The networks `bridge`, `host` and `none`: made when missing, and `bridge` as the options of today say.
+    fn predefine(&mut self, config: &NetworkConfig, host: &mut Rtnetlink) -> Result<Vec<Network>> {
+        let mut changed = Vec::new();
+        for (name, driver) in [("host", Driver::Host), ("none", Driver::Null)] {
+            if self.by_name(name).is_none() {
+                changed.push(blank(name, driver)?);
+            }
+        }
+        let existing = self.by_name(DEFAULT_NETWORK).cloned();
+        if config.bridge.as_deref() == Some("none") {
+            // A default network of former times has no use; its row goes when nothing is on it any more.
+        } else {
+            let network = match &existing {
+                Some(network) => network.clone(),
+                None => blank(DEFAULT_NETWORK, Driver::Bridge)?,
+            };
+            let network = self.default_bridge(network, config, host)?;
+            if existing.as_ref() != Some(&network) {
+                changed.push(network);
+            }
+        }
+        for network in &changed {
+            self.networks.insert(network.id.clone(), network.clone());
+        }
+        Ok(changed)
+    }
+
+    fn default_bridge(
+        &self,
+        mut network: Network,
+        config: &NetworkConfig,
+        host: &mut Rtnetlink,
+    ) -> Result<Network> {
+        let links = host.links()?;
+        let usable =
+            |name: &str| links.iter().find(|l| l.name == name).is_none_or(|l| is_ours(l, &network.id));
+        let name = match &config.bridge {
+            Some(name) => name.clone(),
+            None if !network.bridge.is_empty() && usable(&network.bridge) => network.bridge.clone(),
+            None if usable(DEFAULT_BRIDGE) => DEFAULT_BRIDGE.to_owned(),
+            None => format!("knarr-{}", config.engine_id.get(..ENGINE_DIGITS).unwrap_or(&config.engine_id)),
+        };
+        if name.is_empty() || name.len() > 15 {
+            return Err(Error::Invalid(format!("invalid bridge name {name:?}: 1 to 15 bytes")));
+        }
+        let bridge_index = links.iter().find(|l| l.name == name).map(|l| l.index);
+        let bip = match config.bip {
+            Some(bip) => Some(bip),
+            // A bridge that the user made brings its own address.
+            None if config.bridge.is_some() => {
+                let found = host
+                    .addresses()?
+                    .into_iter()
+                    .find(|a| Some(a.link) == bridge_index && a.net.addr().is_ipv4());
+                found.and_then(|a| match a.net {
+                    ipnet::IpNet::V4(net) => Some(net),
+                    ipnet::IpNet::V6(_) => None,
+                })
+            }
+            None => None,
+        };
+        let subnet = match (bip, network.subnets.first()) {
+            (Some(bip), _) => Subnet {
+                subnet: bip.trunc(),
+                ip_range: None,
+                gateway: bip.addr(),
+                auxiliary: BTreeMap::new(),
+            },
+            (None, Some(subnet)) => subnet.clone(),
+            (None, None) => {
+                let taken = [self.subnets(None), routes(host, None)?].concat();
+                let subnet = pools::choose(&config.pools(), &taken)?;
+                Subnet {
+                    subnet,
+                    ip_range: None,
+                    gateway: pools::first_host(subnet),
+                    auxiliary: BTreeMap::new(),
+                }
+            }
+        };
+        if config.fixed_cidr.is_some_and(|r| !subnet.subnet.contains(&r)) {
+            return Err(Error::Invalid("fixed-cidr is not in the default bridge's subnet".into()));
+        }
+        network.subnets = vec![Subnet { ip_range: config.fixed_cidr, ..subnet }];
+        let mtu = if config.mtu == 0 { DEFAULT_MTU } else { config.mtu };
+        for (key, value) in [
+            (option::DEFAULT_BRIDGE, "true".to_owned()),
+            (option::ICC, config.icc.to_string()),
+            (option::MASQUERADE, config.ip_masq.to_string()),
+            (option::HOST_BINDING, config.host_ip.to_string()),
+            (option::BRIDGE_NAME, name.clone()),
+            (option::MTU, mtu.to_string()),
+        ] {
+            network.options.insert(key.to_owned(), value);
+        }
+        network.bridge = name;
+        Ok(network)
+    }
+
+    /// Subnets of all networks but one.
+    pub fn subnets(&self, but: Option<&NetworkId>) -> Vec<Ipv4Net> {
+        let others = self.networks.values().filter(|n| Some(&n.id) != but);
+        others.flat_map(|n| &n.subnets).map(|s| s.subnet).collect()
+    }
+
+    pub fn by_name(&self, name: &str) -> Option<&Network> {
+        self.networks.values().find(|n| n.name == name)
+    }
+
+    pub fn resolve(&self, text: &str) -> Result<NetworkId> {
+        // `default` is what a container without a choice has.
+        let text = if text == "default" || text.is_empty() { DEFAULT_NETWORK } else { text };
+        let exact = self.networks.values().find(|n| n.id.as_str() == text).or_else(|| self.by_name(text));
+        if let Some(network) = exact {
+            return Ok(network.id.clone());
+        }
+        let matches: Vec<&NetworkId> =
+            self.networks.keys().filter(|id| id.as_str().starts_with(text)).collect();
+        match matches.as_slice() {
+            [] => Err(Error::NotFound(text.to_owned())),
+            [id] => Ok((*id).clone()),
+            many => Err(Error::Ambiguous(text.to_owned(), many.len())),
+        }
+    }
+
+    pub fn network(&self, id: &NetworkId) -> Result<&Network> {
+        self.networks.get(id).ok_or_else(|| Error::NotFound(id.to_string()))
+    }
+
+    /// With its containers.
+    pub fn described(&self, id: &NetworkId) -> Result<Network> {
+        let mut network = self.network(id)?.clone();
+        for e in self.endpoints.values().filter(|e| e.network == *id) {
+            let attached = Attached {
+                name: e.container_name.clone(),
+                endpoint_id: e.id.clone(),
+                mac: e.mac,
+                ipv4: e.ipv4.and_then(|ip| Ipv4Net::new(ip, e.prefix).ok()),
+            };
+            network.containers.insert(e.container.clone(), attached);
+        }
+        Ok(network)
+    }
+
+    pub fn of_container<'a>(&'a self, container: &'a ContainerId) -> impl Iterator<Item = &'a Endpoint> {
+        let prefix = container.as_str();
+        let from = self.endpoints.range(prefix.to_owned()..);
+        from.take_while(move |(key, _)| key.starts_with(prefix)).map(|(_, endpoint)| endpoint)
+    }
+
+    pub fn peers(&self, container: &ContainerId) -> Vec<(Ipv4Addr, Vec<String>)> {
+        let named = |id: &NetworkId| self.networks.get(id).is_some_and(Network::is_user_defined);
+        let mine: Vec<&NetworkId> =
+            self.of_container(container).map(|e| &e.network).filter(|n| named(n)).collect();
+        let others =
+            self.endpoints.values().filter(|e| e.container != *container && mine.contains(&&e.network));
+        others.filter_map(|e| Some((e.ipv4?, e.dns_names.clone()))).collect()
+    }
+}
+
+/// Destinations of the host's routes but the default one, and of those over `but`.
+pub(super) fn routes(host: &mut Rtnetlink, but: Option<u32>) -> Result<Vec<Ipv4Net>> {
+    let routes = host.routes()?;
+    let relevant =
+        routes.into_iter().filter(|r| r.destination.prefix_len() > 0 && (but.is_none() || r.link != but));
+    Ok(relevant.map(|r| r.destination).collect())
+}
+
+pub(super) fn blank(name: &str, driver: Driver) -> Result<Network> {
+    Ok(Network {
+        id: NetworkId::from_bytes(&random()?),
+        name: name.to_owned(),
+        driver,
+        created_nanos: now_nanos(),
+        predefined: true,
+        internal: false,
+        attachable: false,
+        ipv6: false,
+        ipam_options: BTreeMap::new(),
+        subnets: Vec::new(),
+        options: BTreeMap::new(),
+        labels: BTreeMap::new(),
+        bridge: String::new(),
+        containers: BTreeMap::new(),
+    })
+}
+
+pub(super) fn now_nanos() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+pub(super) fn random() -> Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
+            .map_err(|e| Error::io("random bytes")(e.into()))?;
+    }
+    Ok(bytes)
+}

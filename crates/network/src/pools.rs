@@ -1,0 +1,94 @@
+//! Which subnet a network gets. Pure.
+use crate::config::AddressPool;
+use crate::create::AddressConfig;
+use crate::error::{Error, Result};
+use crate::network::{Subnet, overlaps};
+use ipnet::Ipv4Net;
+use std::net::Ipv4Addr;
+
+/// The first subnet of the pools that overlaps nothing in `taken` (other networks' subnets and the host's routes).
+pub(crate) fn choose(pools: &[AddressPool], taken: &[Ipv4Net]) -> Result<Ipv4Net> {
+    let free = |candidate: &Ipv4Net| !taken.iter().any(|t| overlaps(*t, *candidate));
+    pools.iter().flat_map(|p| p.subnets()).find(free).ok_or(Error::PoolsExhausted)
+}
+
+/// Completes and checks what the user gave. `networks` are the subnets of other networks, `routes` the host's.
+pub(crate) fn complete(
+    config: &AddressConfig,
+    pools: &[AddressPool],
+    networks: &[Ipv4Net],
+    routes: &[Ipv4Net],
+) -> Result<Subnet> {
+    let subnet = match config.subnet {
+        Some(given) => given.trunc(),
+        None if config.gateway.is_some() || config.ip_range.is_some() => {
+            return Err(Error::Invalid("invalid network config: subnet is missing".into()));
+        }
+        None => choose(pools, &[networks, routes].concat())?,
+    };
+    if subnet.prefix_len() > 30 || subnet.prefix_len() == 0 {
+        return Err(Error::Invalid(format!(
+            "invalid subnet {subnet}: no room for a gateway and a container"
+        )));
+    }
+    if config.subnet.is_some() && networks.iter().any(|n| overlaps(*n, subnet)) {
+        return Err(Error::PoolOverlap);
+    }
+    let gateway = config.gateway.unwrap_or_else(|| first_host(subnet));
+    for (what, address) in
+        [("gateway", gateway)].into_iter().chain(config.auxiliary.iter().map(|(n, a)| (n.as_str(), *a)))
+    {
+        if !subnet.contains(&address) {
+            let text =
+                format!("invalid network config: invalid {what} address {address}: not in subnet {subnet}");
+            return Err(Error::Invalid(text));
+        }
+    }
+    let ip_range = config.ip_range.map(|r| r.trunc());
+    if let Some(range) = ip_range.filter(|r| !subnet.contains(r)) {
+        return Err(Error::Invalid(format!(
+            "invalid network config: invalid ip-range {range}: not in subnet {subnet}"
+        )));
+    }
+    Ok(Subnet { subnet, ip_range, gateway, auxiliary: config.auxiliary.clone() })
+}
+
+pub(crate) fn first_host(subnet: Ipv4Net) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(subnet.network()).saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::NetworkConfig;
+
+    fn nets(texts: &[&str]) -> Vec<Ipv4Net> {
+        texts.iter().map(|t| t.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn pools_are_tried_in_order_around_what_is_taken() {
+        let pools = NetworkConfig::default().pools();
+        assert_eq!(choose(&pools, &[]).unwrap().to_string(), "172.17.0.0/16");
+        let taken = nets(&["172.17.0.0/16", "172.18.4.0/24", "172.16.0.0/14"]);
+        assert_eq!(choose(&pools, &taken).unwrap().to_string(), "172.20.0.0/16");
+        let taken = nets(&["172.16.0.0/12", "192.168.0.0/24"]);
+        assert_eq!(choose(&pools, &taken).unwrap().to_string(), "192.168.16.0/20");
+        assert!(matches!(choose(&pools, &nets(&["128.0.0.0/1"])), Err(Error::PoolsExhausted)));
+    }
+
+    #[test]
+    fn what_the_user_gives_is_completed_and_checked() {
+        let pools = NetworkConfig::default().pools();
+        let given =
+            |subnet: &str| AddressConfig { subnet: Some(subnet.parse().unwrap()), ..Default::default() };
+        let made = complete(&given("10.9.0.0/24"), &pools, &[], &[]).unwrap();
+        assert_eq!((made.gateway.to_string(), made.ip_range), ("10.9.0.1".into(), None));
+        let other = nets(&["10.0.0.0/8"]);
+        assert!(matches!(complete(&given("10.9.0.0/24"), &pools, &other, &[]), Err(Error::PoolOverlap)));
+        assert!(complete(&given("10.9.0.0/24"), &pools, &[], &other).is_ok(), "the user may shadow a route");
+        let outside = AddressConfig { gateway: Some("10.8.0.1".parse().unwrap()), ..given("10.9.0.0/24") };
+        assert!(complete(&outside, &pools, &[], &[]).is_err());
+        assert!(complete(&given("10.9.0.0/31"), &pools, &[], &[]).is_err());
+    }
+}

@@ -1,0 +1,4 @@
+//! Networks against the real kernel. Each test plays in network namespaces of its own, so the machine's network stays
+//! as it is. Needs root; skipped otherwise.
+mod bridge;
+mod world;

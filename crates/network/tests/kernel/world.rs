@@ -1,0 +1,138 @@
+//! Topologies: a host in a namespace of its own, other machines beside it.
+use knarr_base::ContainerId;
+use knarr_netlink::{Rtnetlink, address, link, route};
+use knarr_network::{
+    Connected, EndpointRequest, Namespace, NetworkConfig, Networks, PortBinding, PortRange, Protocol,
+};
+use knarr_state::Store;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+use tempfile::TempDir;
+
+pub const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Runs `f` on a thread in a new namespace that plays the host. The thread's whole life is there.
+pub fn on_host(f: impl FnOnce(&World) + Send) {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: needs root");
+        return;
+    }
+    let host = Namespace::create().unwrap().into_fd();
+    Namespace::run(host.as_fd(), || {
+        f(&World { directory: TempDir::new().unwrap() });
+        Ok(())
+    })
+    .unwrap();
+}
+
+pub struct World {
+    directory: TempDir,
+}
+
+impl World {
+    pub fn store(&self, name: &str) -> Store {
+        Store::open(&self.directory.path().join(name)).unwrap()
+    }
+
+    /// An engine with its bridges in place.
+    pub fn engine(&self, id: &str) -> Networks {
+        self.engine_with(NetworkConfig { engine_id: id.to_owned(), ..NetworkConfig::default() })
+    }
+
+    pub fn engine_with(&self, config: NetworkConfig) -> Networks {
+        let networks = Networks::open(self.store(&config.engine_id), config).unwrap();
+        networks.restore(&[]).unwrap();
+        networks
+    }
+
+    /// Another machine, on a cable to the host: it has `theirs`, the host `ours`, both in one /24.
+    pub fn machine(&self, cable: &str, ours: Ipv4Addr, theirs: Ipv4Addr) -> Machine {
+        let mut inside = Namespace::create().unwrap();
+        let mut host = Rtnetlink::open().unwrap();
+        host.change(vec![link::add_veth_pair(cable, "eth0", inside.as_fd())]).unwrap();
+        let net = |ip| ipnet::Ipv4Net::new(ip, 24).unwrap();
+        let index = host.link(cable).unwrap().unwrap().index;
+        host.change(vec![address::add(index, net(ours)), link::set_up(index)]).unwrap();
+        let rt = inside.rtnetlink();
+        let index = rt.link("eth0").unwrap().unwrap().index;
+        rt.change(vec![address::add(index, net(theirs)), link::set_up(index)]).unwrap();
+        Machine { netns: inside.into_fd() }
+    }
+}
+
+pub struct Machine {
+    pub netns: OwnedFd,
+}
+
+impl Machine {
+    /// Sends everything for `net` through `gateway`.
+    pub fn route(&self, net: &str, gateway: Ipv4Addr) {
+        let mut inside = Namespace::enter(self.netns.as_fd()).unwrap();
+        let index = inside.rtnetlink().link("eth0").unwrap().unwrap().index;
+        inside.rtnetlink().change(vec![route::add(net.parse().unwrap(), Some(gateway), index)]).unwrap();
+    }
+}
+
+pub fn id() -> ContainerId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let mut bytes = [0; 32];
+    let number = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    bytes[..8].copy_from_slice(&number.to_be_bytes());
+    ContainerId::from_bytes(&bytes)
+}
+
+pub fn request(network: &str) -> EndpointRequest {
+    let id = id();
+    let name = format!("c-{}", id.short());
+    EndpointRequest::new(id, name, network)
+}
+
+pub fn publish(host_ip: Option<&str>, host_port: u16, container_port: u16) -> PortBinding {
+    PortBinding {
+        protocol: Protocol::Tcp,
+        container_port,
+        host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+        host_port: (host_port != 0).then(|| PortRange::one(host_port)),
+    }
+}
+
+/// A server that tells every client the address that it sees the client under.
+pub fn serve(netns: BorrowedFd<'_>, port: u16) {
+    let listener =
+        Namespace::run(netns, || Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap())).unwrap();
+    thread::spawn(move || {
+        while let Ok((mut stream, peer)) = listener.accept() {
+            let _ = write!(stream, "{}", peer.ip());
+        }
+    });
+}
+
+/// What the server at `to` says to a client in `netns`; `None`: it could not be reached.
+pub fn ask(netns: BorrowedFd<'_>, to: &str) -> Option<String> {
+    Namespace::run(netns, || Ok(ask_here(to))).unwrap()
+}
+
+/// The same from the calling thread's namespace.
+pub fn ask_here(to: &str) -> Option<String> {
+    let to: SocketAddr = to.parse().unwrap();
+    let mut stream = TcpStream::connect_timeout(&to, TIMEOUT).ok()?;
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// Like `ask`, for what is expected to fail: does not wait long.
+pub fn unreachable(netns: BorrowedFd<'_>, to: &str) -> bool {
+    let to: SocketAddr = to.parse().unwrap();
+    Namespace::run(netns, || Ok(TcpStream::connect_timeout(&to, Duration::from_millis(400)).is_err()))
+        .unwrap()
+}
+
+pub fn address_of(connected: &Connected) -> String {
+    connected.endpoint.ipv4.unwrap().to_string()
+}
