@@ -111,6 +111,9 @@ fn write_sysctl(path: &str, value: &str) -> Result<()> {
 }
 
 /// Makes a veth. One left over from the container's last run gives way.
+///
+/// Isolated ports stay apart whatever the firewall does. (Where the bridge itself calls the firewall, `br_netfilter`, a
+/// port that such a neighbour publishes is out of reach too.)
 pub(crate) fn add_veth(
     host: &mut Rtnetlink,
     veth: &Veth<'_>,

@@ -13,6 +13,7 @@ const DATA_TYPE: u16 = 6;
 const DATA_LEN: u16 = 7;
 const DESC: u16 = 9;
 const ID: u16 = 10;
+const USERDATA: u16 = 13;
 const DESC_CONCAT: u16 = 2;
 const FIELD_LEN: u16 = 1;
 
@@ -34,6 +35,13 @@ const SET_CONCAT: u32 = 0x80;
 const ELEMENTS_PER_MESSAGE: usize = 256;
 /// Comments are cut to what the kernel takes.
 const MAX_COMMENT_BYTES: usize = 120;
+
+/// What `nft` keeps for itself beside a set: the key's byte order (type 0, length 4) is the host's. Without it `nft`
+/// lists texts as empty.
+const KEY_IS_TEXT: [u8; 6] = {
+    let [a, b, c, d] = 1u32.to_ne_bytes();
+    [0, 4, a, b, c, d]
+};
 
 /// A field of a key or a value, with `nft`'s type numbers, so that `nft list` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +125,9 @@ impl SetSpec {
         if !self.data.is_empty() {
             let (data_type, data_len) = concatenation(&self.data);
             request = request.be32(DATA_TYPE, data_type).be32(DATA_LEN, data_len);
+        }
+        if self.key == [Field::IfName] {
+            request = request.bytes(USERDATA, &KEY_IS_TEXT);
         }
         if self.key.len() > 1 {
             request = request.nest(DESC, |r| {

@@ -1,11 +1,13 @@
 //! Elements of the table's sets and maps.
 use crate::port::Protocol;
+use ipnet::Ipv4Net;
 use knarr_netlink::nft::Element;
 use std::fmt;
 use std::net::Ipv4Addr;
 
 pub(crate) const BRIDGES: &str = "bridges";
 pub(crate) const ICC: &str = "icc";
+pub(crate) const INSIDE: &str = "inside";
 pub(crate) const INTERNAL: &str = "internal";
 pub(crate) const MASQUERADED: &str = "masqueraded";
 pub(crate) const PUBLISHED: &str = "published";
@@ -19,6 +21,8 @@ pub(crate) enum Entry {
     Bridge(String),
     /// Containers on this bridge reach each other.
     Icc(String),
+    /// A bridge and its subnet.
+    Inside(String, Ipv4Net),
     Internal(String),
     Masqueraded(String),
     Port {
@@ -45,6 +49,7 @@ impl Entry {
         match self {
             Entry::Bridge(_) => BRIDGES,
             Entry::Icc(_) => ICC,
+            Entry::Inside(..) => INSIDE,
             Entry::Internal(_) => INTERNAL,
             Entry::Masqueraded(_) => MASQUERADED,
             Entry::Port { host_ip: Some(_), .. } => PUBLISHED,
@@ -60,6 +65,15 @@ impl Entry {
                 Element::interfaces(&[name])
             }
             Entry::Icc(name) => Element::interfaces(&[name, name]),
+            Entry::Inside(name, net) => {
+                let key = |ip: Ipv4Addr| {
+                    let mut fields = Element::interfaces(&[name]).key;
+                    fields.push(ip.octets().to_vec());
+                    fields
+                };
+                let (first, last) = (key(net.network()), key(net.broadcast()));
+                Element { key: first, key_end: Some(last), data: Vec::new(), comment: String::new() }
+            }
             Entry::Port { protocol, host_ip, host_port, ip, port, owner } => Element {
                 key: key(*protocol, *host_ip, *host_port),
                 key_end: None,
@@ -87,6 +101,7 @@ impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Entry::Bridge(name) | Entry::Internal(name) | Entry::Masqueraded(name) => write!(f, "\"{name}\""),
+            Entry::Inside(name, net) => write!(f, "\"{name}\" . {net}"),
             Entry::Icc(name) => write!(f, "\"{name}\" . \"{name}\""),
             Entry::Port { protocol, host_ip, host_port, ip, port, owner } => {
                 write!(f, "{protocol} . ")?;

@@ -10,6 +10,8 @@ pub(crate) enum Match {
     Oif(&'static str),
     /// Incoming and outgoing interface together.
     Pair(&'static str),
+    /// Outgoing interface and source address together.
+    OifSource(&'static str),
     SourceLoopback,
     DestinationLoopback,
     DestinationNotLoopback,
@@ -92,6 +94,11 @@ impl Match {
             Match::Pair(set) => {
                 vec![meta(MetaKey::IifName, KEY), meta(MetaKey::OifName, Register(4)), in_set(set)]
             }
+            Match::OifSource(set) => vec![
+                meta(MetaKey::OifName, KEY),
+                Expression::Payload { header: Header::Network, offset: SOURCE, len: 4, to: Register(4) },
+                in_set(set),
+            ],
             Match::SourceLoopback => loopback(SOURCE, Compare::Equal),
             Match::DestinationLoopback => loopback(DESTINATION, Compare::Equal),
             Match::DestinationNotLoopback => loopback(DESTINATION, Compare::NotEqual),
@@ -148,6 +155,7 @@ impl fmt::Display for Rule {
                 Match::Iif(set) => write!(f, "iifname @{set} "),
                 Match::Oif(set) => write!(f, "oifname @{set} "),
                 Match::Pair(set) => write!(f, "iifname . oifname @{set} "),
+                Match::OifSource(set) => write!(f, "oifname . ip saddr @{set} "),
                 Match::SourceLoopback => f.write_str("ip saddr 127.0.0.0/8 "),
                 Match::DestinationLoopback => f.write_str("ip daddr 127.0.0.0/8 "),
                 Match::DestinationNotLoopback => f.write_str("ip daddr != 127.0.0.0/8 "),

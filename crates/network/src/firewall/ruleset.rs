@@ -9,6 +9,7 @@ use crate::firewall::entry::{self, Entry};
 use crate::firewall::rule::{Action, Match, rule};
 use crate::firewall::table::Table;
 use crate::port::{Protocol, PublishedPort};
+use ipnet::Ipv4Net;
 use knarr_netlink::nft::{ChainKind, ChainSpec, Field, Hook, HookSpec, Policy, SetSpec};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -22,6 +23,7 @@ const PRIORITY_SRCNAT: i32 = 100;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BridgeFacts {
     pub name: String,
+    pub subnets: Vec<Ipv4Net>,
     pub icc: bool,
     pub internal: bool,
     pub masquerade: bool,
@@ -30,6 +32,7 @@ pub(crate) struct BridgeFacts {
 impl BridgeFacts {
     pub fn entries(&self) -> Vec<Entry> {
         let mut all = vec![Entry::Bridge(self.name.clone())];
+        all.extend(self.subnets.iter().map(|net| Entry::Inside(self.name.clone(), *net)));
         all.extend(self.icc.then(|| Entry::Icc(self.name.clone())));
         all.extend(self.internal.then(|| Entry::Internal(self.name.clone())));
         all.extend(self.masquerade.then(|| Entry::Masqueraded(self.name.clone())));
@@ -125,6 +128,7 @@ fn sets() -> Vec<SetSpec> {
     };
     vec![
         set(entry::BRIDGES, &[IfName], &[], false),
+        set(entry::INSIDE, &[IfName, Address], &[], true),
         set(entry::ICC, &[IfName, IfName], &[], false),
         set(entry::INTERNAL, &[IfName], &[], false),
         set(entry::MASQUERADED, &[IfName], &[], false),
@@ -141,8 +145,8 @@ fn base(name: &'static str, kind: ChainKind, hook: Hook, priority: i32) -> Chain
 
 fn chains() -> Vec<(ChainSpec, Vec<crate::firewall::rule::Rule>)> {
     use Match::{
-        DestinationLocal, DestinationLoopback, DestinationNotLoopback, Established, Iif, Oif, Pair,
-        SourceLoopback, Translated,
+        DestinationLocal, DestinationLoopback, DestinationNotLoopback, Established, Iif, Oif, OifSource,
+        Pair, SourceLoopback, Translated,
     };
     let bridges = entry::BRIDGES;
     vec![
@@ -185,7 +189,9 @@ fn chains() -> Vec<(ChainSpec, Vec<crate::firewall::rule::Rule>)> {
             base("postrouting", ChainKind::Nat, Hook::Postrouting, PRIORITY_SRCNAT),
             vec![
                 rule(&[Oif(bridges), SourceLoopback], Action::Masquerade),
-                rule(&[Oif(bridges), Iif(bridges), Translated], Action::Masquerade),
+                // To a neighbour through the host: answers must come back the same way. (The incoming interface is
+                // not known here when the bridge itself calls the firewall.)
+                rule(&[OifSource(entry::INSIDE), Translated], Action::Masquerade),
                 rule(&[Oif(bridges)], Action::Return),
                 rule(&[Iif(entry::MASQUERADED)], Action::Masquerade),
             ],

@@ -55,7 +55,11 @@ impl Networks {
         let result = match attempt(master) {
             // Somebody deleted the bridge.
             Err(e) if known.is_some() && (e.is(Errno::INVAL) || e.is(Errno::NODEV)) => {
-                attempt(self.ensure_bridge(network)?)
+                let master = self.ensure_bridge(network)?;
+                let others: Vec<Endpoint> =
+                    self.state().endpoints.values().filter(|o| o.id != endpoint.id).cloned().collect();
+                self.reattach(&others, &mut Vec::new())?;
+                attempt(master)
             }
             result => result,
         };
@@ -170,6 +174,7 @@ fn configure_inside(endpoint: &Endpoint, netns: &mut Namespace, default_route: b
 pub(super) fn bridge_facts(network: &Network) -> BridgeFacts {
     BridgeFacts {
         name: network.bridge.clone(),
+        subnets: network.subnets.iter().map(|s| s.subnet).collect(),
         icc: network.icc(),
         internal: network.internal,
         masquerade: network.masquerade(),

@@ -180,6 +180,11 @@ impl Networks {
         self.config.host_gateway_ip.or_else(default)
     }
 
+    /// The firewall as it should be, in `nft`'s language.
+    pub fn firewall_text(&self) -> String {
+        crate::firewall::ruleset(&self.facts()).to_string()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }

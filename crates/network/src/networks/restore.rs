@@ -54,7 +54,7 @@ impl Networks {
     }
 
     /// Veths of running containers that lost their bridge (it was deleted and made anew) join it again.
-    fn reattach(&self, kept: &[Endpoint], warnings: &mut Vec<String>) -> Result<()> {
+    pub(super) fn reattach(&self, kept: &[Endpoint], warnings: &mut Vec<String>) -> Result<()> {
         let links = self.host().links()?;
         let bridges = self.state().bridges.clone();
         for endpoint in kept.iter().filter(|e| !e.host_interface.is_empty()) {

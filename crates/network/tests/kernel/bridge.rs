@@ -1,5 +1,5 @@
 //! The default bridge: addresses, reachability, masquerade.
-use crate::world::{address_of, ask, ask_here, on_host, request, serve, unreachable};
+use crate::world::{address_of, ask, ask_here, on_both_hosts, on_host, request, serve, unreachable};
 use knarr_network::Namespace;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
@@ -9,7 +9,7 @@ const THEIRS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 
 #[test]
 fn containers_reach_host_each_other_and_the_world() {
-    on_host(|world| {
+    on_both_hosts(|world| {
         let outside = world.machine("uplink", OURS, THEIRS);
         let engine = world.engine("aaaa");
         let a = engine.connect(&request("bridge")).unwrap();

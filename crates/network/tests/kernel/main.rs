@@ -1,4 +1,9 @@
 //! Networks against the real kernel. Each test plays in network namespaces of its own, so the machine's network stays
 //! as it is. Needs root; skipped otherwise.
 mod bridge;
+mod oracle;
+mod ports;
+mod recovery;
+mod side_by_side;
+mod user_defined;
 mod world;

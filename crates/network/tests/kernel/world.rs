@@ -29,6 +29,18 @@ pub fn on_host(f: impl FnOnce(&World) + Send) {
     .unwrap();
 }
 
+/// Once on a host whose bridges call the firewall for what they forward (`br_netfilter`), once on one whose do not.
+pub fn on_both_hosts(f: impl Fn(&World) + Sync + Send) {
+    for value in ["1", "0"] {
+        on_host(|world| {
+            let set = std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", value);
+            if set.is_ok() || value == "0" {
+                f(world);
+            }
+        });
+    }
+}
+
 pub struct World {
     directory: TempDir,
 }
