@@ -1,3 +1,16 @@
 //! Black-box tests of knarr, one module per point of what it promises. Every test starts an engine of its own.
 
-mod containers;
+mod api;
+mod bad_input;
+mod commands;
+mod exit_codes;
+mod formats;
+mod guest;
+mod images;
+mod isolation;
+mod networks;
+mod options;
+mod program;
+mod registries;
+mod survival;
+mod terminals;

@@ -40,7 +40,6 @@ impl Response {
         self.json()["message"].as_str().expect("an error has a message").to_owned()
     }
     #[track_caller]
-    #[must_use]
     pub fn expect(self, status: u16) -> Response {
         assert_eq!(self.status, status, "{}", self.text());
         self

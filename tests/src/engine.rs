@@ -29,6 +29,10 @@ pub struct Options {
     pub host_network: bool,
     /// The test leaves things on purpose: do not look for leaks.
     pub may_leak: bool,
+    /// Start this Docker daemon instead of Knarr's.
+    pub peer: Option<PathBuf>,
+    /// The bridge's address and prefix length.
+    pub bip: Option<String>,
 }
 
 impl Options {
@@ -58,6 +62,12 @@ impl Options {
     #[must_use]
     pub fn host_network(mut self) -> Options {
         self.host_network = true;
+        self
+    }
+    /// Another address for the bridge than the test's own.
+    #[must_use]
+    pub fn bip(mut self, cidr: &str) -> Options {
+        self.bip = Some(cidr.to_owned());
         self
     }
     pub fn start(self) -> Engine {
@@ -115,6 +125,22 @@ impl Engine {
         e
     }
 
+    /// Docker's own daemon, to compare with.
+    pub fn peer(dockerd: &Path) -> Engine {
+        let options = Options {
+            peer: Some(dockerd.to_owned()),
+            images: Some(vec![]),
+            may_leak: true,
+            ..Options::default()
+        };
+        Engine::with(options)
+    }
+
+    /// The Docker daemon that stands in for Knarr here.
+    fn peer_program(&self) -> Option<PathBuf> {
+        self.options.peer.clone().or_else(workspace::peer)
+    }
+
     /// Everything but the daemon itself.
     pub fn prepare(options: Options) -> Engine {
         let slot = Slot::take();
@@ -150,7 +176,7 @@ impl Engine {
     /// Start the daemon and do not wait: for engines that are to die early.
     pub fn spawn_daemon(&mut self) {
         let log = File::options().create(true).append(true).open(self.dir.join("log")).expect("log");
-        let mut c = match workspace::peer() {
+        let mut c = match self.peer_program() {
             Some(p) => self.peer_command(&p),
             None => self.knarr_command(),
         };
@@ -175,7 +201,12 @@ impl Engine {
         let mut c = net.command("unshare");
         c.args(["-m", "-p", "-f", "--kill-child", "--propagation", "slave", "sh", "-c"]);
         c.arg("mount -t proc proc /proc; mount --make-rshared /; mkdir -p $0/xt; export XTABLES_LOCKFILE=$0/xt/lock; exec \"$@\"");
-        c.arg(&self.dir).arg(dockerd).args(["--storage-driver", "overlay2"]).args(self.common_flags());
+        let proxy = dockerd.with_file_name("docker-proxy");
+        c.arg(&self.dir)
+            .arg(dockerd)
+            .args(["--storage-driver", "overlay2", "--userland-proxy-path"])
+            .arg(proxy)
+            .args(self.common_flags());
         c
     }
 
@@ -186,12 +217,24 @@ impl Engine {
             ("--exec-root", format!("{d}/run")),
             ("--pidfile", format!("{d}/engine.pid")),
             ("-H", self.host()),
-            ("--bip", format!("{}/24", self.gateway())),
+            ("--bip", self.options.bip.clone().unwrap_or_else(|| format!("{}/24", self.gateway()))),
             ("--cgroup-parent", self.cgroup_parent()),
         ]
         .into_iter()
         .flat_map(|(a, b)| [a.to_owned(), b])
         .collect()
+    }
+
+    /// A path below the test's directory that nothing has yet.
+    pub fn fresh(&self, name: &str) -> PathBuf {
+        (1..).map(|n| self.dir.join(format!("{name}-{n}"))).find(|p| !p.exists()).expect("a free name")
+    }
+
+    /// A new directory below the test's.
+    pub fn fresh_dir(&self, name: &str) -> PathBuf {
+        let p = self.fresh(name);
+        std::fs::create_dir_all(&p).expect("a directory");
+        p
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -235,7 +278,7 @@ impl Engine {
 
     /// Knarr's client (a peer has none: there it is Docker's again).
     pub fn knarr(&self) -> Cli {
-        match workspace::peer() {
+        match self.peer_program() {
             Some(_) => self.docker(),
             None => self.client("knarr", workspace::knarr()),
         }
@@ -288,7 +331,7 @@ impl Engine {
     pub fn stop(&mut self) {
         if let Some(mut c) = self.daemon.take() {
             // A peer runs below `unshare`, which does not pass signals on.
-            let pid = match workspace::peer() {
+            let pid = match self.peer_program() {
                 Some(_) => children(c.id()).first().copied().unwrap_or(c.id()),
                 None => c.id(),
             };
@@ -370,7 +413,7 @@ impl Drop for Engine {
         if failing {
             eprintln!("---- the engine's log, its last lines ({})\n{}", self.dir.display(), self.log_tail());
         }
-        let check = !failing && !self.options.may_leak && workspace::peer().is_none();
+        let check = !failing && !self.options.may_leak && self.peer_program().is_none();
         let mut found = Vec::new();
         if self.daemon.is_some() {
             self.remove_all();

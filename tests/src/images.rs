@@ -61,8 +61,8 @@ pub fn awkward(busybox: &Path) -> Image {
         Entry::file("becomes-link/x", 0o644, b"x"),
         Entry::dir("mode", 0o755),
         Entry::file("link/a", 0o640, b"one inode").owner(1, 2),
-        Entry::hardlink("link/b", "link/a"),
-        Entry::hardlink("link/c", "link/a"),
+        Entry { mode: 0o640, ..Entry::hardlink("link/b", "link/a") }.owner(1, 2),
+        Entry { mode: 0o640, ..Entry::hardlink("link/c", "link/a") }.owner(1, 2),
     ]);
     let middle = archive(&[
         Entry::whiteout("w/goes"),

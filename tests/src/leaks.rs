@@ -31,9 +31,7 @@ pub fn of_containers(e: &Engine) -> Vec<String> {
         let rules = n.sh("nft list ruleset");
         if rules.code == 0 {
             let text = String::from_utf8_lossy(&rules.stdout).into_owned();
-            let elements = text
-                .lines()
-                .filter(|l| l.contains(&format!("{}", e.subnet_prefix())) && l.contains("elements"));
+            let elements = text.lines().filter(|l| l.contains(&e.subnet_prefix()) && l.contains("elements"));
             found.extend(
                 elements.filter(|l| l.contains("dnat") || l.contains(" : ")).map(|l| format!("nftables {l}")),
             );

@@ -217,7 +217,7 @@ pub fn tree(root: &Path) -> Vec<Entry> {
         } else if t.is_socket() {
             continue;
         } else if let Some(first) = seen.get(&(m.dev(), m.ino())) {
-            Entry { link: first.clone().into_bytes(), ..Entry::hardlink(&rel, "") }
+            Entry { link: first.clone().into_bytes(), mode, ..Entry::hardlink(&rel, "") }
         } else {
             if m.nlink() > 1 {
                 seen.insert((m.dev(), m.ino()), rel.clone());

@@ -16,6 +16,8 @@ impl Terminal {
     pub fn new(cli: &Cli, dir: &std::path::Path) -> Terminal {
         let socket = dir.join(format!("tmux-{}", cli.name));
         let t = Terminal { socket };
+        let rc = dir.join("bashrc");
+        std::fs::write(&rc, "PS1='host> '\n").expect("rc file");
         let mut c = t.tmux();
         c.args(["new-session", "-d", "-x", "80", "-y", "24"]);
         for (k, v) in &cli.env {
@@ -23,7 +25,11 @@ impl Terminal {
         }
         let words: Vec<String> =
             cli.prefix.iter().cloned().chain([cli.program.display().to_string()]).collect();
-        c.args(["-e", &format!("C={}", words.join(" ")), "-e", "PS1=host> ", "env -u ENV sh -i"]);
+        c.args([
+            "-e",
+            &format!("C={}", words.join(" ")),
+            &format!("bash --noprofile --rcfile {} -i", rc.display()),
+        ]);
         let out = c.output().expect("tmux");
         assert!(out.status.success(), "tmux: {}", String::from_utf8_lossy(&out.stderr));
         t.sees("host>");
@@ -82,7 +88,7 @@ impl Terminal {
     #[track_caller]
     pub fn prompt(&self, prompt: &str) {
         eventually(&format!("prompt {prompt:?}"), Duration::from_secs(20), || {
-            self.screen().lines().last().is_some_and(|l| l.trim_end() == prompt.trim_end()).then_some(())
+            self.screen().lines().last().is_some_and(|l| l.trim_end().ends_with(prompt)).then_some(())
         });
     }
 }
