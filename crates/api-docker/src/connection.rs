@@ -1,20 +1,19 @@
 //! One connection: HTTP/1.1 or HTTP/2, its limits, and each request's way to its handler and back.
 use crate::activity::{Activity, Busy};
-use crate::context::Context;
 use crate::error::ApiError;
 use crate::hijack;
 use crate::query::{Query, percent_decode};
 use crate::reply::{self, BodyError, Reply, ReplyBody};
-use crate::routes::{self, Route};
+use crate::routes::{self, Pending};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use knarr_docker_types::ApiVersion;
-use knarr_engine::Engine;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -44,9 +43,26 @@ pub enum Connection {
     PlainTcp,
 }
 
+/// A request whose version, path and query have been read.
+pub struct Call {
+    pub method: Method,
+    /// Without the version, percent-decoded.
+    pub path: String,
+    pub version: ApiVersion,
+    pub query: Query,
+    pub headers: HeaderMap,
+    pub body: Incoming,
+    /// There when the client asked for `Connection: Upgrade`.
+    pub upgrade: Option<OnUpgrade>,
+    pub activity: Activity,
+}
+
+/// What answers a call; `None` is a page that is not found. Its first part names the endpoint in logs.
+pub type App = Arc<dyn Fn(Call) -> Option<(&'static str, Pending)> + Send + Sync>;
+
 /// What all connections share.
 pub struct Connections {
-    pub engine: Engine,
+    pub app: App,
     /// For the `Server` header.
     pub version: String,
     pub activity: Activity,
@@ -148,41 +164,43 @@ impl Connections {
         }
         let (version, path) = split_version(request.uri().path())?;
         let path = percent_decode(path)?;
-        let (route, name) =
-            routes::find(request.method(), &path, version).ok_or_else(ApiError::page_not_found)?;
         let query = Query::parse(request.uri().query().unwrap_or(""))?;
         let wanted = hijack::is_wanted(request.headers());
         let upgrade = wanted.then(|| hyper::upgrade::on(&mut request));
         let (parts, body) = request.into_parts();
-        let context = Context {
-            engine: self.engine.clone(),
+        let activity = self.activity.clone();
+        let call = Call {
+            method: parts.method,
+            path,
             version,
-            name,
             query,
             headers: parts.headers,
             body,
             upgrade,
-            activity: self.activity.clone(),
+            activity,
         };
-        run(route, context, busy).await
+        let (endpoint, work) = (self.app)(call).ok_or_else(ApiError::page_not_found)?;
+        run(endpoint, work, busy).await
     }
 }
 
 /// Runs a handler as a task of its own: a client that goes away drops the reply and not the work, and a panic ends
 /// the task and not the connection.
-async fn run(route: &'static Route, context: Context, busy: Busy) -> Result<Reply, ApiError> {
-    let handler = (route.handler)(context).in_current_span();
-    let work = tokio::spawn(async move {
-        let reply = handler.await?;
-        // A reply is open until its body has been sent. An attached session counts for itself.
-        Ok::<_, ApiError>(reply.map(|body| BodyExt::boxed_unsync(BusyBody { body, _busy: busy })))
-    });
+async fn run(endpoint: &'static str, work: Pending, busy: Busy) -> Result<Reply, ApiError> {
+    let work = tokio::spawn(
+        async move {
+            let reply = work.await?;
+            // A reply is open until its body has been sent. An attached session counts for itself.
+            Ok::<_, ApiError>(reply.map(|body| BodyExt::boxed_unsync(BusyBody { body, _busy: busy })))
+        }
+        .in_current_span(),
+    );
     match work.await {
         Ok(result) => result,
         Err(error) => {
             let what = if error.is_panic() { "panicked" } else { "was cancelled" };
-            tracing::error!(path = route.path, "handler {what}");
-            let message = format!("internal error: the handler of {} {what}", route.path);
+            tracing::error!(endpoint, "handler {what}");
+            let message = format!("internal error: the handler of {endpoint} {what}");
             Err(ApiError { status: StatusCode::INTERNAL_SERVER_ERROR, message })
         }
     }

@@ -1,5 +1,6 @@
 //! One request on its way to a handler.
 use crate::activity::Activity;
+use crate::connection::Call;
 use crate::error::ApiError;
 use crate::json;
 use crate::query::Query;
@@ -26,12 +27,16 @@ pub struct Context {
     pub query: Query,
     pub headers: HeaderMap,
     pub body: Incoming,
-    /// There when the client asked for `Connection: Upgrade`.
     pub upgrade: Option<OnUpgrade>,
     pub activity: Activity,
 }
 
 impl Context {
+    pub fn new(engine: Engine, name: String, call: Call) -> Self {
+        let Call { version, query, headers, body, upgrade, activity, .. } = call;
+        Self { engine, version, name, query, headers, body, upgrade, activity }
+    }
+
     /// The JSON body; the default value when there is none.
     pub async fn json_or_default<T: DeserializeOwned + Default>(&mut self) -> Result<T, ApiError> {
         Ok(self.json_optional().await?.unwrap_or_default())
@@ -55,16 +60,21 @@ impl Context {
 
     /// The body as a stream of bytes.
     pub fn into_reader(self) -> knarr_engine::Body {
-        let chunks = BodyStream::new(self.body).filter_map(|frame| async {
-            match frame {
-                Ok(frame) => frame.into_data().ok().map(Ok),
-                Err(error) => Some(Err(io::Error::other(error))),
-            }
-        });
-        Box::pin(StreamReader::new(Box::pin(chunks)))
+        reader(self.body)
     }
 
     pub fn auth(&self) -> Option<AuthConfig> {
         registry_auth::from_headers(&self.headers)
     }
+}
+
+/// A body as a stream of bytes.
+pub fn reader(body: Incoming) -> knarr_engine::Body {
+    let chunks = BodyStream::new(body).filter_map(|frame| async {
+        match frame {
+            Ok(frame) => frame.into_data().ok().map(Ok),
+            Err(error) => Some(Err(io::Error::other(error))),
+        }
+    });
+    Box::pin(StreamReader::new(Box::pin(chunks)))
 }

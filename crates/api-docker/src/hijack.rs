@@ -3,17 +3,19 @@
 //! With `Upgrade: tcp` the reply is `101 UPGRADED` and the connection is handed over, bytes that came early
 //! included; each side's half-close is its own. Without it (a client that only wants to read, such as curl) the
 //! reply is 200 and its body is the output, the request's body the input.
-use crate::activity::Busy;
-use crate::context::Context;
+use crate::activity::{Activity, Busy};
+use crate::context::{self, Context};
 use crate::reply::{self, BodyError, MULTIPLEXED_STREAM, RAW_STREAM, Reply, ReplyBody};
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use knarr_docker_types::ApiVersion;
 use knarr_engine::AttachSession;
-use tokio::io::AsyncWriteExt;
+use std::future::Future;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
 
 /// Bytes between the session and a reply's body.
@@ -40,43 +42,70 @@ fn switching_protocols(content_type: &'static str, protocol: HeaderValue) -> Rep
     reply
 }
 
+/// A client's connection after HTTP.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 /// Gives the client its part in `session`.
 pub fn attach(cx: Context, session: AttachSession) -> Reply {
     let content_type = content_type(cx.version, session.multiplexed());
-    match cx.upgrade {
-        Some(upgrade) => {
-            let protocol = cx.headers.get(header::UPGRADE).cloned();
-            tokio::spawn(upgraded(upgrade, session, cx.activity.enter()));
-            switching_protocols(content_type, protocol.unwrap_or(HeaderValue::from_static("tcp")))
+    hand_over(cx, content_type, |client| async move {
+        if let Err(error) = session.serve(client).await {
+            tracing::debug!(%error, "attached stream ended");
         }
-        None => in_body(cx, session),
+    })
+}
+
+/// What [`hand_over`] takes of a request.
+pub struct Takeover {
+    pub headers: HeaderMap,
+    pub body: Incoming,
+    pub upgrade: Option<OnUpgrade>,
+    pub activity: Activity,
+}
+
+impl From<Context> for Takeover {
+    fn from(cx: Context) -> Self {
+        Self { headers: cx.headers, body: cx.body, upgrade: cx.upgrade, activity: cx.activity }
     }
 }
 
-async fn upgraded(upgrade: OnUpgrade, session: AttachSession, _busy: Busy) {
-    match upgrade.await {
-        Ok(connection) => {
-            if let Err(error) = session.serve(TokioIo::new(connection)).await {
-                tracing::debug!(%error, "attached stream ended");
-            }
+/// Answers, and gives the connection to `serve`.
+pub fn hand_over<F, S>(request: impl Into<Takeover>, content_type: &'static str, serve: S) -> Reply
+where
+    F: Future<Output = ()> + Send + 'static,
+    S: FnOnce(Box<dyn Stream>) -> F + Send + 'static,
+{
+    let Takeover { headers, body, upgrade, activity } = request.into();
+    let busy = activity.enter();
+    let Some(upgrade) = upgrade else { return in_body(body, busy, serve) };
+    tokio::spawn(async move {
+        let _busy = busy;
+        match upgrade.await {
+            Ok(connection) => serve(Box::new(TokioIo::new(connection))).await,
+            Err(error) => tracing::debug!(%error, "client went away before its connection was handed over"),
         }
-        Err(error) => tracing::debug!(%error, "client went away before its connection was handed over"),
-    }
+    });
+    let protocol = headers.get(header::UPGRADE).cloned().unwrap_or(HeaderValue::from_static("tcp"));
+    switching_protocols(content_type, protocol)
 }
 
-fn in_body(cx: Context, session: AttachSession) -> Reply {
+fn in_body<F, S>(body: Incoming, busy: Busy, serve: S) -> Reply
+where
+    F: Future<Output = ()> + Send + 'static,
+    S: FnOnce(Box<dyn Stream>) -> F + Send + 'static,
+{
     let (ours, theirs) = tokio::io::duplex(PIPE);
     let (output, mut input) = tokio::io::split(ours);
-    let mut stdin = cx.into_reader();
+    let mut stdin = context::reader(body);
     tokio::spawn(async move {
         // The end of the request's body is the end of stdin.
         let _ = tokio::io::copy(&mut stdin, &mut input).await;
         let _ = input.shutdown().await;
     });
     tokio::spawn(async move {
-        if let Err(error) = session.serve(theirs).await {
-            tracing::debug!(%error, "attached stream ended");
-        }
+        let _busy = busy;
+        serve(Box::new(theirs)).await;
     });
     reply::stream(RAW_STREAM, ReaderStream::new(output).map(|item| item.map_err(BodyError::from)))
 }

@@ -25,7 +25,7 @@ pub enum Error {
     Listen { address: String, source: io::Error },
     #[error(
         "refusing to listen on tcp://{address} without mutual TLS: whoever reaches it is root on this machine. \
-         Use --tlsverify, or a loopback address with --allow-plain-loopback"
+         Use --tlsverify, or a loopback address with --insecure-loopback-tcp"
     )]
     PlainTcp { address: SocketAddr },
     #[error("{host}: no address")]

@@ -91,7 +91,7 @@ fn parse_platform(text: &str) -> Result<Platform, ApiError> {
     let plain = |part: &&str| {
         !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
     };
-    if parts.len() > 3 || !parts.iter().all(|part| plain(part)) {
+    if parts.len() > 3 || !parts.iter().all(plain) {
         return Err(ApiError::invalid(format!(
             "{text:?} is an invalid platform specifier: invalid argument"
         )));

@@ -1,7 +1,8 @@
 //! The accept loop and the end of it.
 use crate::config::ServerConfig;
-use crate::connection::{Connection, Connections};
+use crate::connection::{App, Connection, Connections};
 use crate::listen::{self, Bound};
+use crate::routes;
 use crate::tls;
 use hyper_util::rt::TokioIo;
 use knarr_engine::Engine;
@@ -33,8 +34,18 @@ pub enum Error {
 ///
 /// Sockets are bound when this future is first polled; `ready` is told when all are.
 pub async fn serve(
-    mut config: ServerConfig,
+    config: ServerConfig,
     engine: Engine,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(),
+) -> Result<(), Error> {
+    serve_app(config, routes::app(engine), shutdown, ready).await
+}
+
+/// [`serve`] with anything that answers.
+async fn serve_app(
+    mut config: ServerConfig,
+    app: App,
     shutdown: CancellationToken,
     ready: impl FnOnce(),
 ) -> Result<(), Error> {
@@ -46,7 +57,7 @@ pub async fn serve(
     ready();
     let tracker = TaskTracker::new();
     let connections = Arc::new(Connections {
-        engine,
+        app,
         version: config.version.clone(),
         activity: config.activity.clone(),
         shutdown: shutdown.clone(),
@@ -127,3 +138,6 @@ where
         Err(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,12 +14,15 @@ mod system;
 mod table;
 mod volume;
 
+use crate::connection::App;
 use crate::context::Context;
 use crate::reply::Answer;
 use http::Method;
 use knarr_docker_types::ApiVersion;
+use knarr_engine::Engine;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 pub use table::ROUTES;
 
@@ -69,6 +72,14 @@ pub fn find(method: &Method, path: &str, version: ApiVersion) -> Option<(&'stati
     ROUTES.iter().filter(|route| route.method == *method && !version.before(route.since)).find_map(|route| {
         let name = route.matches(path)?;
         Some((route, name.to_owned()))
+    })
+}
+
+/// The whole API on one engine.
+pub(crate) fn app(engine: Engine) -> App {
+    Arc::new(move |call| {
+        let (route, name) = find(&call.method, &call.path, call.version)?;
+        Some((route.path, (route.handler)(Context::new(engine.clone(), name, call))))
     })
 }
 
