@@ -1,0 +1,508 @@
+//! What the engine is to do: `dockerd`'s flags merged with `daemon.json`. Pure: text in, one value out.
+//!
+//! Reference: <https://docs.docker.com/reference/cli/dockerd/#daemon-configuration-file>. Invariants: a key that is not
+//! known is an error that names it; a directive given both as a flag and in the file is an error, as in Docker.
+use super::flags::Flags;
+use serde::Deserialize;
+use std::{collections::BTreeMap, path::PathBuf};
+
+pub const DEFAULT_DATA_ROOT: &str = "/var/lib/knarr";
+pub const DEFAULT_EXEC_ROOT: &str = "/run/knarr";
+pub const DEFAULT_CONFIG_FILE: &str = "/etc/knarr/daemon.json";
+const DEFAULT_SHUTDOWN_TIMEOUT_S: u64 = 15;
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ConfigError {
+    #[error("unable to configure the engine with file {file}: {why}")]
+    File { file: PathBuf, why: String },
+    #[error(
+        "unable to configure the engine with file {file}: the following directives don't match any configuration option: {keys}"
+    )]
+    UnknownKeys { file: PathBuf, keys: String },
+    #[error(
+        "unable to configure the engine with file {file}: the following directives are specified both as a flag and in the configuration file: {keys}"
+    )]
+    Twice { file: PathBuf, keys: String },
+    #[error("invalid {what}: {value:?}: {why}")]
+    Invalid { what: &'static str, value: String, why: &'static str },
+}
+
+/// `daemon.json`. Every key that Docker documents and Knarr follows.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct File {
+    hosts: Option<Vec<String>>,
+    data_root: Option<PathBuf>,
+    exec_root: Option<PathBuf>,
+    pidfile: Option<PathBuf>,
+    group: Option<String>,
+    debug: Option<bool>,
+    log_level: Option<String>,
+    log_format: Option<String>,
+    tls: Option<bool>,
+    tlsverify: Option<bool>,
+    tlscacert: Option<PathBuf>,
+    tlscert: Option<PathBuf>,
+    tlskey: Option<PathBuf>,
+    registry_mirrors: Option<Vec<String>>,
+    insecure_registries: Option<Vec<String>>,
+    max_concurrent_downloads: Option<u32>,
+    max_concurrent_uploads: Option<u32>,
+    bridge: Option<String>,
+    bip: Option<String>,
+    fixed_cidr: Option<String>,
+    default_address_pools: Option<Vec<Pool>>,
+    mtu: Option<u32>,
+    ip: Option<String>,
+    icc: Option<bool>,
+    ip_forward: Option<bool>,
+    ip_masq: Option<bool>,
+    iptables: Option<bool>,
+    userland_proxy: Option<bool>,
+    dns: Option<Vec<String>>,
+    dns_opts: Option<Vec<String>>,
+    dns_search: Option<Vec<String>>,
+    labels: Option<Vec<String>>,
+    log_driver: Option<String>,
+    log_opts: Option<BTreeMap<String, String>>,
+    cgroup_parent: Option<String>,
+    exec_opts: Option<Vec<String>>,
+    default_ulimits: Option<BTreeMap<String, UlimitEntry>>,
+    default_shm_size: Option<SizeText>,
+    init: Option<bool>,
+    no_new_privileges: Option<bool>,
+    seccomp_profile: Option<String>,
+    storage_driver: Option<String>,
+    live_restore: Option<bool>,
+    shutdown_timeout: Option<u64>,
+}
+
+/// Every key of `File`, to find the unknown ones and the ones given twice.
+const KEYS: &[&str] = &[
+    "hosts", "data-root", "exec-root", "pidfile", "group", "debug", "log-level", "log-format", "tls", "tlsverify",
+    "tlscacert", "tlscert", "tlskey", "registry-mirrors", "insecure-registries", "max-concurrent-downloads",
+    "max-concurrent-uploads", "bridge", "bip", "fixed-cidr", "default-address-pools", "mtu", "ip", "icc", "ip-forward",
+    "ip-masq", "iptables", "userland-proxy", "dns", "dns-opts", "dns-search", "labels", "log-driver", "log-opts",
+    "cgroup-parent", "exec-opts", "default-ulimits", "default-shm-size", "init", "no-new-privileges", "seccomp-profile",
+    "storage-driver", "live-restore", "shutdown-timeout",
+];
+
+/// One entry of `default-address-pools`.
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+pub struct Pool {
+    pub base: String,
+    pub size: u8,
+}
+
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "PascalCase")]
+struct UlimitEntry {
+    name: Option<String>,
+    soft: i64,
+    hard: i64,
+}
+
+#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
+#[serde(untagged)]
+enum SizeText {
+    Number(u64),
+    Text(String),
+}
+
+/// A limit of `setrlimit`, by Docker's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ulimit {
+    pub name: String,
+    pub soft: i64,
+    pub hard: i64,
+}
+
+/// What is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub hosts: Vec<String>,
+    pub data_root: PathBuf,
+    pub exec_root: PathBuf,
+    pub pidfile: PathBuf,
+    pub group: Option<String>,
+    pub debug: bool,
+    pub log_level: String,
+    pub log_json: bool,
+    pub tls: Option<Tls>,
+    pub insecure_loopback_tcp: bool,
+    pub registry_mirrors: Vec<String>,
+    pub insecure_registries: Vec<String>,
+    pub max_concurrent_downloads: u32,
+    pub max_concurrent_uploads: u32,
+    pub bridge: Option<String>,
+    pub bip: Option<String>,
+    pub fixed_cidr: Option<String>,
+    pub default_address_pools: Vec<Pool>,
+    pub mtu: Option<u32>,
+    pub default_bind_ip: Option<String>,
+    pub icc: bool,
+    pub ip_forward: bool,
+    pub ip_masq: bool,
+    pub firewall: bool,
+    pub dns: Vec<String>,
+    pub dns_opts: Vec<String>,
+    pub dns_search: Vec<String>,
+    pub labels: Vec<String>,
+    pub log_driver: String,
+    pub log_opts: BTreeMap<String, String>,
+    pub cgroup_parent: Option<String>,
+    pub systemd_cgroup: bool,
+    pub default_ulimits: Vec<Ulimit>,
+    pub default_shm_size_bytes: Option<u64>,
+    pub init: bool,
+    pub no_new_privileges: bool,
+    pub seccomp_profile: Option<String>,
+    pub shutdown_timeout_s: u64,
+    pub exit_when_idle_s: Option<u64>,
+}
+
+/// Files of a TLS listener. Without `ca`, clients are not asked for a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    pub ca: Option<PathBuf>,
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+/// Parses `daemon.json`. `given` are the directives that were given as flags.
+pub fn parse_file(path: &std::path::Path, text: &str, given: &[&'static str]) -> Result<File, ConfigError> {
+    let file = || path.to_path_buf();
+    if text.trim().is_empty() {
+        return Ok(File::default());
+    }
+    let value: serde_json::Value =
+        serde_json::from_str(text).map_err(|e| ConfigError::File { file: file(), why: e.to_string() })?;
+    let Some(object) = value.as_object() else {
+        return Err(ConfigError::File { file: file(), why: "expected a JSON object".into() });
+    };
+    let unknown: Vec<&str> = object.keys().map(String::as_str).filter(|k| !KEYS.contains(k)).collect();
+    if !unknown.is_empty() {
+        return Err(ConfigError::UnknownKeys { file: file(), keys: unknown.join(", ") });
+    }
+    let twice: Vec<&str> = object.keys().map(String::as_str).filter(|k| given.contains(k)).collect();
+    if !twice.is_empty() {
+        return Err(ConfigError::Twice { file: file(), keys: twice.join(", ") });
+    }
+    serde_json::from_value(value).map_err(|e| ConfigError::File { file: file(), why: e.to_string() })
+}
+
+/// The directives that were given as flags, by their names in the file.
+pub fn given(f: &Flags) -> Vec<&'static str> {
+    let mut v = Vec::new();
+    let mut note = |is: bool, key: &'static str| {
+        if is {
+            v.push(key);
+        }
+    };
+    note(!f.hosts.is_empty(), "hosts");
+    note(f.data_root.is_some(), "data-root");
+    note(f.exec_root.is_some(), "exec-root");
+    note(f.pidfile.is_some(), "pidfile");
+    note(f.group.is_some(), "group");
+    note(f.debug, "debug");
+    note(f.log_level.is_some(), "log-level");
+    note(f.log_format.is_some(), "log-format");
+    note(f.tls, "tls");
+    note(f.tlsverify, "tlsverify");
+    note(f.tlscacert.is_some(), "tlscacert");
+    note(f.tlscert.is_some(), "tlscert");
+    note(f.tlskey.is_some(), "tlskey");
+    note(f.max_concurrent_downloads.is_some(), "max-concurrent-downloads");
+    note(f.max_concurrent_uploads.is_some(), "max-concurrent-uploads");
+    note(f.bridge.is_some(), "bridge");
+    note(f.bip.is_some(), "bip");
+    note(f.fixed_cidr.is_some(), "fixed-cidr");
+    note(!f.default_address_pools.is_empty(), "default-address-pools");
+    note(f.mtu.is_some(), "mtu");
+    note(f.ip.is_some(), "ip");
+    note(f.icc.is_some(), "icc");
+    note(f.ip_forward.is_some(), "ip-forward");
+    note(f.ip_masq.is_some(), "ip-masq");
+    note(f.iptables.is_some(), "iptables");
+    note(f.userland_proxy.is_some(), "userland-proxy");
+    note(!f.dns.is_empty(), "dns");
+    note(!f.dns_opts.is_empty(), "dns-opts");
+    note(!f.dns_search.is_empty(), "dns-search");
+    note(!f.labels.is_empty(), "labels");
+    note(f.log_driver.is_some(), "log-driver");
+    note(!f.log_opts.is_empty(), "log-opts");
+    note(f.cgroup_parent.is_some(), "cgroup-parent");
+    note(!f.exec_opts.is_empty(), "exec-opts");
+    note(!f.default_ulimits.is_empty(), "default-ulimits");
+    note(f.default_shm_size.is_some(), "default-shm-size");
+    note(f.init, "init");
+    note(f.no_new_privileges, "no-new-privileges");
+    note(f.seccomp_profile.is_some(), "seccomp-profile");
+    note(f.storage_driver.is_some(), "storage-driver");
+    note(f.live_restore, "live-restore");
+    note(f.shutdown_timeout.is_some(), "shutdown-timeout");
+    v
+}
+
+/// Merges both. Lists given as flags and lists of the file never meet (that is an error), except registries, which add up.
+pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
+    let exec_root = absolute("exec-root", f.exec_root.or(file.exec_root), DEFAULT_EXEC_ROOT)?;
+    let data_root = absolute("data-root", f.data_root.or(file.data_root), DEFAULT_DATA_ROOT)?;
+    let hosts = non_empty(f.hosts, file.hosts, || vec![format!("unix://{}/knarr.sock", exec_root.display())]);
+    let storage = f.storage_driver.or(file.storage_driver);
+    if let Some(driver) = storage.filter(|d| !matches!(d.as_str(), "overlay2" | "overlay" | "overlayfs")) {
+        return Err(ConfigError::Invalid { what: "storage driver", value: driver, why: "only overlay2 is there" });
+    }
+    let log_level = f.log_level.or(file.log_level).unwrap_or_else(|| "info".into());
+    if !matches!(log_level.as_str(), "debug" | "info" | "warn" | "error" | "fatal" | "panic" | "trace") {
+        return Err(ConfigError::Invalid { what: "logging level", value: log_level, why: "expected debug, info, warn, error or fatal" });
+    }
+    let log_json = match f.log_format.or(file.log_format).as_deref() {
+        None | Some("text") => false,
+        Some("json") => true,
+        Some(other) => {
+            return Err(ConfigError::Invalid { what: "log format", value: other.into(), why: "expected text or json" });
+        }
+    };
+    let debug = f.debug || file.debug.unwrap_or(false);
+    Ok(Config {
+        tls: tls(
+            f.tls || file.tls.unwrap_or(false),
+            f.tlsverify || file.tlsverify.unwrap_or(false),
+            f.tlscacert.or(file.tlscacert),
+            f.tlscert.or(file.tlscert),
+            f.tlskey.or(file.tlskey),
+        )?,
+        pidfile: f.pidfile.or(file.pidfile).unwrap_or_else(|| exec_root.join("knarr.pid")),
+        hosts,
+        data_root,
+        exec_root,
+        group: f.group.or(file.group),
+        log_level: if debug { "debug".into() } else { log_level },
+        debug,
+        log_json,
+        insecure_loopback_tcp: f.insecure_loopback_tcp,
+        registry_mirrors: [f.registry_mirrors, file.registry_mirrors.unwrap_or_default()].concat(),
+        insecure_registries: [f.insecure_registries, file.insecure_registries.unwrap_or_default()].concat(),
+        max_concurrent_downloads: f.max_concurrent_downloads.or(file.max_concurrent_downloads).unwrap_or(3),
+        max_concurrent_uploads: f.max_concurrent_uploads.or(file.max_concurrent_uploads).unwrap_or(5),
+        bridge: f.bridge.or(file.bridge),
+        bip: f.bip.or(file.bip),
+        fixed_cidr: f.fixed_cidr.or(file.fixed_cidr),
+        default_address_pools: if f.default_address_pools.is_empty() {
+            file.default_address_pools.unwrap_or_default()
+        } else {
+            f.default_address_pools.iter().map(|p| parse_pool(p)).collect::<Result<_, _>>()?
+        },
+        mtu: f.mtu.or(file.mtu),
+        default_bind_ip: f.ip.or(file.ip),
+        icc: f.icc.or(file.icc).unwrap_or(true),
+        ip_forward: f.ip_forward.or(file.ip_forward).unwrap_or(true),
+        ip_masq: f.ip_masq.or(file.ip_masq).unwrap_or(true),
+        firewall: f.iptables.or(file.iptables).unwrap_or(true),
+        dns: non_empty(f.dns, file.dns, Vec::new),
+        dns_opts: non_empty(f.dns_opts, file.dns_opts, Vec::new),
+        dns_search: non_empty(f.dns_search, file.dns_search, Vec::new),
+        labels: non_empty(f.labels, file.labels, Vec::new),
+        log_driver: f.log_driver.or(file.log_driver).unwrap_or_else(|| "json-file".into()),
+        log_opts: if f.log_opts.is_empty() { file.log_opts.unwrap_or_default() } else { key_values("log-opt", &f.log_opts)? },
+        cgroup_parent: f.cgroup_parent.or(file.cgroup_parent),
+        systemd_cgroup: exec_opts(&non_empty(f.exec_opts, file.exec_opts, Vec::new))?,
+        default_ulimits: if f.default_ulimits.is_empty() {
+            file.default_ulimits.unwrap_or_default().into_iter().map(|(k, u)| Ulimit { name: u.name.unwrap_or(k), soft: u.soft, hard: u.hard }).collect()
+        } else {
+            f.default_ulimits.iter().map(|u| parse_ulimit(u)).collect::<Result<_, _>>()?
+        },
+        default_shm_size_bytes: match (f.default_shm_size, file.default_shm_size) {
+            (Some(text), _) | (None, Some(SizeText::Text(text))) => Some(parse_size(&text)?),
+            (None, Some(SizeText::Number(bytes))) => Some(bytes),
+            (None, None) => None,
+        },
+        init: f.init || file.init.unwrap_or(false),
+        no_new_privileges: f.no_new_privileges || file.no_new_privileges.unwrap_or(false),
+        seccomp_profile: f.seccomp_profile.or(file.seccomp_profile),
+        shutdown_timeout_s: f.shutdown_timeout.or(file.shutdown_timeout).unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT_S),
+        exit_when_idle_s: f.exit_when_idle,
+    })
+}
+
+fn non_empty(flag: Vec<String>, file: Option<Vec<String>>, default: impl FnOnce() -> Vec<String>) -> Vec<String> {
+    if !flag.is_empty() { flag } else { file.filter(|v| !v.is_empty()).unwrap_or_else(default) }
+}
+
+fn absolute(what: &'static str, path: Option<PathBuf>, default: &str) -> Result<PathBuf, ConfigError> {
+    let path = path.unwrap_or_else(|| default.into());
+    if path.is_absolute() {
+        return Ok(path);
+    }
+    Err(ConfigError::Invalid { what, value: path.display().to_string(), why: "expected an absolute path" })
+}
+
+fn tls(
+    on: bool,
+    verify: bool,
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Option<Tls>, ConfigError> {
+    if !on && !verify {
+        return Ok(None);
+    }
+    let missing = |what| ConfigError::Invalid { what, value: String::new(), why: "needed with --tls or --tlsverify" };
+    let ca = if verify { Some(ca.ok_or(missing("tlscacert"))?) } else { None };
+    Ok(Some(Tls { ca, cert: cert.ok_or(missing("tlscert"))?, key: key.ok_or(missing("tlskey"))? }))
+}
+
+fn parse_pool(text: &str) -> Result<Pool, ConfigError> {
+    let bad = || ConfigError::Invalid { what: "default-address-pool", value: text.into(), why: "expected base=CIDR,size=N" };
+    let (mut base, mut size) = (None, None);
+    for part in text.split(',') {
+        match part.trim().split_once('=').ok_or_else(bad)? {
+            ("base", v) => base = Some(v.to_owned()),
+            ("size", v) => size = Some(v.parse().map_err(|_| bad())?),
+            _ => return Err(bad()),
+        }
+    }
+    Ok(Pool { base: base.ok_or_else(bad)?, size: size.ok_or_else(bad)? })
+}
+
+fn parse_ulimit(text: &str) -> Result<Ulimit, ConfigError> {
+    let bad = || ConfigError::Invalid { what: "default-ulimit", value: text.into(), why: "expected TYPE=SOFT[:HARD]" };
+    let (name, values) = text.split_once('=').ok_or_else(bad)?;
+    let (soft, hard) = values.split_once(':').unwrap_or((values, values));
+    Ok(Ulimit {
+        name: name.to_owned(),
+        soft: soft.parse().map_err(|_| bad())?,
+        hard: hard.parse().map_err(|_| bad())?,
+    })
+}
+
+fn key_values(what: &'static str, list: &[String]) -> Result<BTreeMap<String, String>, ConfigError> {
+    list.iter()
+        .map(|t| {
+            let (k, v) =
+                t.split_once('=').ok_or(ConfigError::Invalid { what, value: t.clone(), why: "expected KEY=VALUE" })?;
+            Ok((k.to_owned(), v.to_owned()))
+        })
+        .collect()
+}
+
+/// Whether the systemd cgroup driver is asked for.
+fn exec_opts(list: &[String]) -> Result<bool, ConfigError> {
+    let mut systemd = false;
+    for (key, value) in key_values("exec-opt", list)? {
+        let bad = |why| ConfigError::Invalid { what: "exec-opt", value: format!("{key}={value}"), why };
+        if key != "native.cgroupdriver" {
+            return Err(bad("the one option is native.cgroupdriver"));
+        }
+        systemd = match value.as_str() {
+            "cgroupfs" => false,
+            "systemd" => true,
+            _ => return Err(bad("expected cgroupfs or systemd")),
+        };
+    }
+    Ok(systemd)
+}
+
+fn parse_size(text: &str) -> Result<u64, ConfigError> {
+    let bad = || ConfigError::Invalid { what: "default-shm-size", value: text.into(), why: "expected a size such as 64m" };
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match &lower[digits.len()..] {
+        "" | "b" => 1u64,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return Err(bad()),
+    };
+    digits.trim().parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::path::Path;
+
+    fn flags(args: &[&str]) -> Flags {
+        Flags::try_parse_from([&["knarr daemon"], args].concat()).unwrap()
+    }
+
+    fn both(args: &[&str], text: &str) -> Result<Config, ConfigError> {
+        let f = flags(args);
+        let file = parse_file(Path::new("/etc/knarr/daemon.json"), text, &given(&f))?;
+        merge(f, file)
+    }
+
+    #[test]
+    fn defaults_follow_the_roots() {
+        let c = both(&["--exec-root", "/tmp/x"], "").unwrap();
+        assert_eq!(c.hosts, ["unix:///tmp/x/knarr.sock"]);
+        assert_eq!(c.pidfile, Path::new("/tmp/x/knarr.pid"));
+        assert_eq!(c.data_root, Path::new(DEFAULT_DATA_ROOT));
+        assert_eq!(c.log_driver, "json-file");
+        assert!(c.icc && c.ip_masq && c.ip_forward && c.firewall && c.tls.is_none());
+    }
+
+    #[test]
+    fn dockers_flag_spellings_are_taken() {
+        let c = both(
+            &[
+                "-H", "unix:///a", "-H", "tcp://[::1]:1", "-D", "--icc=false", "--bip", "10.9.0.1/24", "--iptables",
+                "--default-ulimit", "nofile=1:2", "--log-opt", "max-size=1m", "--exec-opt", "native.cgroupdriver=systemd",
+                "--default-address-pool", "base=10.8.0.0/16,size=24", "--registry-mirror", "http://127.0.0.1:1",
+                "--tlsverify", "--tlscacert", "/ca", "--tlscert", "/c", "--tlskey", "/k", "--storage-driver=overlay2",
+            ],
+            "{}",
+        )
+        .unwrap();
+        assert_eq!(c.hosts.len(), 2);
+        assert!(!c.icc && c.systemd_cgroup && c.debug);
+        assert_eq!(c.default_ulimits, [Ulimit { name: "nofile".into(), soft: 1, hard: 2 }]);
+        assert_eq!(c.default_address_pools, [Pool { base: "10.8.0.0/16".into(), size: 24 }]);
+        assert_eq!(c.tls, Some(Tls { ca: Some("/ca".into()), cert: "/c".into(), key: "/k".into() }));
+    }
+
+    #[test]
+    fn the_file_fills_what_flags_left_open() {
+        let c = both(
+            &["--insecure-registry", "a:1"],
+            r#"{"bip":"10.1.0.1/24","insecure-registries":["b:1"],"default-shm-size":"128m","log-opts":{"max-file":"3"},
+                "default-ulimits":{"nofile":{"Name":"nofile","Soft":5,"Hard":6}},"debug":true}"#,
+        )
+        .unwrap();
+        assert_eq!(c.bip.as_deref(), Some("10.1.0.1/24"));
+        assert_eq!(c.insecure_registries, ["a:1", "b:1"]);
+        assert_eq!(c.default_shm_size_bytes, Some(128 << 20));
+        assert_eq!(c.default_ulimits[0].hard, 6);
+        assert_eq!(c.log_level, "debug");
+    }
+
+    #[test]
+    fn unknown_keys_and_directives_given_twice_are_named() {
+        let unknown = both(&[], r#"{"bipp":"x","debug":true}"#).unwrap_err();
+        assert!(matches!(&unknown, ConfigError::UnknownKeys { keys, .. } if keys == "bipp"), "{unknown}");
+        let twice = both(&["--bip", "10.0.0.1/24"], r#"{"bip":"10.0.0.1/24"}"#).unwrap_err();
+        assert!(matches!(&twice, ConfigError::Twice { keys, .. } if keys == "bip"), "{twice}");
+        assert!(matches!(both(&[], "[]").unwrap_err(), ConfigError::File { .. }));
+        assert!(matches!(both(&[], r#"{"mtu":"x"}"#).unwrap_err(), ConfigError::File { .. }));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for args in [
+            &["--data-root", "rel"][..],
+            &["--storage-driver", "aufs"],
+            &["--log-level", "loud"],
+            &["--tlsverify"],
+            &["--tls", "--tlscert", "/c"],
+            &["--default-ulimit", "nofile"],
+            &["--default-shm-size", "lots"],
+            &["--default-shm-size", "99999999999999g"],
+            &["--exec-opt", "native.cgroupdriver=x"],
+            &["--default-address-pool", "base=1"],
+        ] {
+            assert!(matches!(both(args, "").unwrap_err(), ConfigError::Invalid { .. }), "{args:?}");
+        }
+    }
+}

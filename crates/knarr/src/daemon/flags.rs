@@ -1,0 +1,161 @@
+//! The flags of `knarr daemon`: those of `dockerd`, with its names, so that unit files and scripts need no change.
+//!
+//! Reference: <https://docs.docker.com/reference/cli/dockerd/>. What was typed is kept apart from what is meant:
+//! `config` merges these with the configuration file.
+use clap::Parser;
+use std::path::PathBuf;
+
+/// The container engine: serves the Docker Engine API.
+#[derive(Parser, Debug, Default, Clone)]
+#[command(name = "knarr daemon", version, disable_help_subcommand = true)]
+pub struct Flags {
+    /// Daemon socket(s) to connect to (unix://, tcp://, fd://)
+    #[arg(short = 'H', long = "host", value_name = "URL")]
+    pub hosts: Vec<String>,
+    /// Root directory of persistent state
+    #[arg(long, alias = "graph", value_name = "DIR")]
+    pub data_root: Option<PathBuf>,
+    /// Root directory of execution state files
+    #[arg(long, value_name = "DIR")]
+    pub exec_root: Option<PathBuf>,
+    /// Path to use for the daemon's PID file
+    #[arg(short = 'p', long, value_name = "FILE")]
+    pub pidfile: Option<PathBuf>,
+    /// Daemon configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+    /// Validate the configuration and exit
+    #[arg(long)]
+    pub validate: bool,
+    /// Group of the unix socket
+    #[arg(short = 'G', long, value_name = "GROUP")]
+    pub group: Option<String>,
+    /// Enable debug mode
+    #[arg(short = 'D', long)]
+    pub debug: bool,
+    /// Logging level (debug, info, warn, error, fatal)
+    #[arg(short = 'l', long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// Logging format (text, json)
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+
+    /// Use TLS; implied by --tlsverify
+    #[arg(long)]
+    pub tls: bool,
+    /// Use TLS and verify the remote
+    #[arg(long)]
+    pub tlsverify: bool,
+    /// Trust certs signed only by this CA
+    #[arg(long, value_name = "FILE")]
+    pub tlscacert: Option<PathBuf>,
+    /// Path to TLS certificate file
+    #[arg(long, value_name = "FILE")]
+    pub tlscert: Option<PathBuf>,
+    /// Path to TLS key file
+    #[arg(long, value_name = "FILE")]
+    pub tlskey: Option<PathBuf>,
+    /// Serve plain TCP without TLS on loopback addresses (anyone on this machine becomes root)
+    #[arg(long)]
+    pub insecure_loopback_tcp: bool,
+
+    /// Preferred registry mirror
+    #[arg(long = "registry-mirror", value_name = "URL")]
+    pub registry_mirrors: Vec<String>,
+    /// Registry that may be spoken to without verified TLS
+    #[arg(long = "insecure-registry", value_name = "HOST")]
+    pub insecure_registries: Vec<String>,
+    /// Max concurrent downloads
+    #[arg(long, value_name = "N")]
+    pub max_concurrent_downloads: Option<u32>,
+    /// Max concurrent uploads
+    #[arg(long, value_name = "N")]
+    pub max_concurrent_uploads: Option<u32>,
+
+    /// Name of the default bridge
+    #[arg(short = 'b', long, value_name = "NAME")]
+    pub bridge: Option<String>,
+    /// Address of the default bridge, in CIDR form
+    #[arg(long, value_name = "CIDR")]
+    pub bip: Option<String>,
+    /// IPv4 subnet for fixed IPs
+    #[arg(long, value_name = "CIDR")]
+    pub fixed_cidr: Option<String>,
+    /// Default address pool for networks, e.g. base=172.80.0.0/16,size=24
+    #[arg(long = "default-address-pool", value_name = "POOL")]
+    pub default_address_pools: Vec<String>,
+    /// Containers' MTU
+    #[arg(long, value_name = "N")]
+    pub mtu: Option<u32>,
+    /// Host address that published ports bind to by default
+    #[arg(long, value_name = "IP")]
+    pub ip: Option<String>,
+    /// Let containers of one network reach each other (default true)
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub icc: Option<bool>,
+    /// Turn on forwarding (default true)
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub ip_forward: Option<bool>,
+    /// Masquerade what containers send out (default true)
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub ip_masq: Option<bool>,
+    /// Let the engine keep its nftables table (default true)
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub iptables: Option<bool>,
+    /// Accepted for compatibility: the kernel forwards published ports
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub userland_proxy: Option<bool>,
+    /// DNS server for containers
+    #[arg(long, value_name = "IP")]
+    pub dns: Vec<String>,
+    /// DNS option for containers
+    #[arg(long = "dns-opt", value_name = "OPTION")]
+    pub dns_opts: Vec<String>,
+    /// DNS search domain for containers
+    #[arg(long, value_name = "DOMAIN")]
+    pub dns_search: Vec<String>,
+
+    /// Label of the daemon
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<String>,
+    /// Default log driver (json-file, none)
+    #[arg(long, value_name = "DRIVER")]
+    pub log_driver: Option<String>,
+    /// Default log driver option
+    #[arg(long = "log-opt", value_name = "KEY=VALUE")]
+    pub log_opts: Vec<String>,
+    /// Parent cgroup of all containers
+    #[arg(long, value_name = "PATH")]
+    pub cgroup_parent: Option<String>,
+    /// Runtime execution option (native.cgroupdriver=cgroupfs)
+    #[arg(long = "exec-opt", value_name = "KEY=VALUE")]
+    pub exec_opts: Vec<String>,
+    /// Default ulimit of containers
+    #[arg(long = "default-ulimit", value_name = "TYPE=SOFT:HARD")]
+    pub default_ulimits: Vec<String>,
+    /// Default size of /dev/shm
+    #[arg(long, value_name = "BYTES")]
+    pub default_shm_size: Option<String>,
+    /// Run an init in containers that forwards signals and reaps processes
+    #[arg(long)]
+    pub init: bool,
+    /// Set no_new_privs for new containers by default
+    #[arg(long)]
+    pub no_new_privileges: bool,
+    /// Path to the default seccomp profile, or "builtin" or "unconfined"
+    #[arg(long, value_name = "PROFILE")]
+    pub seccomp_profile: Option<String>,
+    /// Storage driver (overlay2)
+    #[arg(short = 's', long, value_name = "DRIVER")]
+    pub storage_driver: Option<String>,
+    /// Accepted for compatibility: containers always outlive the engine
+    #[arg(long)]
+    pub live_restore: bool,
+    /// Seconds that the engine waits for requests to end when it stops
+    #[arg(long, value_name = "SECONDS")]
+    pub shutdown_timeout: Option<u64>,
+
+    /// End when nothing runs and nobody asked anything for this many seconds
+    #[arg(long, value_name = "SECONDS", hide = true)]
+    pub exit_when_idle: Option<u64>,
+}
