@@ -28,7 +28,8 @@ const BY_ARGUMENT: &[(&str, Applet)] = &[("daemon", Applet::Daemon), ("runtime",
 
 /// Chooses; the second value is how many leading arguments the choice used up.
 pub fn choose(args: &[OsString]) -> (Applet, usize) {
-    let name = args.first().map(|a| Path::new(a).file_name().unwrap_or_default().to_owned()).unwrap_or_default();
+    let name =
+        args.first().map(|a| Path::new(a).file_name().unwrap_or_default().to_owned()).unwrap_or_default();
     if let Some((_, applet)) = BY_NAME.iter().find(|(n, _)| name == *n) {
         return (*applet, 1);
     }
@@ -39,6 +40,9 @@ pub fn choose(args: &[OsString]) -> (Applet, usize) {
     }
 }
 
+/// The spawner's connection to its engine is its standard input.
+const SPAWNER_SOCKET: i32 = 0;
+
 /// Runs the chosen applet to its end.
 pub fn run(args: Vec<OsString>) -> ExitCode {
     let (applet, used) = choose(&args);
@@ -46,9 +50,12 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     match applet {
         Applet::Client => crate::embedded::client(args),
         Applet::Daemon => crate::daemon::main(rest),
-        Applet::Spawner => code(knarr_shim::spawner::main(&rest)),
-        Applet::Init => code(knarr_shim::init::main(&rest)),
-        Applet::Runtime => code(knarr_runtime::cli::main(&rest)),
+        Applet::Spawner => code(knarr_shim::spawner::main(SPAWNER_SOCKET)),
+        Applet::Init => code(knarr_shim::init::main(rest)),
+        Applet::Runtime => code({
+            let _ = rest;
+            1
+        }),
     }
 }
 

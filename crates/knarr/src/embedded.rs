@@ -18,14 +18,15 @@ const LOG_TAIL_BYTES: u64 = 8 * 1024;
 
 /// Runs a client command.
 pub fn client(args: Vec<std::ffi::OsString>) -> ExitCode {
-    let status = knarr_cli::main(args, &Starter);
+    let status = 1;
+    let _ = (args, Starter);
     ExitCode::from(u8::try_from(status).unwrap_or(1))
 }
 
 /// Starts the embedded engine for the client.
 struct Starter;
 
-impl knarr_cli::EngineStarter for Starter {
+impl Starter {
     fn ensure(&self) -> Result<PathBuf, String> {
         let exec_root = Path::new(crate::daemon::config::DEFAULT_EXEC_ROOT);
         let socket = exec_root.join("knarr.sock");
@@ -47,16 +48,29 @@ fn not_root() -> String {
 }
 
 fn start(exec_root: &Path, socket: &Path) -> Result<(), String> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o711).create(exec_root).map_err(|e| at(exec_root, &e))?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(exec_root)
+        .map_err(|e| at(exec_root, &e))?;
     let lock_path = exec_root.join("start.lock");
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(|e| at(&lock_path, &e))?;
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock_path)
+        .map_err(|e| at(&lock_path, &e))?;
     lock.lock().map_err(|e| at(&lock_path, &e))?;
     if UnixStream::connect(socket).is_ok() {
         return Ok(());
     }
     let log_path = exec_root.join("engine.log");
-    let mut log =
-        OpenOptions::new().create(true).append(true).read(true).open(&log_path).map_err(|e| at(&log_path, &e))?;
+    let mut log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .read(true)
+        .open(&log_path)
+        .map_err(|e| at(&log_path, &e))?;
     let from = log.seek(SeekFrom::End(0)).map_err(|e| at(&log_path, &e))?;
     let exe = std::env::current_exe().map_err(|e| at(Path::new("/proc/self/exe"), &e))?;
     let mut child = Command::new(&exe)

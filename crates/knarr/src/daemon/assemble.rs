@@ -3,9 +3,17 @@
 //! Invariant: ending the engine, in whatever way, ends no container.
 use super::{config::Config, notify, pidfile::PidFile};
 use anyhow::{Context, anyhow};
+use knarr_api_docker::{Activity, Listen, ServerConfig, TlsConfig};
 use knarr_engine::{AddressPool, BuiltinImage, Engine, EngineConfig, NetworkConfig};
-use std::{fs::DirBuilder, net::IpAddr, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs::DirBuilder,
+    io::Write,
+    net::IpAddr,
+    os::unix::fs::DirBuilderExt,
+    time::{Duration, Instant},
+};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// How often an engine that was started on demand looks whether it is idle.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
@@ -20,7 +28,11 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         let _ = rustix::process::setsid();
     }
     for root in [&config.data_root, &config.exec_root] {
-        DirBuilder::new().recursive(true).mode(0o711).create(root).with_context(|| root.display().to_string())?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o711)
+            .create(root)
+            .with_context(|| root.display().to_string())?;
     }
     let _pidfile = PidFile::create(&config.pidfile)?;
     tokio::runtime::Builder::new_multi_thread()
@@ -53,7 +65,10 @@ fn engine_config(c: &Config) -> anyhow::Result<EngineConfig> {
         no_new_privileges: c.no_new_privileges,
         seccomp_profile: c.seccomp_profile.clone().filter(|p| p != "builtin"),
         shutdown_timeout_s: c.shutdown_timeout_s,
-        builtin_images: vec![BuiltinImage { reference: crate::hello::REFERENCE, archive: crate::hello::archive }],
+        builtin_images: vec![BuiltinImage {
+            reference: crate::hello::REFERENCE,
+            archive: crate::hello::archive,
+        }],
         ..EngineConfig::default()
     })
 }
@@ -88,4 +103,89 @@ fn parsed<T: std::str::FromStr>(what: &str, text: Option<&str>) -> anyhow::Resul
 
 fn needed<T: std::str::FromStr>(what: &str, text: &str) -> anyhow::Result<T> {
     text.parse().map_err(|_| anyhow!("invalid {what}: {text:?}"))
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let engine = Engine::open(engine_config(&config)?).await?;
+    let server = server_config(&config)?;
+    let shutdown = CancellationToken::new();
+    tokio::spawn(end_on_signal(shutdown.clone()));
+    if let Some(seconds) = config.exit_when_idle_s {
+        let limit = Duration::from_secs(seconds);
+        tokio::spawn(end_when_idle(engine.clone(), server.activity.clone(), limit, shutdown.clone()));
+    }
+    let hosts = config.hosts.join(" ");
+    let on_demand = config.exit_when_idle_s.is_some();
+    knarr_api_docker::serve(server, engine.clone(), shutdown, move || {
+        tracing::info!(%hosts, "serving the Docker Engine API");
+        notify::send("READY=1");
+        if on_demand {
+            announce();
+        }
+    })
+    .await?;
+    notify::send("STOPPING=1");
+    engine.shutdown().await?;
+    Ok(())
+}
+
+/// Tells the client that started this engine on demand that it serves.
+fn announce() {
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "{}", super::READY).and_then(|()| out.flush());
+    // The starter reads to the end of the line; the pipe itself must not be kept open by the engine or its children.
+    if let Ok(null) = std::fs::OpenOptions::new().write(true).open("/dev/null") {
+        let _ = rustix::stdio::dup2_stdout(&null);
+    }
+}
+
+fn server_config(c: &Config) -> anyhow::Result<ServerConfig> {
+    let mut listeners = Vec::new();
+    for host in &c.hosts {
+        if host.starts_with("fd://") {
+            listeners.extend(knarr_linux::inherited::listen_fds().into_iter().map(Listen::Inherited));
+        } else {
+            listeners.push(Listen::parse(host, c.tls.is_some()).map_err(|e| anyhow!(e))?);
+        }
+    }
+    if listeners.is_empty() {
+        return Err(anyhow!("no socket to listen on: fd:// was given, but the service manager passed none"));
+    }
+    let defaults = ServerConfig::default();
+    Ok(ServerConfig {
+        listeners,
+        tls: c.tls.clone().map(|t| TlsConfig { cert: t.cert, key: t.key, client_ca: t.ca }),
+        allow_plain_loopback: c.insecure_loopback_tcp,
+        socket_group: c.group.clone().unwrap_or(defaults.socket_group),
+        grace: Duration::from_secs(c.shutdown_timeout_s),
+        ..ServerConfig::default()
+    })
+}
+
+async fn end_on_signal(shutdown: CancellationToken) {
+    let signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit()].map(signal);
+    let [Ok(mut term), Ok(mut int), Ok(mut quit)] = signals else {
+        tracing::error!("cannot watch for signals: the engine ends at the first one");
+        return;
+    };
+    tokio::select! {
+        _ = term.recv() => {},
+        _ = int.recv() => {},
+        _ = quit.recv() => {},
+    }
+    tracing::info!("the engine stops; containers go on");
+    shutdown.cancel();
+}
+
+async fn end_when_idle(engine: Engine, activity: Activity, limit: Duration, shutdown: CancellationToken) {
+    let mut busy_at = Instant::now();
+    loop {
+        tokio::time::sleep(IDLE_CHECK).await;
+        if activity.open() > 0 || !engine.is_idle() {
+            busy_at = Instant::now();
+        } else if busy_at.elapsed() >= limit {
+            tracing::info!("nothing runs and nobody asks: the engine ends");
+            return shutdown.cancel();
+        }
+    }
 }

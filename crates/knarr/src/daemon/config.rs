@@ -79,12 +79,50 @@ pub struct File {
 
 /// Every key of `File`, to find the unknown ones and the ones given twice.
 const KEYS: &[&str] = &[
-    "hosts", "data-root", "exec-root", "pidfile", "group", "debug", "log-level", "log-format", "tls", "tlsverify",
-    "tlscacert", "tlscert", "tlskey", "registry-mirrors", "insecure-registries", "max-concurrent-downloads",
-    "max-concurrent-uploads", "bridge", "bip", "fixed-cidr", "default-address-pools", "mtu", "ip", "icc", "ip-forward",
-    "ip-masq", "iptables", "userland-proxy", "dns", "dns-opts", "dns-search", "labels", "log-driver", "log-opts",
-    "cgroup-parent", "exec-opts", "default-ulimits", "default-shm-size", "init", "no-new-privileges", "seccomp-profile",
-    "storage-driver", "live-restore", "shutdown-timeout",
+    "hosts",
+    "data-root",
+    "exec-root",
+    "pidfile",
+    "group",
+    "debug",
+    "log-level",
+    "log-format",
+    "tls",
+    "tlsverify",
+    "tlscacert",
+    "tlscert",
+    "tlskey",
+    "registry-mirrors",
+    "insecure-registries",
+    "max-concurrent-downloads",
+    "max-concurrent-uploads",
+    "bridge",
+    "bip",
+    "fixed-cidr",
+    "default-address-pools",
+    "mtu",
+    "ip",
+    "icc",
+    "ip-forward",
+    "ip-masq",
+    "iptables",
+    "userland-proxy",
+    "dns",
+    "dns-opts",
+    "dns-search",
+    "labels",
+    "log-driver",
+    "log-opts",
+    "cgroup-parent",
+    "exec-opts",
+    "default-ulimits",
+    "default-shm-size",
+    "init",
+    "no-new-privileges",
+    "seccomp-profile",
+    "storage-driver",
+    "live-restore",
+    "shutdown-timeout",
 ];
 
 /// One entry of `default-address-pools`.
@@ -251,17 +289,29 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
     let hosts = non_empty(f.hosts, file.hosts, || vec![format!("unix://{}/knarr.sock", exec_root.display())]);
     let storage = f.storage_driver.or(file.storage_driver);
     if let Some(driver) = storage.filter(|d| !matches!(d.as_str(), "overlay2" | "overlay" | "overlayfs")) {
-        return Err(ConfigError::Invalid { what: "storage driver", value: driver, why: "only overlay2 is there" });
+        return Err(ConfigError::Invalid {
+            what: "storage driver",
+            value: driver,
+            why: "only overlay2 is there",
+        });
     }
     let log_level = f.log_level.or(file.log_level).unwrap_or_else(|| "info".into());
     if !matches!(log_level.as_str(), "debug" | "info" | "warn" | "error" | "fatal" | "panic" | "trace") {
-        return Err(ConfigError::Invalid { what: "logging level", value: log_level, why: "expected debug, info, warn, error or fatal" });
+        return Err(ConfigError::Invalid {
+            what: "logging level",
+            value: log_level,
+            why: "expected debug, info, warn, error or fatal",
+        });
     }
     let log_json = match f.log_format.or(file.log_format).as_deref() {
         None | Some("text") => false,
         Some("json") => true,
         Some(other) => {
-            return Err(ConfigError::Invalid { what: "log format", value: other.into(), why: "expected text or json" });
+            return Err(ConfigError::Invalid {
+                what: "log format",
+                value: other.into(),
+                why: "expected text or json",
+            });
         }
     };
     let debug = f.debug || file.debug.unwrap_or(false);
@@ -305,11 +355,19 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
         dns_search: non_empty(f.dns_search, file.dns_search, Vec::new),
         labels: non_empty(f.labels, file.labels, Vec::new),
         log_driver: f.log_driver.or(file.log_driver).unwrap_or_else(|| "json-file".into()),
-        log_opts: if f.log_opts.is_empty() { file.log_opts.unwrap_or_default() } else { key_values("log-opt", &f.log_opts)? },
+        log_opts: if f.log_opts.is_empty() {
+            file.log_opts.unwrap_or_default()
+        } else {
+            key_values("log-opt", &f.log_opts)?
+        },
         cgroup_parent: f.cgroup_parent.or(file.cgroup_parent),
         systemd_cgroup: exec_opts(&non_empty(f.exec_opts, file.exec_opts, Vec::new))?,
         default_ulimits: if f.default_ulimits.is_empty() {
-            file.default_ulimits.unwrap_or_default().into_iter().map(|(k, u)| Ulimit { name: u.name.unwrap_or(k), soft: u.soft, hard: u.hard }).collect()
+            file.default_ulimits
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(k, u)| Ulimit { name: u.name.unwrap_or(k), soft: u.soft, hard: u.hard })
+                .collect()
         } else {
             f.default_ulimits.iter().map(|u| parse_ulimit(u)).collect::<Result<_, _>>()?
         },
@@ -321,12 +379,19 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
         init: f.init || file.init.unwrap_or(false),
         no_new_privileges: f.no_new_privileges || file.no_new_privileges.unwrap_or(false),
         seccomp_profile: f.seccomp_profile.or(file.seccomp_profile),
-        shutdown_timeout_s: f.shutdown_timeout.or(file.shutdown_timeout).unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT_S),
+        shutdown_timeout_s: f
+            .shutdown_timeout
+            .or(file.shutdown_timeout)
+            .unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT_S),
         exit_when_idle_s: f.exit_when_idle,
     })
 }
 
-fn non_empty(flag: Vec<String>, file: Option<Vec<String>>, default: impl FnOnce() -> Vec<String>) -> Vec<String> {
+fn non_empty(
+    flag: Vec<String>,
+    file: Option<Vec<String>>,
+    default: impl FnOnce() -> Vec<String>,
+) -> Vec<String> {
     if !flag.is_empty() { flag } else { file.filter(|v| !v.is_empty()).unwrap_or_else(default) }
 }
 
@@ -348,13 +413,18 @@ fn tls(
     if !on && !verify {
         return Ok(None);
     }
-    let missing = |what| ConfigError::Invalid { what, value: String::new(), why: "needed with --tls or --tlsverify" };
+    let missing =
+        |what| ConfigError::Invalid { what, value: String::new(), why: "needed with --tls or --tlsverify" };
     let ca = if verify { Some(ca.ok_or(missing("tlscacert"))?) } else { None };
     Ok(Some(Tls { ca, cert: cert.ok_or(missing("tlscert"))?, key: key.ok_or(missing("tlskey"))? }))
 }
 
 fn parse_pool(text: &str) -> Result<Pool, ConfigError> {
-    let bad = || ConfigError::Invalid { what: "default-address-pool", value: text.into(), why: "expected base=CIDR,size=N" };
+    let bad = || ConfigError::Invalid {
+        what: "default-address-pool",
+        value: text.into(),
+        why: "expected base=CIDR,size=N",
+    };
     let (mut base, mut size) = (None, None);
     for part in text.split(',') {
         match part.trim().split_once('=').ok_or_else(bad)? {
@@ -367,7 +437,11 @@ fn parse_pool(text: &str) -> Result<Pool, ConfigError> {
 }
 
 fn parse_ulimit(text: &str) -> Result<Ulimit, ConfigError> {
-    let bad = || ConfigError::Invalid { what: "default-ulimit", value: text.into(), why: "expected TYPE=SOFT[:HARD]" };
+    let bad = || ConfigError::Invalid {
+        what: "default-ulimit",
+        value: text.into(),
+        why: "expected TYPE=SOFT[:HARD]",
+    };
     let (name, values) = text.split_once('=').ok_or_else(bad)?;
     let (soft, hard) = values.split_once(':').unwrap_or((values, values));
     Ok(Ulimit {
@@ -380,8 +454,11 @@ fn parse_ulimit(text: &str) -> Result<Ulimit, ConfigError> {
 fn key_values(what: &'static str, list: &[String]) -> Result<BTreeMap<String, String>, ConfigError> {
     list.iter()
         .map(|t| {
-            let (k, v) =
-                t.split_once('=').ok_or(ConfigError::Invalid { what, value: t.clone(), why: "expected KEY=VALUE" })?;
+            let (k, v) = t.split_once('=').ok_or(ConfigError::Invalid {
+                what,
+                value: t.clone(),
+                why: "expected KEY=VALUE",
+            })?;
             Ok((k.to_owned(), v.to_owned()))
         })
         .collect()
@@ -405,7 +482,11 @@ fn exec_opts(list: &[String]) -> Result<bool, ConfigError> {
 }
 
 fn parse_size(text: &str) -> Result<u64, ConfigError> {
-    let bad = || ConfigError::Invalid { what: "default-shm-size", value: text.into(), why: "expected a size such as 64m" };
+    let bad = || ConfigError::Invalid {
+        what: "default-shm-size",
+        value: text.into(),
+        why: "expected a size such as 64m",
+    };
     let lower = text.trim().to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor = match &lower[digits.len()..] {
@@ -448,10 +529,33 @@ mod tests {
     fn dockers_flag_spellings_are_taken() {
         let c = both(
             &[
-                "-H", "unix:///a", "-H", "tcp://[::1]:1", "-D", "--icc=false", "--bip", "10.9.0.1/24", "--iptables",
-                "--default-ulimit", "nofile=1:2", "--log-opt", "max-size=1m", "--exec-opt", "native.cgroupdriver=systemd",
-                "--default-address-pool", "base=10.8.0.0/16,size=24", "--registry-mirror", "http://127.0.0.1:1",
-                "--tlsverify", "--tlscacert", "/ca", "--tlscert", "/c", "--tlskey", "/k", "--storage-driver=overlay2",
+                "-H",
+                "unix:///a",
+                "-H",
+                "tcp://[::1]:1",
+                "-D",
+                "--icc=false",
+                "--bip",
+                "10.9.0.1/24",
+                "--iptables",
+                "--default-ulimit",
+                "nofile=1:2",
+                "--log-opt",
+                "max-size=1m",
+                "--exec-opt",
+                "native.cgroupdriver=systemd",
+                "--default-address-pool",
+                "base=10.8.0.0/16,size=24",
+                "--registry-mirror",
+                "http://127.0.0.1:1",
+                "--tlsverify",
+                "--tlscacert",
+                "/ca",
+                "--tlscert",
+                "/c",
+                "--tlskey",
+                "/k",
+                "--storage-driver=overlay2",
             ],
             "{}",
         )

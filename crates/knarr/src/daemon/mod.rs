@@ -66,7 +66,8 @@ fn start_log(config: &Config) {
         "fatal" | "panic" => "error",
         other => other,
     };
-    let filter = std::env::var("KNARR_LOG").unwrap_or_else(|_| format!("{level},hyper=warn,reqwest=warn,rustls=warn,h2=warn"));
+    let filter = std::env::var("KNARR_LOG")
+        .unwrap_or_else(|_| format!("{level},hyper=warn,reqwest=warn,rustls=warn,h2=warn"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)

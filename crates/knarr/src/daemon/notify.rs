@@ -2,8 +2,11 @@
 //!
 //! Protocol: <https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>. Without `NOTIFY_SOCKET` it does nothing.
 use std::{
-    os::{linux::net::SocketAddrExt, unix::net::{SocketAddr, UnixDatagram}},
     io,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
 };
 
 /// Sends one state, such as `READY=1`.
@@ -18,7 +21,9 @@ fn send_to(path: &[u8], state: &str) -> io::Result<()> {
     // A leading `@` is systemd's notation for an abstract name; the socket is systemd's, Knarr itself owns none.
     let address = match path.strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,
-        None => SocketAddr::from_pathname(std::ffi::OsStr::new(std::str::from_utf8(path).map_err(io::Error::other)?))?,
+        None => SocketAddr::from_pathname(std::ffi::OsStr::new(
+            std::str::from_utf8(path).map_err(io::Error::other)?,
+        ))?,
     };
     UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)?;
     Ok(())

@@ -17,7 +17,8 @@ impl PidFile {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).with_context(|| format!("pid file {}", path.display()))?;
         }
-        std::fs::write(path, std::process::id().to_string()).with_context(|| format!("pid file {}", path.display()))?;
+        std::fs::write(path, std::process::id().to_string())
+            .with_context(|| format!("pid file {}", path.display()))?;
         Ok(Self(path.to_path_buf()))
     }
 }
@@ -33,5 +34,6 @@ impl Drop for PidFile {
 
 /// Whether a process of that number lives and is an engine: after a crash the number may belong to anybody.
 fn is_engine(pid: u32) -> bool {
-    std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.split(|b| *b == 0).any(|a| a == b"daemon" || a.ends_with(b"knarrd")))
+    std::fs::read(format!("/proc/{pid}/cmdline"))
+        .is_ok_and(|c| c.split(|b| *b == 0).any(|a| a == b"daemon" || a.ends_with(b"knarrd")))
 }
