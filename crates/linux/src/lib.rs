@@ -2,10 +2,24 @@
 //!
 //! Invariants: each `unsafe` block has a SAFETY comment; every wrapper makes one or few system calls and returns
 //! [`Errno`]; context (which path, which container) is added by the caller. Nothing here uses NSS or starts a thread.
+pub mod bpf;
+pub mod caps;
+pub mod exec;
+pub mod fdpass;
+pub mod fds;
 pub mod inherited;
+pub mod memfd;
+pub mod mount;
+pub mod namespace;
 pub mod path;
+pub mod prctl;
+pub mod process;
+pub mod rlimit;
+pub mod seccomp;
+pub mod signal;
 pub mod supervise;
 mod syscall;
+pub mod tty;
 
 pub use rustix::io::Errno;
 

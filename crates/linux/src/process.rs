@@ -1,0 +1,155 @@
+//! Making processes and watching them by descriptor.
+//!
+//! Standard: clone3(2), pidfd_open(2), waitid(2). Invariant: a child made here never returns into the caller's code: it
+//! executes a program or ends with `_exit`.
+use crate::{Errno, Result, syscall};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// `CLONE_NEW*` and `CLONE_PARENT` for [`Clone3::flags`].
+pub mod flags {
+    pub const NEWNS: u64 = libc::CLONE_NEWNS as u64;
+    pub const NEWCGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
+    pub const NEWUTS: u64 = libc::CLONE_NEWUTS as u64;
+    pub const NEWIPC: u64 = libc::CLONE_NEWIPC as u64;
+    pub const NEWUSER: u64 = libc::CLONE_NEWUSER as u64;
+    pub const NEWPID: u64 = libc::CLONE_NEWPID as u64;
+    pub const NEWNET: u64 = libc::CLONE_NEWNET as u64;
+    pub const NEWTIME: u64 = libc::CLONE_NEWTIME as u64;
+    /// The child becomes a sibling.
+    pub const PARENT: u64 = libc::CLONE_PARENT as u64;
+    pub(super) const PIDFD: u64 = libc::CLONE_PIDFD as u64;
+    pub(super) const INTO_CGROUP: u64 = 0x2_0000_0000;
+}
+
+/// How a child is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Clone3<'a> {
+    pub flags: u64,
+    /// Directory of a cgroup v2 that the child starts in.
+    pub cgroup: Option<BorrowedFd<'a>>,
+}
+
+/// A child of this process.
+#[derive(Debug)]
+pub struct Child {
+    pub pid: i32,
+    pub pidfd: OwnedFd,
+}
+
+/// Whether no other thread exists in this process.
+pub fn is_single_threaded() -> bool {
+    // SAFETY: for a single-threaded caller the flag has no effect; for any other the call is refused.
+    unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
+}
+
+impl Clone3<'_> {
+    /// Run `child` in a new process with a copy of this one's memory; its result is the exit code. `EBUSY` when this
+    /// process has other threads: a lock held by one of them would be held in the child for ever.
+    pub fn spawn(self, child: impl FnOnce() -> u8) -> Result<Child> {
+        if !is_single_threaded() {
+            return Err(Errno::BUSY);
+        }
+        let mut pidfd: libc::c_int = -1;
+        // SAFETY: all fields of this plain structure may be zero.
+        let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+        arguments.flags = self.flags | flags::PIDFD;
+        arguments.pidfd = (&raw mut pidfd) as u64;
+        // A sibling's end is signalled as its parent was told by the caller's own creation.
+        arguments.exit_signal = if self.flags & flags::PARENT == 0 { libc::SIGCHLD as u64 } else { 0 };
+        if let Some(cgroup) = self.cgroup {
+            arguments.flags |= flags::INTO_CGROUP;
+            arguments.cgroup = cgroup.as_raw_fd() as u64;
+        }
+        // SAFETY: without CLONE_VM the child has its own copy of all memory, like after fork, and this process has no
+        // other thread whose locks or half-done writes could be copied (checked above). The structure matches its size.
+        let result =
+            unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) };
+        match syscall::check(result)? {
+            0 => {
+                let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(255);
+                exit(code)
+            }
+            // SAFETY: the kernel stored a new descriptor, owned by nobody else.
+            pid => Ok(Child { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }),
+        }
+    }
+}
+
+/// `_exit`: no destructors, no buffers flushed.
+pub fn exit(code: u8) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(libc::c_int::from(code)) }
+}
+
+/// Descriptor of a process, close-on-exec.
+pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
+    rustix::process::pidfd_open(Pid::from_raw(pid).ok_or(Errno::SRCH)?, PidfdFlags::empty())
+}
+
+/// Any signal number, real-time ones and 0 (is it alive?) included.
+pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    // SAFETY: no pointers but a null one, which is allowed.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    syscall::check(result).map(drop)
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Code(i32),
+    Signal(i32),
+}
+
+impl Exit {
+    /// As a shell reports it: 128 + n for a signal.
+    pub fn status(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
+/// Reap a child. `None` if it runs and `block` is false.
+pub fn wait(pidfd: BorrowedFd<'_>, block: bool) -> Result<Option<Exit>> {
+    let options = if block { WaitIdOptions::EXITED } else { WaitIdOptions::EXITED | WaitIdOptions::NOHANG };
+    loop {
+        match rustix::process::waitid(WaitId::PidFd(pidfd), options) {
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(None) => return Ok(None),
+            Ok(Some(status)) => {
+                let exit = match (status.exit_status(), status.terminating_signal()) {
+                    (Some(code), _) => Exit::Code(code),
+                    (None, Some(signal)) => Exit::Signal(signal),
+                    (None, None) => return Err(Errno::INVAL),
+                };
+                return Ok(Some(exit));
+            }
+        }
+    }
+}
+
+/// Reap any child that has ended, for a subreaper or PID 1. `None` if none has.
+pub fn reap_any() -> Result<Option<(i32, Exit)>> {
+    let mut status = 0;
+    // SAFETY: the status is a valid place for an int.
+    match unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) } {
+        0 => Ok(None),
+        -1 => match syscall::last() {
+            Errno::CHILD => Ok(None),
+            errno => Err(errno),
+        },
+        pid if libc::WIFSIGNALED(status) => Ok(Some((pid, Exit::Signal(libc::WTERMSIG(status))))),
+        pid => Ok(Some((pid, Exit::Code(libc::WEXITSTATUS(status))))),
+    }
+}
