@@ -1,0 +1,302 @@
+//! One group, under the same path in every hierarchy.
+use crate::files::{self, fail};
+use crate::plan::{self, Write};
+use crate::{Error, Hierarchies, Result, devices};
+use knarr_linux::Errno;
+use knarr_oci::runtime::Resources;
+use rustix::fs::{CWD, Mode, OFlags};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long removal waits for the last processes to be gone.
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// First pause between two tries; it doubles up to [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_micros(200);
+const MAX_PAUSE: Duration = Duration::from_millis(50);
+
+/// A group by its path. Holds no descriptor; nothing happens when it is dropped.
+#[derive(Debug, Clone)]
+pub struct Cgroup {
+    pub(crate) hierarchies: Hierarchies,
+    path: String,
+}
+
+/// What a new process needs to get into the group.
+#[derive(Debug)]
+pub enum Placement {
+    /// `cgroup.procs` of each tree, open for writing: the process writes `0`.
+    V1(Vec<OwnedFd>),
+    /// The directory, for `CLONE_INTO_CGROUP`.
+    V2(OwnedFd),
+}
+
+impl Cgroup {
+    /// The group `path` (such as `/parent/id`) on this host.
+    pub fn new(path: &str) -> Result<Self> {
+        Self::with_hierarchies(Hierarchies::detect()?, path)
+    }
+    pub fn with_hierarchies(hierarchies: Hierarchies, path: &str) -> Result<Self> {
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+        if parts.is_empty() || parts.iter().any(|part| *part == ".." || part.contains('\0')) {
+            return Err(Error::Path { path: path.to_owned() });
+        }
+        Ok(Self { hierarchies, path: format!("/{}", parts.join("/")) })
+    }
+
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+    pub fn hierarchies(&self) -> &Hierarchies {
+        &self.hierarchies
+    }
+    /// Its directory for a controller of v1, or its one directory of v2.
+    pub fn directory(&self, controller: &str) -> Option<PathBuf> {
+        Some(self.below(self.hierarchies.mountpoint(controller)?))
+    }
+    /// All its directories.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        match &self.hierarchies {
+            Hierarchies::V1(trees) => trees.iter().map(|tree| self.below(&tree.mountpoint)).collect(),
+            Hierarchies::V2(mountpoint) => vec![self.below(mountpoint)],
+        }
+    }
+    fn below(&self, mountpoint: &Path) -> PathBuf {
+        mountpoint.join(&self.path[1..])
+    }
+    pub fn exists(&self) -> bool {
+        self.directories().iter().any(|directory| directory.is_dir())
+    }
+
+    /// Make it in every hierarchy, with what is missing above it.
+    pub fn create(&self) -> Result<()> {
+        match &self.hierarchies {
+            Hierarchies::V1(trees) => trees.iter().try_for_each(|tree| {
+                let inherit = tree.controllers.iter().any(|c| c == "cpuset");
+                self.levels(&tree.mountpoint, |parent, directory| {
+                    make(directory)?;
+                    if inherit { inherit_cpuset(parent, directory) } else { Ok(()) }
+                })
+            }),
+            Hierarchies::V2(mountpoint) => self.levels(mountpoint, |parent, directory| {
+                enable_controllers(parent)?;
+                make(directory)
+            }),
+        }
+    }
+
+    /// Each level below a mountpoint with its parent, from the top.
+    fn levels(&self, mountpoint: &Path, mut visit: impl FnMut(&Path, &Path) -> Result<()>) -> Result<()> {
+        let mut parent = mountpoint.to_owned();
+        for part in self.path[1..].split('/') {
+            let directory = parent.join(part);
+            visit(&parent, &directory)?;
+            parent = directory;
+        }
+        Ok(())
+    }
+
+    /// Set limits; limits that are not mentioned stay as they are.
+    pub fn apply(&self, resources: &Resources) -> Result<()> {
+        match &self.hierarchies {
+            Hierarchies::V1(_) => {
+                let writes = plan::v1::writes(resources);
+                writes.iter().try_for_each(|write| self.write_v1(write, &writes))
+            }
+            Hierarchies::V2(_) => {
+                if !resources.devices.is_empty() {
+                    devices::attach(&self.required("devices", "device rules")?, &resources.devices)?;
+                }
+                plan::v2::writes(resources)?.iter().try_for_each(|write| self.write_v2(write))
+            }
+        }
+    }
+
+    fn required(&self, controller: &str, file: &str) -> Result<PathBuf> {
+        self.directory(controller)
+            .ok_or_else(|| Error::NoController { controller: controller.to_owned(), file: file.to_owned() })
+    }
+
+    fn write_v1(&self, write: &Write, all: &[Write]) -> Result<()> {
+        if is_unlimited(write) && self.directory(&write.controller).is_none() {
+            return Ok(());
+        }
+        let directory = self.required(&write.controller, &write.file)?;
+        match (files::write(&directory.join(&write.file), &write.value), write.file.as_str()) {
+            (Err(Error::File { errno: Errno::NOENT, .. }), "blkio.weight") => {
+                self.missing(write, files::write(&directory.join("blkio.bfq.weight"), &write.value))
+            }
+            // Raising both: memory and swap together have to go up first.
+            (Err(Error::File { errno: Errno::INVAL | Errno::BUSY, .. }), "memory.limit_in_bytes") => {
+                if let Some(both) = all.iter().find(|w| w.file == "memory.memsw.limit_in_bytes") {
+                    files::write(&directory.join(&both.file), &both.value)?;
+                }
+                files::write(&directory.join(&write.file), &write.value)
+            }
+            // The new period does not fit the old quota.
+            (Err(Error::File { errno: Errno::INVAL, .. }), "cpu.cfs_period_us") => {
+                if let Some(quota) = all.iter().find(|w| w.file == "cpu.cfs_quota_us") {
+                    files::write(&directory.join(&quota.file), &quota.value)?;
+                }
+                files::write(&directory.join(&write.file), &write.value)
+            }
+            (result, _) => self.missing(write, result),
+        }
+    }
+
+    fn write_v2(&self, write: &Write) -> Result<()> {
+        let directory = self.required(&write.controller, &write.file)?;
+        match (files::write(&directory.join(&write.file), &write.value), write.file.as_str()) {
+            (Err(Error::File { errno: Errno::NOENT, .. }), "io.weight") => {
+                self.missing(write, files::write(&directory.join("io.bfq.weight"), &write.value))
+            }
+            (result, _) => self.missing(write, result),
+        }
+    }
+
+    /// A file that is not there means that the kernel lacks the controller or this part of it.
+    fn missing(&self, write: &Write, result: Result<()>) -> Result<()> {
+        match result {
+            Err(Error::File { errno: Errno::NOENT, .. }) if is_unlimited(write) => Ok(()),
+            Err(Error::File { errno: Errno::NOENT, action: "open", .. }) => {
+                Err(Error::NoController { controller: write.controller.clone(), file: write.file.clone() })
+            }
+            result => result,
+        }
+    }
+
+    /// Whether a limit can be set on this host, such as `("memory", "memory.memsw.limit_in_bytes")`: asked of this group's
+    /// directory, so it has to exist.
+    pub fn supports(&self, controller: &str, file: &str) -> bool {
+        self.directory(controller).is_some_and(|directory| directory.join(file).exists())
+    }
+
+    /// Open what a new process needs to start in the group.
+    pub fn placement(&self) -> Result<Placement> {
+        let open = |path: &Path, flags| {
+            rustix::fs::openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty()).map_err(fail("open", path))
+        };
+        match &self.hierarchies {
+            Hierarchies::V1(_) => {
+                let files =
+                    self.directories().into_iter().map(|d| open(&d.join("cgroup.procs"), OFlags::WRONLY));
+                files.collect::<Result<_>>().map(Placement::V1)
+            }
+            Hierarchies::V2(mountpoint) => {
+                open(&self.below(mountpoint), OFlags::PATH | OFlags::DIRECTORY).map(Placement::V2)
+            }
+        }
+    }
+
+    /// Move a process into the group.
+    pub fn add(&self, pid: i32) -> Result<()> {
+        let pid = pid.to_string();
+        self.directories().iter().try_for_each(|d| files::write(&d.join("cgroup.procs"), &pid))
+    }
+
+    /// Processes of this group, without groups below it.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        let Some(directory) = self.process_directory() else { return Ok(Vec::new()) };
+        read_pids(&directory)
+    }
+    /// Processes of this group and of all groups below it.
+    pub fn all_pids(&self) -> Result<Vec<i32>> {
+        let Some(directory) = self.process_directory() else { return Ok(Vec::new()) };
+        let mut pids = Vec::new();
+        for directory in tree(&directory) {
+            pids.extend(read_pids(&directory)?);
+        }
+        Ok(pids)
+    }
+    /// The directory in which processes are listed and frozen.
+    pub(crate) fn process_directory(&self) -> Option<PathBuf> {
+        let preferred = ["freezer", "pids", "memory", "devices"].iter().find_map(|c| self.directory(c));
+        preferred.or_else(|| self.directories().into_iter().next())
+    }
+
+    /// Remove it with all groups below it. Waits a little for processes that are ending; what is not there is no error.
+    pub fn destroy(&self) -> Result<()> {
+        let deadline = Instant::now() + REMOVE_TIMEOUT;
+        self.directories().iter().try_for_each(|directory| self.remove(directory, deadline))
+    }
+
+    fn remove(&self, directory: &Path, deadline: Instant) -> Result<()> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match rustix::fs::rmdir(directory) {
+                Ok(()) | Err(Errno::NOENT) => return Ok(()),
+                Err(Errno::BUSY | Errno::NOTEMPTY) if Instant::now() < deadline => {
+                    for below in tree(directory).iter().skip(1).rev() {
+                        // What stays is found busy in the next round.
+                        let _ = rustix::fs::rmdir(below);
+                    }
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(MAX_PAUSE);
+                }
+                Err(Errno::BUSY | Errno::NOTEMPTY) => return Err(Error::Busy { path: self.path.clone() }),
+                Err(errno) => return Err(fail("remove", directory)(errno)),
+            }
+        }
+    }
+}
+
+fn is_unlimited(write: &Write) -> bool {
+    write.value == "max" || write.value == "-1"
+}
+
+fn make(directory: &Path) -> Result<()> {
+    match rustix::fs::mkdir(directory, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(fail("create", directory)(errno)),
+    }
+}
+
+/// A new group of v1's cpuset has no CPU and no memory node, and takes no process before it has both.
+fn inherit_cpuset(parent: &Path, directory: &Path) -> Result<()> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        if files::read(&directory.join(file))?.trim().is_empty() {
+            files::write(&directory.join(file), files::read(&parent.join(file))?.trim())?;
+        }
+    }
+    Ok(())
+}
+
+/// Children of a v2 group have the controllers that it enables for them. One that cannot be enabled is noticed when a limit
+/// needs it.
+fn enable_controllers(parent: &Path) -> Result<()> {
+    let available = files::read(&parent.join("cgroup.controllers"))?;
+    let file = parent.join("cgroup.subtree_control");
+    let enabled = files::read(&file)?;
+    let missing: Vec<String> = available
+        .split_whitespace()
+        .filter(|c| enabled.split_whitespace().all(|e| e != *c))
+        .map(|c| format!("+{c}"))
+        .collect();
+    if missing.is_empty() || files::write(&file, &missing.join(" ")).is_ok() {
+        return Ok(());
+    }
+    for controller in missing {
+        let _ = files::write(&file, &controller);
+    }
+    Ok(())
+}
+
+/// A directory and all below it, parents first.
+pub(crate) fn tree(directory: &Path) -> Vec<PathBuf> {
+    let mut found = vec![directory.to_owned()];
+    let mut next = 0;
+    while next < found.len() {
+        if let Ok(entries) = std::fs::read_dir(&found[next]) {
+            let below =
+                entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path());
+            found.extend(below);
+        }
+        next += 1;
+    }
+    found
+}
+
+fn read_pids(directory: &Path) -> Result<Vec<i32>> {
+    let text = files::read_optional(&directory.join("cgroup.procs"))?.unwrap_or_default();
+    Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+}
