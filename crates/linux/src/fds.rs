@@ -20,3 +20,29 @@ pub fn set_standard(number: i32, fd: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: the target is a standard stream, which no owned descriptor of ours refers to.
     syscall::check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into()).map(drop)
 }
+
+/// Close everything from 3 on but `keep`. Only at the start of a child made by [`crate::process::Clone3::spawn`], which
+/// never drops what its parent owns.
+pub fn close_all_except(keep: &[BorrowedFd<'_>]) -> Result<()> {
+    /// More than any caller keeps.
+    const MOST: usize = 64;
+    let mut numbers = [u32::MAX; MOST];
+    let kept = numbers.get_mut(..keep.len()).ok_or(crate::Errno::INVAL)?;
+    for (number, fd) in kept.iter_mut().zip(keep) {
+        *number = fd.as_raw_fd() as u32;
+    }
+    kept.sort_unstable();
+    let mut first = 3;
+    for &number in kept.iter() {
+        if number > first {
+            close_between(first, number - 1)?;
+        }
+        first = first.max(number + 1);
+    }
+    close_between(first, u32::MAX)
+}
+
+fn close_between(first: u32, last: u32) -> Result<()> {
+    // SAFETY: by contract no value in this process will use or close the descriptors in the range.
+    syscall::check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}

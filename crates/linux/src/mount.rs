@@ -130,20 +130,35 @@ fn set_attr(mount: BorrowedFd<'_>, arguments: &libc::mount_attr, recursive: bool
     syscall::check(result).map(drop)
 }
 
-/// Propagation of everything below `/` in the caller's mount namespace.
-pub fn set_root_propagation(propagation: Propagation) -> Result<()> {
-    let root = rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let attributes = Attributes { propagation: Some(propagation), recursive: true, ..Attributes::default() };
+/// Propagation of the root mount in the caller's mount namespace, and of everything below it if `recursive`.
+pub fn set_root_propagation(propagation: Propagation, recursive: bool) -> Result<()> {
+    let root = root_path()?;
+    let attributes = Attributes { propagation: Some(propagation), recursive, ..Attributes::default() };
     set_attributes(root.as_fd(), &attributes)
 }
 
+fn root_path() -> Result<OwnedFd> {
+    rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Attach a detached mount over the root of the caller's mount namespace: nothing sees it there until [`pivot`].
+pub fn attach_over_root(mount: BorrowedFd<'_>) -> Result<()> {
+    attach(mount, root_path()?.as_fd())
+}
+
 /// Make an attached mount the root, and drop the old root with all that is below it. The working directory becomes `/`.
-pub fn pivot(new_root: BorrowedFd<'_>) -> Result<()> {
+/// `shared`: mounts of the old root may be shared with another namespace, whose copies have to stay.
+pub fn pivot(new_root: BorrowedFd<'_>, shared: bool) -> Result<()> {
     let old = rustix::fs::open(c"/", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::process::fchdir(new_root)?;
     rustix::process::pivot_root(c".", c".")?;
-    // The old root now lies over the new one; its propagation was cut before, so nothing unmounts on the host.
+    // The old root now lies over the new one.
     rustix::process::fchdir(&old)?;
+    if shared {
+        let private =
+            Attributes { propagation: Some(Propagation::Private), recursive: true, ..Attributes::default() };
+        set_attributes(old.as_fd(), &private)?;
+    }
     rustix::mount::unmount(c".", UnmountFlags::DETACH)?;
     rustix::process::chdir(c"/")
 }

@@ -153,3 +153,10 @@ pub fn reap_any() -> Result<Option<(i32, Exit)>> {
         pid => Ok(Some((pid, Exit::Code(libc::WEXITSTATUS(status))))),
     }
 }
+
+/// Priority of this process's disk accesses: class and level as ioprio_set(2) takes them.
+pub fn set_io_priority(value: i32) -> Result<()> {
+    const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+    // SAFETY: no pointers.
+    syscall::check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) }).map(drop)
+}

@@ -60,6 +60,24 @@ fn directories_are_made_through_dangling_links() {
 }
 
 #[test]
+fn files_are_made_through_dangling_links() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().join("root");
+    fs::create_dir_all(base.join("etc")).unwrap();
+    symlink("../run/resolve/stub.conf", base.join("etc/resolv.conf")).unwrap();
+    symlink("/../../../../outside", base.join("etc/out")).unwrap();
+    let root = Root::open(&base).unwrap();
+    root.ensure_file("/etc/resolv.conf", 0o644).unwrap();
+    assert!(base.join("run/resolve/stub.conf").is_file());
+    root.ensure_file("/etc/out", 0o644).unwrap();
+    assert!(base.join("outside").is_file() && !dir.path().join("outside").exists());
+    assert!(root.ensure_file("/etc", 0o644).is_ok(), "what is there is taken as it is");
+    let strict = Root::open_beneath(&base).unwrap();
+    assert_eq!(strict.ensure_file("etc/resolv.conf", 0o644).unwrap_err(), Errno::LOOP);
+    assert!(strict.ensure_file("new/file", 0o644).is_ok());
+}
+
+#[test]
 fn names_are_single_components() {
     let dir = tempfile::tempdir().unwrap();
     let root = Root::open(dir.path()).unwrap();

@@ -19,6 +19,11 @@ pub enum Error {
     /// A step of making the container failed.
     #[error("{stage}{}: {}", path_text(path), std::io::Error::from_raw_os_error(*errno))]
     Step { stage: String, path: Option<PathBuf>, errno: i32 },
+    /// The new process ended before it was ready.
+    #[error("the container's process ended unexpectedly: {how}")]
+    Died { how: String },
+    #[error("hook {}: {what}", path.display())]
+    Hook { path: PathBuf, what: String },
     /// Limits or placement.
     #[error("cgroup: {0}")]
     Cgroup(String),
@@ -51,7 +56,9 @@ impl Kind for Error {
         match self {
             Self::Invalid { .. } | Self::Exec { .. } => ErrorKind::InvalidArgument,
             Self::Unsupported { .. } => ErrorKind::NotImplemented,
-            Self::Step { .. } | Self::Cgroup(_) => ErrorKind::Internal,
+            Self::Step { .. } | Self::Cgroup(_) | Self::Died { .. } | Self::Hook { .. } => {
+                ErrorKind::Internal
+            }
         }
     }
 }

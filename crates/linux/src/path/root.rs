@@ -103,6 +103,18 @@ impl Root {
         let fd = rustix::fs::openat(&fd, ".", flags | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Dir::from_fd(fd))
     }
+    /// An `O_PATH` descriptor of whatever is there; an empty file is made, with its directories, if nothing is. Links are
+    /// followed as [`Resolve`] says, also when what they point to is missing.
+    pub fn ensure_file(&self, path: impl AsRef<Path>, mode: u32) -> Result<OwnedFd> {
+        match self.open_path(&path) {
+            Err(Errno::NOENT) => walk::make_file(self.fd.as_fd(), path.as_ref(), mode, self.resolve),
+            found => found,
+        }
+    }
+    /// The same directory with the other rule.
+    pub fn with_resolve(&self, resolve: Resolve) -> Result<Self> {
+        Ok(Self { resolve, ..self.try_clone()? })
+    }
     /// The directory that holds the last component, and that component's name, which is not looked at.
     pub fn parent(&self, path: impl AsRef<Path>) -> Result<(Dir, OsString)> {
         let (parent, name) = split(path.as_ref())?;

@@ -25,23 +25,39 @@ struct Walk<'a> {
 /// How often a component that vanishes between making and opening is made again.
 const MAX_RACES: usize = 64;
 
+/// Mode of directories that are made on the way to a file.
+const PARENT_MODE: u32 = 0o755;
+
 pub(super) fn mkdir_all(root: BorrowedFd<'_>, path: &Path, mode: Mode, resolve: Resolve) -> Result<OwnedFd> {
     let mut walk = Walk { root, stack: Vec::new(), left: VecDeque::new(), links: 0 };
     walk.push_front(path);
     while let Some(part) = walk.left.pop_front() {
-        match part {
-            Part::Root => walk.stack.clear(),
-            Part::Up if resolve == Resolve::Beneath => return Err(Errno::XDEV),
-            Part::Up => {
-                walk.stack.pop();
-            }
-            Part::Name(name) => walk.enter(&name, mode, resolve)?,
-        }
+        walk.step(part, mode, resolve)?;
     }
     match walk.stack.pop() {
         Some(fd) => Ok(fd),
         None => rustix::io::fcntl_dupfd_cloexec(root, 3),
     }
+}
+
+/// The last component is made as an empty file, unless something is there.
+pub(super) fn make_file(root: BorrowedFd<'_>, path: &Path, mode: u32, resolve: Resolve) -> Result<OwnedFd> {
+    let mut walk = Walk { root, stack: Vec::new(), left: VecDeque::new(), links: 0 };
+    walk.push_front(path);
+    while let Some(part) = walk.left.pop_front() {
+        let Part::Name(name) = part else {
+            walk.step(part, Mode::from_raw_mode(PARENT_MODE), resolve)?;
+            continue;
+        };
+        if !walk.left.is_empty() {
+            walk.enter(&name, Mode::from_raw_mode(PARENT_MODE), resolve)?;
+            continue;
+        }
+        if let Some(fd) = walk.file(&name, mode, resolve)? {
+            return Ok(fd);
+        }
+    }
+    Err(Errno::ISDIR)
 }
 
 impl Walk<'_> {
@@ -58,6 +74,44 @@ impl Walk<'_> {
                 Component::Normal(name) => self.left.push_front(Part::Name(name.as_bytes().to_vec())),
             }
         }
+    }
+
+    fn step(&mut self, part: Part, mode: Mode, resolve: Resolve) -> Result<()> {
+        match part {
+            Part::Root => self.stack.clear(),
+            Part::Up if resolve == Resolve::Beneath => return Err(Errno::XDEV),
+            Part::Up => {
+                self.stack.pop();
+            }
+            Part::Name(name) => self.enter(&name, mode, resolve)?,
+        }
+        Ok(())
+    }
+
+    /// Find or make the file `name`; `None` when it was a link, which is walked next.
+    fn file(&mut self, name: &[u8], mode: u32, resolve: Resolve) -> Result<Option<OwnedFd>> {
+        let find = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let make = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        for _ in 0..MAX_RACES {
+            let fd = match rustix::fs::openat(self.current(), name, find, Mode::empty()) {
+                Err(Errno::NOENT) => {
+                    match rustix::fs::openat(self.current(), name, make, Mode::from_raw_mode(mode)) {
+                        Err(Errno::EXIST) => continue,
+                        made => return made.map(Some),
+                    }
+                }
+                found => found?,
+            };
+            if FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) != FileType::Symlink {
+                return Ok(Some(fd));
+            }
+            if resolve == Resolve::Beneath {
+                return Err(Errno::LOOP);
+            }
+            self.follow(&fd)?;
+            return Ok(None);
+        }
+        Err(Errno::AGAIN)
     }
 
     /// Go into `name`, making it if it is missing.

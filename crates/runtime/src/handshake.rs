@@ -1,0 +1,140 @@
+//! What parent and init say to each other, over a pair of SEQPACKET sockets.
+//!
+//! ```text
+//!   parent                                      init
+//!     | clone3 -------------------------------->  |
+//!     |                                           |  groups, namespaces
+//!     |  <-- Hooks ------------------------------ |  only if there are hooks
+//!     |  prestart, createRuntime hooks            |
+//!     |  --- Proceed(pid) ----------------------> |
+//!     |                                           |  tree, devices
+//!     |  <-- Console [+ pty master] ------------- |  only with a terminal
+//!     |                                           |  new root, identity, filter
+//!     |  <-- Ready ------------------------------ |
+//!   create returns                                |  waits
+//!     |  --- Start -----------------------------> |
+//!     |                                           |  execve closes the socket
+//!     |  <-- end of file ------------------------ |
+//!   start returns
+//! ```
+//! At any point init may say `Failed(step, errno, detail)` and end. An end of file before `Ready` means that it was killed.
+use knarr_linux::{Errno, Result, fdpass};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// From init to the parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FromInit {
+    Hooks,
+    Console,
+    Ready,
+    Failed { step: u32, errno: i32, detail: u32 },
+}
+
+/// From the parent to init.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ToInit {
+    Proceed { pid: i32 },
+    Start,
+}
+
+/// Every message has this size: kind, then three numbers.
+const SIZE: usize = 16;
+
+fn pack(kind: u32, a: u32, b: u32, c: u32) -> [u8; SIZE] {
+    let mut bytes = [0; SIZE];
+    for (chunk, value) in bytes.chunks_exact_mut(4).zip([kind, a, b, c]) {
+        chunk.copy_from_slice(&value.to_ne_bytes());
+    }
+    bytes
+}
+
+fn unpack(bytes: &[u8; SIZE]) -> [u32; 4] {
+    let word = |n: usize| u32::from_ne_bytes([bytes[n], bytes[n + 1], bytes[n + 2], bytes[n + 3]]);
+    [word(0), word(4), word(8), word(12)]
+}
+
+/// Both ends: parent's, init's.
+pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+}
+
+impl FromInit {
+    pub(crate) fn send(self, socket: BorrowedFd<'_>, fd: Option<BorrowedFd<'_>>) -> Result<()> {
+        let bytes = match self {
+            Self::Hooks => pack(1, 0, 0, 0),
+            Self::Console => pack(2, 0, 0, 0),
+            Self::Ready => pack(3, 0, 0, 0),
+            Self::Failed { step, errno, detail } => pack(4, step, errno as u32, detail),
+        };
+        fdpass::send(socket, &bytes, fd.as_slice()).map(drop)
+    }
+
+    /// `None` at the end of file.
+    pub(crate) fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Self, Option<OwnedFd>)>> {
+        let mut bytes = [0; SIZE];
+        let (length, mut fds) = match fdpass::receive(socket, &mut bytes) {
+            Err(Errno::CONNRESET) => return Ok(None),
+            got => got?,
+        };
+        if length == 0 {
+            return Ok(None);
+        }
+        let message = match unpack(&bytes) {
+            _ if length != SIZE => return Err(Errno::BADMSG),
+            [1, ..] => Self::Hooks,
+            [2, ..] => Self::Console,
+            [3, ..] => Self::Ready,
+            [4, step, errno, detail] => Self::Failed { step, errno: errno as i32, detail },
+            _ => return Err(Errno::BADMSG),
+        };
+        Ok(Some((message, fds.pop())))
+    }
+}
+
+impl ToInit {
+    pub(crate) fn send(self, socket: BorrowedFd<'_>) -> Result<()> {
+        let bytes = match self {
+            Self::Proceed { pid } => pack(1, pid as u32, 0, 0),
+            Self::Start => pack(2, 0, 0, 0),
+        };
+        fdpass::send(socket.as_fd(), &bytes, &[]).map(drop)
+    }
+
+    /// `None` when the parent is gone.
+    pub(crate) fn receive(socket: BorrowedFd<'_>) -> Result<Option<Self>> {
+        let mut bytes = [0; SIZE];
+        let length = match rustix::io::retry_on_intr(|| rustix::io::read(socket, &mut bytes)) {
+            Err(Errno::CONNRESET) => return Ok(None),
+            got => got?,
+        };
+        match unpack(&bytes) {
+            _ if length == 0 => Ok(None),
+            _ if length != SIZE => Err(Errno::BADMSG),
+            [1, pid, ..] => Ok(Some(Self::Proceed { pid: pid as i32 })),
+            [2, ..] => Ok(Some(Self::Start)),
+            _ => Err(Errno::BADMSG),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_the_socket() {
+        let (parent, init) = pair().unwrap();
+        let failed = FromInit::Failed { step: 7, errno: 13, detail: 2 };
+        for message in [FromInit::Hooks, FromInit::Ready, failed] {
+            message.send(init.as_fd(), None).unwrap();
+            assert_eq!(FromInit::receive(parent.as_fd()).unwrap().unwrap().0, message);
+        }
+        FromInit::Console.send(init.as_fd(), Some(init.as_fd())).unwrap();
+        assert!(FromInit::receive(parent.as_fd()).unwrap().unwrap().1.is_some());
+        ToInit::Proceed { pid: 12 }.send(parent.as_fd()).unwrap();
+        assert_eq!(ToInit::receive(init.as_fd()).unwrap(), Some(ToInit::Proceed { pid: 12 }));
+        drop(parent);
+        assert_eq!(ToInit::receive(init.as_fd()).unwrap(), None);
+    }
+}

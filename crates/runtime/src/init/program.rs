@@ -1,0 +1,58 @@
+//! Finding and executing the program.
+use super::{Failure, Init, Outcome};
+use knarr_linux::{Errno, exec, fds, signal};
+use rustix::fs::{Access, AtFlags, CWD, FileType};
+use std::ffi::{CStr, CString};
+
+/// Why a program cannot be executed, beside the error number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum NotFound {
+    /// None of several candidates.
+    InPath = 1,
+    /// stat(2) of the only candidate failed.
+    Stat = 2,
+    /// It is there, but may not be executed, or is a directory.
+    Executable = 3,
+}
+
+impl NotFound {
+    pub(crate) fn from_detail(detail: u32) -> Option<Self> {
+        [Self::InPath, Self::Stat, Self::Executable].into_iter().find(|n| *n as u32 == detail)
+    }
+}
+
+impl<'a> Init<'a> {
+    pub(super) fn find_program(&mut self, candidates: &'a [CString]) -> Outcome {
+        if let [only] = candidates
+            && self.handles.arguments.get(0) == Some(only.as_c_str())
+        {
+            self.program = Some(only);
+            return executable(only);
+        }
+        self.program =
+            candidates.iter().map(CString::as_c_str).find(|candidate| executable(candidate).is_ok());
+        match self.program {
+            Some(_) => Ok(()),
+            None => Err(Failure { errno: Errno::NOENT, detail: NotFound::InPath as u32 }),
+        }
+    }
+
+    pub(super) fn execute(&self) -> Outcome {
+        let program = self.program.ok_or(Errno::NOENT)?;
+        fds::close_on_exec_from(3)?;
+        signal::reset()?;
+        Err(Failure::from(exec::execve(program, self.handles.arguments, self.handles.environment)))
+    }
+}
+
+fn executable(path: &CStr) -> Outcome {
+    let stat = rustix::fs::statat(CWD, path, AtFlags::empty())
+        .map_err(|errno| Failure { errno, detail: NotFound::Stat as u32 })?;
+    let refuse = |errno| Failure { errno, detail: NotFound::Executable as u32 };
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        return Err(refuse(Errno::ISDIR));
+    }
+    // All ids of this process are the user's by now, so real and effective ones agree.
+    rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::empty()).map_err(refuse)
+}

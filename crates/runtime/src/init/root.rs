@@ -1,0 +1,135 @@
+//! The container's root and what is protected in it.
+use super::{Failure, Init, Outcome};
+use knarr_linux::mount::{self, Attributes};
+use knarr_linux::path::{Resolve, Root};
+use knarr_linux::{Errno, Result};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use std::ffi::{CStr, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// MOUNT_ATTR_RDONLY, NOSUID, NODEV, NOEXEC.
+const RDONLY: u64 = 1;
+const LOCKED_DOWN: u32 = 1 | 2 | 4 | 8;
+
+pub(super) fn path(text: &CStr) -> &Path {
+    Path::new(OsStr::from_bytes(text.to_bytes()))
+}
+
+/// Whether a descriptor is the real null device (CVE-2025-31133).
+pub(super) fn is_null(fd: BorrowedFd<'_>) -> Result<bool> {
+    let stat = rustix::fs::fstat(fd)?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    Ok(kind == FileType::CharacterDevice && stat.st_rdev == rustix::fs::makedev(1, 3))
+}
+
+impl Init<'_> {
+    pub(super) fn root(&self) -> Result<&Root> {
+        self.root.as_ref().ok_or(Errno::BADF)
+    }
+    pub(super) fn strict(&self) -> Result<&Root> {
+        self.strict.as_ref().ok_or(Errno::BADF)
+    }
+
+    pub(super) fn set_root(&mut self, mounted: OwnedFd) -> Outcome {
+        mount::attach_over_root(mounted.as_fd())?;
+        self.keep_root(Root::from_fd(mounted, Resolve::InRoot))
+    }
+
+    /// The root of the mount namespace that was joined.
+    pub(super) fn take_current_root(&mut self) -> Outcome {
+        self.keep_root(Root::open(Path::new("/"))?)
+    }
+
+    fn keep_root(&mut self, root: Root) -> Outcome {
+        self.strict = Some(root.with_resolve(Resolve::Beneath)?);
+        self.root = Some(root);
+        Ok(())
+    }
+
+    pub(super) fn pivot(&mut self) -> Outcome {
+        mount::pivot(self.root()?.as_fd(), self.shared_host)?;
+        // Descriptors of the old tree are not needed any more.
+        (self.null, self.empty) = (None, None);
+        Ok(())
+    }
+
+    pub(super) fn read_only_root(&self) -> Outcome {
+        let attributes = Attributes { set: RDONLY, ..Attributes::default() };
+        Ok(mount::set_attributes(self.root()?.as_fd(), &attributes)?)
+    }
+
+    pub(super) fn set_attributes(&self, at: &CStr, attributes: &Attributes) -> Outcome {
+        let target = self.strict()?.open_path(path(at))?;
+        Ok(mount::set_attributes(target.as_fd(), attributes)?)
+    }
+
+    /// A procfs of the new PID namespace that nobody has mounted anything over (CVE-2025-52881).
+    pub(super) fn procfs(&mut self) -> Result<&Root> {
+        if self.procfs.is_none() {
+            let mounted = mount::filesystem_from(c"proc", c"proc", &[], LOCKED_DOWN & !(RDONLY as u32))?;
+            self.procfs = Some(Root::from_fd(mounted, Resolve::Beneath));
+        }
+        self.procfs.as_ref().ok_or(Errno::BADF)
+    }
+
+    pub(super) fn sysctl(&mut self, name: &CStr, value: &CStr) -> Outcome {
+        let procfs = self.procfs()?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        let sys = rustix::fs::openat2(procfs, c"sys", flags, Mode::empty(), resolve)?;
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat2(&sys, name, flags, Mode::empty(), resolve)?;
+        rustix::io::write(&file, value.to_bytes())?;
+        Ok(())
+    }
+
+    /// What is not there needs no mask.
+    fn protected(&self, at: &CStr) -> Result<Option<OwnedFd>> {
+        match self.root()?.open_path(path(at)) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    pub(super) fn mask(&mut self, at: &CStr) -> Outcome {
+        let Some(target) = self.protected(at)? else { return Ok(()) };
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&target)?.st_mode);
+        let source = if kind == FileType::Directory { self.empty_directory()? } else { self.null_device()? };
+        let copy = mount::clone_fd(source, false)?;
+        Ok(mount::attach(copy.as_fd(), target.as_fd())?)
+    }
+
+    fn empty_directory(&mut self) -> Result<BorrowedFd<'_>> {
+        if self.empty.is_none() {
+            self.empty = Some(mount::filesystem_from(c"tmpfs", c"tmpfs", &[], LOCKED_DOWN)?);
+        }
+        self.empty.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF)
+    }
+
+    /// The host's null device: nothing in the container can have replaced it.
+    fn null_device(&mut self) -> Result<BorrowedFd<'_>> {
+        if self.null.is_none() {
+            let copy = mount::clone_path(c"/dev/null", false)?;
+            if !is_null(copy.as_fd())? {
+                return Err(Errno::NODEV);
+            }
+            self.null = Some(copy);
+        }
+        self.null.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF)
+    }
+
+    pub(super) fn read_only_path(&self, at: &CStr) -> Outcome {
+        let Some(target) = self.protected(at)? else { return Ok(()) };
+        let copy = mount::clone_fd(target.as_fd(), true)?;
+        let attributes = Attributes { set: RDONLY, recursive: true, ..Attributes::default() };
+        mount::set_attributes(copy.as_fd(), &attributes)?;
+        Ok(mount::attach(copy.as_fd(), target.as_fd())?)
+    }
+
+    pub(super) fn make_working_directory(&self, at: &CStr) -> Outcome {
+        self.root()?.mkdir_all(path(at), 0o755).map(drop).map_err(Failure::from)
+    }
+}

@@ -1,0 +1,266 @@
+//! From a configuration to the ordered steps that make a container: pure.
+//!
+//! Everything that needs memory or text is made here, before any process exists. [`crate::init`] carries the steps out one
+//! by one, and reports a failure as the number of the step; the parent, which has the same list, turns it into text.
+//!
+//! The order: groups and namespaces, then the tree (seen from the host's root, so that sources can still be named), then
+//! the new root, then what the process is (limits, identity), the filter last of all; then it waits, then it executes.
+mod cgroups;
+mod devices;
+mod mounts;
+mod process;
+mod step;
+
+pub use step::{Device, Filesystem, MountStep, Source, Step, Target};
+
+use crate::{Error, Result};
+use knarr_cgroup::Hierarchies;
+use knarr_linux::caps::CapSet;
+use knarr_linux::mount::Propagation;
+use knarr_linux::process::flags;
+use knarr_oci::rootfs::RootfsMount;
+use knarr_oci::runtime::{Hooks, Linux, NamespaceType, Process, Spec};
+use std::ffi::CString;
+use std::path::Path;
+
+/// What is known about the host and the caller, besides the configuration.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    pub bundle: &'a Path,
+    pub rootfs: Option<&'a RootfsMount>,
+    /// A descriptor of the network namespace is at hand.
+    pub netns_given: bool,
+    /// Rows and columns if there is to be a terminal.
+    pub terminal: Option<(u16, u16)>,
+    pub hierarchies: Option<&'a Hierarchies>,
+    /// Path of the container's group; `None` stays in the caller's.
+    pub cgroup: Option<&'a str>,
+    /// What this process may pass on.
+    pub bounding: CapSet,
+    /// Hard limits of this process, by number, if it may not raise them.
+    pub hard_limits: Option<[u64; process::LIMITS]>,
+}
+
+/// The steps, and what is done around them.
+#[derive(Debug)]
+pub struct Plan {
+    /// `CLONE_NEW*` for the first process.
+    pub clone_flags: u64,
+    /// PID namespace that the first process is born in.
+    pub pid_namespace: Option<CString>,
+    pub steps: Vec<Step>,
+    pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// One line for each step.
+    pub fn text(&self) -> String {
+        self.steps.iter().map(|step| format!("{step:?}\n")).collect()
+    }
+}
+
+pub(crate) fn text(text: &str, what: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| Error::Invalid { what: format!("{what} contains a zero byte") })
+}
+
+pub(crate) fn path_text(path: &Path) -> Result<CString> {
+    use std::os::unix::ffi::OsStrExt;
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Error::Invalid { what: format!("path {path:?} contains a zero byte") })
+}
+
+fn invalid<T>(what: impl Into<String>) -> Result<T> {
+    Err(Error::Invalid { what: what.into() })
+}
+
+/// Steps of a container's first process.
+pub fn container(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
+    let process = spec.process.as_ref().ok_or(Error::Invalid { what: "process is missing".to_owned() })?;
+    let none = Linux::default();
+    let linux = spec.linux.as_ref().unwrap_or(&none);
+    let mut plan = Plan { clone_flags: 0, pid_namespace: None, steps: Vec::new(), warnings: Vec::new() };
+    namespaces(linux, facts, &mut plan)?;
+    if let Some(score) = process.oom_score_adj {
+        plan.steps.push(Step::OomScore(text(&score.to_string(), "oom_score_adj")?));
+    }
+    plan.steps.push(Step::Session);
+    names(spec, linux, &mut plan)?;
+    root(spec, linux, facts, &mut plan)?;
+    for mount in &spec.mounts {
+        mounts::plan(mount, linux, facts, &mut plan.steps)?;
+    }
+    let own_dev = !mounts::binds_dev(&spec.mounts);
+    if own_dev {
+        devices::plan(linux, &mut plan.steps)?;
+    }
+    if let Some((rows, cols)) = facts.terminal {
+        plan.steps.push(Step::Terminal { rows, cols, uid: process.user.uid, console: own_dev });
+    }
+    plan.steps.push(Step::Stdio { uid: process.user.uid });
+    for (key, value) in &linux.sysctl {
+        plan.steps.push(Step::Sysctl { path: sysctl_path(key)?, value: text(value, key)? });
+    }
+    let hooks = spec.hooks.as_ref();
+    let before_start = |h: &&Hooks| {
+        [&h.prestart, &h.create_runtime, &h.create_container, &h.start_container]
+            .iter()
+            .any(|l| !l.is_empty())
+    };
+    if hooks.filter(before_start).is_some() {
+        plan.steps.push(Step::RuntimeHooks);
+    }
+    for path in &linux.readonly_paths {
+        plan.steps.push(Step::ReadOnlyPath(inside(path)?));
+    }
+    for path in &linux.masked_paths {
+        plan.steps.push(Step::Mask(inside(path)?));
+    }
+    if !process.cwd.is_empty() && process.cwd != "/" {
+        plan.steps.push(Step::MakeWorkingDirectory(inside(&process.cwd)?));
+    }
+    if hooks.is_some_and(|hooks| !hooks.create_container.is_empty()) {
+        plan.steps.push(Step::CreateContainerHooks);
+    }
+    if spec.root.as_ref().is_some_and(|root| root.readonly) {
+        plan.steps.push(Step::ReadOnlyRoot);
+    }
+    plan.steps.push(Step::Pivot);
+    if let Some(propagation) = root_propagation(linux)?.filter(|p| *p != Propagation::Private) {
+        plan.steps.push(Step::RootPropagation(propagation));
+    }
+    process::plan(process, linux, facts, &mut plan)?;
+    Ok(plan)
+}
+
+/// Steps of another process in a running container: it is born in the container's PID namespace and joins the others.
+pub fn exec(process: &Process, linux: &Linux, facts: &Facts<'_>) -> Result<Plan> {
+    let mut plan = Plan { clone_flags: 0, pid_namespace: None, steps: Vec::new(), warnings: Vec::new() };
+    if facts.cgroup.is_some() {
+        plan.steps.push(Step::JoinCgroup);
+    }
+    if let Some(score) = process.oom_score_adj {
+        plan.steps.push(Step::OomScore(text(&score.to_string(), "oom_score_adj")?));
+    }
+    plan.steps.push(Step::Session);
+    plan.steps.push(Step::JoinContainer);
+    if let Some((rows, cols)) = facts.terminal {
+        plan.steps.push(Step::Terminal { rows, cols, uid: process.user.uid, console: false });
+    }
+    plan.steps.push(Step::Stdio { uid: process.user.uid });
+    process::plan(process, linux, facts, &mut plan)?;
+    Ok(plan)
+}
+
+fn namespaces(linux: &Linux, facts: &Facts<'_>, plan: &mut Plan) -> Result<()> {
+    if facts.cgroup.is_some() {
+        plan.steps.push(Step::JoinCgroup);
+    }
+    let mut seen = Vec::new();
+    for namespace in &linux.namespaces {
+        if seen.contains(&namespace.kind) {
+            return invalid(format!("namespace {:?} is listed twice", namespace.kind));
+        }
+        seen.push(namespace.kind);
+        let flag = match namespace.kind {
+            NamespaceType::Pid => flags::NEWPID,
+            NamespaceType::Network if facts.netns_given => continue,
+            NamespaceType::Network => flags::NEWNET,
+            NamespaceType::Mount => flags::NEWNS,
+            NamespaceType::Ipc => flags::NEWIPC,
+            NamespaceType::Uts => flags::NEWUTS,
+            NamespaceType::Cgroup => flags::NEWCGROUP,
+            NamespaceType::User => return Err(Error::Unsupported { what: "user namespaces".to_owned() }),
+            NamespaceType::Time => return Err(Error::Unsupported { what: "time namespaces".to_owned() }),
+        };
+        match &namespace.path {
+            Some(path) if namespace.kind == NamespaceType::Pid => plan.pid_namespace = Some(path_text(path)?),
+            Some(_) if namespace.kind == NamespaceType::Mount => {
+                return Err(Error::Unsupported { what: "joining a mount namespace".to_owned() });
+            }
+            Some(path) => plan.steps.push(Step::JoinNamespace { flag, path: path_text(path)? }),
+            // The group has to be entered first: it becomes the root of the namespace.
+            None if namespace.kind == NamespaceType::Cgroup => plan.steps.push(Step::NewCgroupNamespace),
+            None => plan.clone_flags |= flag,
+        }
+    }
+    if plan.clone_flags & flags::NEWNS == 0 {
+        return invalid("a mount namespace is required");
+    }
+    if facts.netns_given {
+        plan.steps.push(Step::JoinGivenNetwork);
+    }
+    Ok(())
+}
+
+fn names(spec: &Spec, linux: &Linux, plan: &mut Plan) -> Result<()> {
+    let own = linux.namespace(NamespaceType::Uts).is_some();
+    for (name, is_host) in [(&spec.hostname, true), (&spec.domainname, false)] {
+        let Some(name) = name.as_deref().filter(|n| !n.is_empty()) else { continue };
+        if !own {
+            return invalid("a host name needs a UTS namespace");
+        }
+        let name = text(name, "host name")?;
+        plan.steps.push(if is_host { Step::HostName(name) } else { Step::DomainName(name) });
+    }
+    Ok(())
+}
+
+fn root_propagation(linux: &Linux) -> Result<Option<Propagation>> {
+    Ok(match linux.rootfs_propagation.as_deref() {
+        None | Some("") => None,
+        Some("private" | "rprivate") => Some(Propagation::Private),
+        Some("slave" | "rslave") => Some(Propagation::Slave),
+        Some("shared" | "rshared") => Some(Propagation::Shared),
+        Some("unbindable" | "runbindable") => Some(Propagation::Unbindable),
+        Some(other) => return invalid(format!("rootfsPropagation {other:?}")),
+    })
+}
+
+fn root(spec: &Spec, linux: &Linux, facts: &Facts<'_>, plan: &mut Plan) -> Result<()> {
+    // Nothing of the container reaches the host; what the host mounts reaches the container only if that is asked for.
+    let inward = match root_propagation(linux)? {
+        Some(kept @ (Propagation::Slave | Propagation::Shared)) => kept,
+        _ if wants_host_mounts(spec) => Propagation::Slave,
+        _ => Propagation::Private,
+    };
+    plan.steps.push(Step::HostPropagation(inward));
+    match facts.rootfs {
+        Some(RootfsMount::Overlay { lower, upper, work }) => plan.steps.push(Step::RootOverlay {
+            lower: lower.iter().map(|p| path_text(p)).collect::<Result<_>>()?,
+            upper: path_text(upper)?,
+            work: path_text(work)?,
+        }),
+        Some(RootfsMount::Directory { path }) => plan.steps.push(Step::RootDirectory(path_text(path)?)),
+        None => {
+            let root = spec.root.as_ref().ok_or(Error::Invalid { what: "root is missing".to_owned() })?;
+            plan.steps.push(Step::RootDirectory(path_text(&facts.bundle.join(&root.path))?));
+        }
+    }
+    Ok(())
+}
+
+/// A bind that wants to receive the host's later mounts needs them to reach this namespace first.
+fn wants_host_mounts(spec: &Spec) -> bool {
+    let wants = ["slave", "rslave", "shared", "rshared"];
+    spec.mounts.iter().any(|m| m.options.iter().any(|o| wants.contains(&o.as_str())))
+}
+
+/// An absolute path inside the container.
+fn inside(path: &str) -> Result<CString> {
+    if !path.starts_with('/') {
+        return invalid(format!("path {path:?} is not absolute"));
+    }
+    text(path, "path")
+}
+
+/// `net.ipv4.ip_forward` as a path below `/proc/sys`; a name with slashes is taken as it is, as sysctl(8) does.
+fn sysctl_path(key: &str) -> Result<CString> {
+    let path = if key.contains('/') { key.to_owned() } else { key.replace('.', "/") };
+    let bad = path.is_empty()
+        || path.starts_with('/')
+        || path.split('/').any(|p| p.is_empty() || p == "." || p == "..");
+    if bad {
+        return invalid(format!("sysctl {key:?}"));
+    }
+    text(&path, "sysctl")
+}

@@ -1,0 +1,243 @@
+//! Mounts of the configuration: options to attributes, parameters and propagation.
+//!
+//! Standard: mount(8) options as in the runtime specification, mount_setattr(2).
+use super::{Facts, Filesystem, MountStep, Source, Step, Target, cgroups, text};
+use crate::{Error, Result};
+use knarr_linux::mount::{Attributes, Propagation};
+use knarr_oci::runtime::{Linux, Mount};
+use std::ffi::CString;
+
+// MOUNT_ATTR_*: the kernel's numbers.
+pub(super) const RDONLY: u64 = 0x1;
+pub(super) const NOSUID: u64 = 0x2;
+pub(super) const NODEV: u64 = 0x4;
+pub(super) const NOEXEC: u64 = 0x8;
+const ATIME_MASK: u64 = 0x70;
+const NOATIME: u64 = 0x10;
+const STRICTATIME: u64 = 0x20;
+const NODIRATIME: u64 = 0x80;
+const NOSYMFOLLOW: u64 = 0x20_0000;
+
+/// Filesystems whose read-only state is the mount's alone: other mounts share the instance.
+const VIRTUAL: [&str; 8] = ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay"];
+
+/// What may be put over a file of procfs: emulations of these by a filesystem of the host.
+const REPLACEABLE: [&str; 11] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/net/dev",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+
+/// Options, sorted out.
+#[derive(Default)]
+pub(super) struct Options {
+    pub attributes: Attributes,
+    pub recursive: Attributes,
+    pub propagation: Option<(Propagation, bool)>,
+    pub bind: Option<bool>,
+    pub parameters: Vec<(CString, Option<CString>)>,
+    pub copy_up: bool,
+}
+
+/// Whether `/dev` is somebody else's, so that nothing is made in it.
+pub(super) fn binds_dev(mounts: &[Mount]) -> bool {
+    mounts.iter().any(|mount| clean(&mount.destination) == "/dev" && is_bind(mount))
+}
+
+fn is_bind(mount: &Mount) -> bool {
+    mount.kind.as_deref() == Some("bind") || mount.options.iter().any(|o| o == "bind" || o == "rbind")
+}
+
+/// Without double slashes and the trailing one.
+pub(super) fn clean(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty() && *p != ".").collect();
+    format!("/{}", parts.join("/"))
+}
+
+pub(super) fn plan(mount: &Mount, linux: &Linux, facts: &Facts<'_>, steps: &mut Vec<Step>) -> Result<()> {
+    if mount.destination.is_empty() {
+        return Err(Error::Invalid { what: "a mount without destination".to_owned() });
+    }
+    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+        return Err(Error::Unsupported { what: "id-mapped mounts".to_owned() });
+    }
+    let options = options(&mount.options)?;
+    let destination = clean(&mount.destination);
+    let kind = mount.kind.as_deref().unwrap_or(if options.bind.is_some() { "bind" } else { "" });
+    if is_bind(mount) {
+        steps.push(bind(mount, &destination, options, facts)?);
+        return Ok(());
+    }
+    match kind {
+        "" | "none" => Err(Error::Invalid { what: format!("mount at {destination} has no type") }),
+        "cgroup" => cgroups::plan(&destination, &options, linux, facts, steps),
+        _ => {
+            steps.push(filesystem(kind, mount.source.as_deref().unwrap_or(kind), &destination, options)?);
+            Ok(())
+        }
+    }
+}
+
+fn bind(mount: &Mount, destination: &str, options: Options, facts: &Facts<'_>) -> Result<Step> {
+    let source = mount.source.as_deref().filter(|s| !s.is_empty());
+    let source =
+        source.ok_or_else(|| Error::Invalid { what: format!("bind at {destination} has no source") })?;
+    if destination == "/proc" {
+        return Err(Error::Invalid { what: "a bind may not replace /proc".to_owned() });
+    }
+    let target = if REPLACEABLE.contains(&destination) {
+        Target::FollowIntoProc
+    } else if destination.starts_with("/proc/") {
+        return Err(Error::Invalid {
+            what: format!("{destination} cannot be mounted because it is inside /proc"),
+        });
+    } else {
+        Target::Follow
+    };
+    Ok(Step::Mount(Box::new(MountStep {
+        destination: text(destination, "mount destination")?,
+        source: Source::Bind {
+            path: super::path_text(&facts.bundle.join(source))?,
+            // Docker and the specification write type bind with options rbind or bind; neither means not recursive.
+            recursive: options.bind.unwrap_or(false),
+        },
+        attributes: options.attributes,
+        recursive: options.recursive,
+        propagation: options.propagation,
+        target,
+        copy_up: false,
+    })))
+}
+
+pub(super) fn filesystem(kind: &str, source: &str, destination: &str, mut options: Options) -> Result<Step> {
+    if options.attributes.set & RDONLY != 0 && !VIRTUAL.contains(&kind) {
+        options.parameters.push((c"ro".to_owned(), None));
+    }
+    let guarded = ["/proc", "/sys", "/dev"];
+    let strict = guarded.iter().any(|g| destination == *g || destination.starts_with(&format!("{g}/")));
+    // Content is copied while the filesystem can be written.
+    let late_read_only = options.copy_up && options.attributes.set & RDONLY != 0;
+    let now = if late_read_only { options.attributes.set & !RDONLY } else { options.attributes.set };
+    Ok(Step::Mount(Box::new(MountStep {
+        destination: text(destination, "mount destination")?,
+        source: Source::New(Filesystem {
+            kind: text(kind, "mount type")?,
+            source: text(source, "mount source")?,
+            parameters: options.parameters,
+            attributes: now as u32,
+        }),
+        attributes: if late_read_only {
+            Attributes { set: RDONLY, ..Attributes::default() }
+        } else {
+            Attributes::default()
+        },
+        recursive: Attributes::default(),
+        propagation: options.propagation,
+        target: if strict { Target::Strict } else { Target::Follow },
+        copy_up: options.copy_up,
+    })))
+}
+
+pub(super) fn options(all: &[String]) -> Result<Options> {
+    let mut out = Options::default();
+    for option in all {
+        if !known(option, &mut out)? {
+            let (key, value) = match option.split_once('=') {
+                Some((key, value)) => (key, Some(text(value, "mount option")?)),
+                None => (option.as_str(), None),
+            };
+            out.parameters.push((text(key, "mount option")?, value));
+        }
+    }
+    Ok(out)
+}
+
+/// Whether it is an option of every mount; then it is noted.
+fn known(option: &str, out: &mut Options) -> Result<bool> {
+    if propagation(option, out) || attribute(option, &mut out.attributes) {
+        return Ok(true);
+    }
+    if let Some(rest) = option.strip_prefix('r')
+        && attribute(rest, &mut out.recursive)
+    {
+        out.recursive.recursive = true;
+        return Ok(true);
+    }
+    match option {
+        "bind" => out.bind = Some(out.bind.unwrap_or(false)),
+        "rbind" => out.bind = Some(true),
+        "tmpcopyup" => out.copy_up = true,
+        "defaults" | "" => {}
+        "sync" | "dirsync" | "lazytime" | "mand" | "silent" => {
+            out.parameters.push((text(option, "mount option")?, None));
+        }
+        // The states that a new filesystem has anyway.
+        "async" | "nolazytime" | "nomand" | "loud" | "norelatime" | "nostrictatime" | "iversion"
+        | "noiversion" => {}
+        "remount" | "idmap" | "ridmap" => {
+            return Err(Error::Unsupported { what: format!("mount option {option}") });
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+fn propagation(option: &str, out: &mut Options) -> bool {
+    let (kind, recursive) = match option {
+        "private" => (Propagation::Private, false),
+        "rprivate" => (Propagation::Private, true),
+        "slave" => (Propagation::Slave, false),
+        "rslave" => (Propagation::Slave, true),
+        "shared" => (Propagation::Shared, false),
+        "rshared" => (Propagation::Shared, true),
+        "unbindable" => (Propagation::Unbindable, false),
+        "runbindable" => (Propagation::Unbindable, true),
+        _ => return false,
+    };
+    out.propagation = Some((kind, recursive));
+    true
+}
+
+fn attribute(option: &str, attributes: &mut Attributes) -> bool {
+    let (bit, on) = match option {
+        "ro" => (RDONLY, true),
+        "rw" => (RDONLY, false),
+        "nosuid" => (NOSUID, true),
+        "suid" => (NOSUID, false),
+        "nodev" => (NODEV, true),
+        "dev" => (NODEV, false),
+        "noexec" => (NOEXEC, true),
+        "exec" => (NOEXEC, false),
+        "nodiratime" => (NODIRATIME, true),
+        "diratime" => (NODIRATIME, false),
+        "nosymfollow" => (NOSYMFOLLOW, true),
+        "symfollow" => (NOSYMFOLLOW, false),
+        "noatime" | "strictatime" | "relatime" | "atime" => {
+            let value = match option {
+                "noatime" => NOATIME,
+                "strictatime" => STRICTATIME,
+                _ => 0,
+            };
+            attributes.clear |= ATIME_MASK;
+            attributes.set = attributes.set & !ATIME_MASK | value;
+            return true;
+        }
+        _ => return false,
+    };
+    if on {
+        attributes.set |= bit;
+        attributes.clear &= !bit;
+    } else {
+        attributes.set &= !bit;
+        attributes.clear |= bit;
+    }
+    true
+}

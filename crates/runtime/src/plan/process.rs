@@ -1,0 +1,173 @@
+//! What the process is: limits, identity, capabilities, filter, program.
+use super::{Facts, Plan, Step, inside, text};
+use crate::{Error, Result};
+use knarr_linux::caps::{self, CapSet};
+use knarr_linux::rlimit;
+use knarr_oci::runtime::{Linux, Process};
+use std::ffi::CString;
+
+/// Number of kinds of resource limits.
+pub const LIMITS: usize = 16;
+/// Where a program is looked for when the environment does not say.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+pub(super) fn plan(process: &Process, linux: &Linux, facts: &Facts<'_>, plan: &mut Plan) -> Result<()> {
+    rlimits(process, facts, plan)?;
+    scheduling(process, linux, plan)?;
+    labels(process, plan)?;
+    plan.steps.push(Step::Umask(process.user.umask.unwrap_or(0o022)));
+    let filtered = linux.seccomp.is_some();
+    // Without no_new_privs a filter may be installed only while CAP_SYS_ADMIN is held.
+    if filtered && !process.no_new_privileges {
+        plan.steps.push(Step::Filter);
+    }
+    let sets = Sets::new(process, facts, &mut plan.warnings);
+    if let Some(sets) = &sets {
+        plan.steps.push(Step::LimitBounding(sets.bounding));
+    }
+    let user = &process.user;
+    if user.uid == u32::MAX || user.gid == u32::MAX {
+        return Err(Error::Invalid { what: "user id -1".to_owned() });
+    }
+    let groups = user.additional_gids.clone();
+    plan.steps.push(Step::Identity { uid: user.uid, gid: user.gid, groups });
+    if let Some(Sets { effective, permitted, inheritable, ambient, .. }) = sets {
+        plan.steps.push(Step::Capabilities { effective, permitted, inheritable, ambient });
+    }
+    plan.steps.push(Step::WorkingDirectory(inside(if process.cwd.is_empty() { "/" } else { &process.cwd })?));
+    plan.steps.push(Step::FindProgram(candidates(process)?));
+    if process.no_new_privileges {
+        plan.steps.push(Step::NoNewPrivileges);
+        if filtered {
+            plan.steps.push(Step::Filter);
+        }
+    }
+    plan.steps.push(Step::Gate);
+    plan.steps.push(Step::StartContainerHooks);
+    plan.steps.push(Step::Execute);
+    Ok(())
+}
+
+fn rlimits(process: &Process, facts: &Facts<'_>, plan: &mut Plan) -> Result<()> {
+    for limit in &process.rlimits {
+        let Some(number) = rlimit::number(&limit.kind) else {
+            return Err(Error::Invalid { what: format!("resource limit {:?}", limit.kind) });
+        };
+        if limit.soft > limit.hard {
+            let what = format!("{}: soft limit {} exceeds hard limit {}", limit.kind, limit.soft, limit.hard);
+            return Err(Error::Invalid { what });
+        }
+        let (mut soft, mut hard) = (limit.soft, limit.hard);
+        // This process may not raise its own hard limit, so neither can the container's be higher.
+        if let Some(most) = facts.hard_limits.as_ref().and_then(|l| l.get(number as usize)).copied()
+            && hard > most
+        {
+            plan.warnings
+                .push(format!("{}: hard limit {hard} lowered to {most}, which cannot be raised", limit.kind));
+            hard = most;
+            soft = soft.min(most);
+        }
+        plan.steps.push(Step::Rlimit { number, soft, hard });
+    }
+    Ok(())
+}
+
+fn scheduling(process: &Process, linux: &Linux, plan: &mut Plan) -> Result<()> {
+    if process.scheduler.is_some() {
+        return Err(Error::Unsupported { what: "process.scheduler".to_owned() });
+    }
+    if linux.intel_rdt.is_some() {
+        return Err(Error::Unsupported { what: "linux.intelRdt".to_owned() });
+    }
+    if let Some(io) = &process.io_priority {
+        let class = match io.class.as_str() {
+            "IOPRIO_CLASS_RT" => 1,
+            "IOPRIO_CLASS_BE" => 2,
+            "IOPRIO_CLASS_IDLE" => 3,
+            other => return Err(Error::Invalid { what: format!("I/O priority class {other:?}") }),
+        };
+        if io.priority > 7 {
+            return Err(Error::Invalid { what: format!("I/O priority {}", io.priority) });
+        }
+        plan.steps.push(Step::IoPriority { value: class << 13 | i32::from(io.priority) });
+    }
+    if let Some(personality) = &linux.personality {
+        let domain = match personality.domain.as_str() {
+            "LINUX" => 0,
+            "LINUX32" => 8,
+            other => return Err(Error::Invalid { what: format!("personality {other:?}") }),
+        };
+        plan.steps.push(Step::Personality(domain));
+    }
+    Ok(())
+}
+
+fn labels(process: &Process, plan: &mut Plan) -> Result<()> {
+    if let Some(profile) = process.apparmor_profile.as_deref().filter(|p| !p.is_empty()) {
+        plan.steps.push(Step::SecurityLabel {
+            file: c"thread-self/attr/apparmor/exec".to_owned(),
+            label: text(&format!("exec {profile}"), "AppArmor profile")?,
+        });
+    }
+    if let Some(label) = process.selinux_label.as_deref().filter(|l| !l.is_empty()) {
+        let file = c"thread-self/attr/exec".to_owned();
+        plan.steps.push(Step::SecurityLabel { file, label: text(label, "SELinux label")? });
+    }
+    Ok(())
+}
+
+struct Sets {
+    bounding: CapSet,
+    effective: CapSet,
+    permitted: CapSet,
+    inheritable: CapSet,
+    ambient: CapSet,
+}
+
+impl Sets {
+    /// `None`: the configuration leaves capabilities alone.
+    fn new(process: &Process, facts: &Facts<'_>, warnings: &mut Vec<String>) -> Option<Self> {
+        let capabilities = process.capabilities.as_ref()?;
+        let mut set = |names: &[String]| {
+            let mut set = CapSet::default();
+            for name in names {
+                match caps::number(name) {
+                    Some(number) if facts.bounding.contains(number) => set.insert(number),
+                    Some(_) => {
+                        note(warnings, format!("capability {name} cannot be given: it is not held here"))
+                    }
+                    None => note(warnings, format!("unknown capability {name} is ignored")),
+                }
+            }
+            set
+        };
+        let bounding = set(&capabilities.bounding);
+        let permitted = set(&capabilities.permitted);
+        let inheritable = set(&capabilities.inheritable);
+        let effective = set(&capabilities.effective).intersection(permitted);
+        let ambient = set(&capabilities.ambient).intersection(permitted).intersection(inheritable);
+        Some(Self { bounding, effective, permitted, inheritable, ambient })
+    }
+}
+
+fn note(warnings: &mut Vec<String>, text: String) {
+    if !warnings.contains(&text) {
+        warnings.push(text);
+    }
+}
+
+/// A name without slash is looked for in the directories of PATH; an empty one among them is the working directory.
+fn candidates(process: &Process) -> Result<Vec<CString>> {
+    let Some(program) = process.args.first().filter(|p| !p.is_empty()) else {
+        return Err(Error::Invalid { what: "args must not be empty".to_owned() });
+    };
+    if program.contains('/') {
+        return Ok(vec![text(program, "args")?]);
+    }
+    let path = process.env.iter().rev().find_map(|e| e.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
+    let join = |directory: &str| match directory {
+        "" => format!("./{program}"),
+        directory => format!("{}/{program}", directory.trim_end_matches('/')),
+    };
+    path.split(':').map(|directory| text(&join(directory), "PATH")).collect()
+}

@@ -1,0 +1,286 @@
+//! The steps as data.
+use knarr_linux::caps::CapSet;
+use knarr_linux::mount::{Attributes, Propagation};
+use rustix::fs::FileType;
+use std::ffi::CString;
+use std::fmt;
+
+/// One thing that the new process does. Paths of the container are resolved in its root, host paths in the host's.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Step {
+    JoinCgroup,
+    JoinNamespace {
+        flag: u64,
+        path: CString,
+    },
+    JoinGivenNetwork,
+    /// All namespaces of the container's first process.
+    JoinContainer,
+    NewCgroupNamespace,
+    OomScore(CString),
+    Session,
+    HostName(CString),
+    DomainName(CString),
+    /// Of everything in the new mount namespace.
+    HostPropagation(Propagation),
+    RootOverlay {
+        lower: Vec<CString>,
+        upper: CString,
+        work: CString,
+    },
+    RootDirectory(CString),
+    Mount(Box<MountStep>),
+    /// Change a mount that is in place.
+    SetAttributes {
+        path: CString,
+        attributes: Attributes,
+    },
+    Device(Device),
+    Link {
+        path: CString,
+        target: CString,
+    },
+    Terminal {
+        rows: u16,
+        cols: u16,
+        uid: u32,
+        console: bool,
+    },
+    Stdio {
+        uid: u32,
+    },
+    Sysctl {
+        path: CString,
+        value: CString,
+    },
+    Mask(CString),
+    ReadOnlyPath(CString),
+    MakeWorkingDirectory(CString),
+    /// Tell the parent to run its hooks, and learn the process's number.
+    RuntimeHooks,
+    CreateContainerHooks,
+    ReadOnlyRoot,
+    Pivot,
+    RootPropagation(Propagation),
+    Rlimit {
+        number: u32,
+        soft: u64,
+        hard: u64,
+    },
+    IoPriority {
+        value: i32,
+    },
+    Personality(u32),
+    SecurityLabel {
+        file: CString,
+        label: CString,
+    },
+    Umask(u32),
+    LimitBounding(CapSet),
+    /// Groups, group and user, in this order.
+    Identity {
+        uid: u32,
+        gid: u32,
+        groups: Vec<u32>,
+    },
+    Capabilities {
+        effective: CapSet,
+        permitted: CapSet,
+        inheritable: CapSet,
+        ambient: CapSet,
+    },
+    NoNewPrivileges,
+    WorkingDirectory(CString),
+    /// Look for the program; the first of the candidates that can be executed.
+    FindProgram(Vec<CString>),
+    Filter,
+    /// Wait for the word to start.
+    Gate,
+    StartContainerHooks,
+    Execute,
+}
+
+/// What is attached and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountStep {
+    pub destination: CString,
+    pub source: Source,
+    pub attributes: Attributes,
+    /// A second change, for options that hold for the tree below too.
+    pub recursive: Attributes,
+    pub propagation: Option<(Propagation, bool)>,
+    pub target: Target,
+    /// Copy what the container has at the destination into the new filesystem.
+    pub copy_up: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    New(Filesystem),
+    Bind {
+        path: CString,
+        recursive: bool,
+    },
+    /// Bind of the container's own group, where no cgroup namespace makes it the root of its tree.
+    Group {
+        path: CString,
+    },
+}
+
+/// A filesystem made by the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filesystem {
+    pub kind: CString,
+    pub source: CString,
+    pub parameters: Vec<(CString, Option<CString>)>,
+    pub attributes: u32,
+}
+
+/// How the place of a mount is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Links are followed inside of the root; a bind may not go over procfs.
+    Follow,
+    /// As [`Target::Follow`], for the few files of procfs that may be replaced.
+    FollowIntoProc,
+    /// No link may be in the way: `/proc`, `/sys`, `/dev` decide what is safe.
+    Strict,
+}
+
+/// A device node or FIFO.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    pub path: CString,
+    pub kind: FileType,
+    pub major: u32,
+    pub minor: u32,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+impl Step {
+    /// What was attempted, and with which path, for an error's text.
+    pub fn describe(&self) -> (&'static str, Option<&CString>) {
+        match self {
+            Self::JoinCgroup => ("join the cgroup", None),
+            Self::JoinNamespace { path, .. } => ("join namespace", Some(path)),
+            Self::JoinGivenNetwork => ("join the network namespace", None),
+            Self::JoinContainer => ("join the container's namespaces", None),
+            Self::NewCgroupNamespace => ("make a cgroup namespace", None),
+            Self::OomScore(_) => ("set oom_score_adj", None),
+            Self::Session => ("make a session", None),
+            Self::HostName(name) => ("set host name", Some(name)),
+            Self::DomainName(name) => ("set domain name", Some(name)),
+            Self::HostPropagation(_) | Self::RootPropagation(_) => ("set propagation of the root", None),
+            Self::RootOverlay { upper, .. } => ("mount the root overlay of", Some(upper)),
+            Self::RootDirectory(path) => ("mount root", Some(path)),
+            Self::Mount(mount) => match &mount.source {
+                Source::Bind { .. } => ("bind mount at", Some(&mount.destination)),
+                _ => ("mount at", Some(&mount.destination)),
+            },
+            Self::SetAttributes { path, .. } => ("change mount", Some(path)),
+            Self::Device(device) => ("make device", Some(&device.path)),
+            Self::Link { path, .. } => ("make link", Some(path)),
+            Self::Terminal { .. } => ("set up the terminal", None),
+            Self::Stdio { .. } => ("set up the standard streams", None),
+            Self::Sysctl { path, .. } => ("write sysctl", Some(path)),
+            Self::Mask(path) => ("mask", Some(path)),
+            Self::ReadOnlyPath(path) => ("make read-only", Some(path)),
+            Self::MakeWorkingDirectory(path) => ("make working directory", Some(path)),
+            Self::RuntimeHooks => ("wait for the runtime's hooks", None),
+            Self::CreateContainerHooks => ("run createContainer hooks", None),
+            Self::ReadOnlyRoot => ("make the root read-only", None),
+            Self::Pivot => ("change the root", None),
+            Self::Rlimit { .. } => ("set resource limit", None),
+            Self::IoPriority { .. } => ("set I/O priority", None),
+            Self::Personality(_) => ("set personality", None),
+            Self::SecurityLabel { label, .. } => ("set security label", Some(label)),
+            Self::Umask(_) => ("set umask", None),
+            Self::LimitBounding(_) => ("limit the bounding set", None),
+            Self::Identity { .. } => ("change user", None),
+            Self::Capabilities { .. } => ("set capabilities", None),
+            Self::NoNewPrivileges => ("set no_new_privs", None),
+            Self::WorkingDirectory(path) => ("chdir to cwd", Some(path)),
+            Self::FindProgram(_) => ("find the program", None),
+            Self::Filter => ("install the system call filter", None),
+            Self::Gate => ("wait for the start", None),
+            Self::StartContainerHooks => ("run startContainer hooks", None),
+            Self::Execute => ("execute the program", None),
+        }
+    }
+}
+
+/// Golden tests read this: one line, without the noise of nested structures that are at their defaults.
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mount(mount) => mount_text(mount, f),
+            Self::Device(d) => write!(
+                f,
+                "device {:?} {:?} {}:{} {:04o} {}:{}",
+                d.path, d.kind, d.major, d.minor, d.mode, d.uid, d.gid
+            ),
+            Self::Link { path, target } => write!(f, "link {path:?} -> {target:?}"),
+            Self::Sysctl { path, value } => write!(f, "sysctl {path:?} = {value:?}"),
+            Self::RootOverlay { lower, upper, work } => {
+                write!(f, "root overlay lower {lower:?} upper {upper:?} work {work:?}")
+            }
+            Self::Terminal { rows, cols, uid, console } => {
+                write!(f, "terminal {rows}x{cols} uid {uid} console {console}")
+            }
+            Self::Rlimit { number, soft, hard } => write!(f, "rlimit {number} {soft} {hard}"),
+            Self::LimitBounding(set) => write!(f, "bounding {:x}", set.0),
+            Self::Identity { uid, gid, groups } => write!(f, "identity {uid}:{gid} groups {groups:?}"),
+            Self::Capabilities { effective, permitted, inheritable, ambient } => write!(
+                f,
+                "capabilities e {:x} p {:x} i {:x} a {:x}",
+                effective.0, permitted.0, inheritable.0, ambient.0
+            ),
+            Self::FindProgram(candidates) => write!(f, "find program {candidates:?}"),
+            Self::JoinNamespace { flag, path } => write!(f, "join namespace {flag:x} {path:?}"),
+            Self::SetAttributes { path, attributes } => {
+                write!(f, "attributes {path:?} +{:x} -{:x}", attributes.set, attributes.clear)
+            }
+            Self::HostPropagation(p) | Self::RootPropagation(p) => write!(f, "{} {p:?}", self.describe().0),
+            Self::Umask(mask) => write!(f, "umask {mask:04o}"),
+            other => match other.describe() {
+                (what, Some(path)) => write!(f, "{what} {path:?}"),
+                (what, None) => f.write_str(what),
+            },
+        }
+    }
+}
+
+fn mount_text(mount: &MountStep, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match &mount.source {
+        Source::New(fs) => {
+            write!(f, "mount {:?} {:?} attr {:x}", mount.destination, fs.kind, fs.attributes)?;
+            for (key, value) in &fs.parameters {
+                match value {
+                    Some(value) => write!(f, " {}={}", key.to_string_lossy(), value.to_string_lossy())?,
+                    None => write!(f, " {}", key.to_string_lossy())?,
+                }
+            }
+        }
+        Source::Bind { path, recursive } => {
+            write!(f, "{}bind {path:?} at {:?}", if *recursive { "r" } else { "" }, mount.destination)?;
+        }
+        Source::Group { path } => write!(f, "bind group {path:?} at {:?}", mount.destination)?,
+    }
+    for (name, a) in [("", &mount.attributes), ("recursive ", &mount.recursive)] {
+        if *a != Attributes::default() {
+            write!(f, " {name}+{:x} -{:x}", a.set, a.clear)?;
+        }
+    }
+    if let Some((propagation, recursive)) = mount.propagation {
+        write!(f, " {propagation:?}{}", if recursive { " recursive" } else { "" })?;
+    }
+    if mount.target != Target::Follow {
+        write!(f, " {:?}", mount.target)?;
+    }
+    if mount.copy_up {
+        f.write_str(" copy-up")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! Real containers, made by this single-threaded process as root from a static busybox.
+mod basics;
+mod bundle;
+
+type Test = (&'static str, fn());
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let mut failed = Vec::new();
+    let all: Vec<Test> = basics::TESTS.to_vec();
+    let mut count = 0;
+    for (name, test) in all {
+        if !wanted.is_empty() && wanted.iter().all(|w| !name.contains(w.as_str())) {
+            continue;
+        }
+        count += 1;
+        match std::panic::catch_unwind(test) {
+            Ok(()) => println!("test {name} ... ok"),
+            Err(_) => {
+                println!("test {name} ... FAILED");
+                failed.push(name);
+            }
+        }
+    }
+    println!("\n{} of {count} passed", count - failed.len());
+    if !failed.is_empty() {
+        println!("failed: {failed:?}");
+        std::process::exit(1);
+    }
+}
