@@ -1,0 +1,292 @@
+//! One repository at its endpoints, with one user's credentials.
+//!
+//! Endpoints are tried in order: a mirror that fails gives way to the next, HTTPS that nobody speaks gives way to plain
+//! HTTP where that is allowed. What worked once is used for the rest.
+use crate::auth::{self, Auth};
+use crate::challenge::{self, Challenge};
+use crate::client::Client;
+use crate::credentials::Credentials;
+use crate::endpoint::Endpoint;
+use crate::error::{Error, RegistryError, Result};
+use crate::retry;
+use crate::transport::{self, Transport};
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderMap, Method, StatusCode};
+use knarr_base::Kind;
+use knarr_oci::reference::Reference;
+use reqwest::{RequestBuilder, Response, Url};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::OnceCell;
+
+/// What is going to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Pull,
+    Push,
+}
+
+/// A repository of a registry. Nothing is sent before the first operation.
+#[derive(Debug)]
+pub struct Repository {
+    pub(crate) reference: Reference,
+    access: Access,
+    sessions: Vec<Session>,
+    /// The first session that is worth a try.
+    current: AtomicUsize,
+}
+
+/// One endpoint.
+#[derive(Debug)]
+pub(crate) struct Session {
+    client: Client,
+    endpoint: Endpoint,
+    path: String,
+    scope: String,
+    auth: Auth,
+    transport: OnceCell<Transport>,
+}
+
+impl Repository {
+    pub(crate) fn new(
+        client: Client,
+        reference: &Reference,
+        credentials: Option<Credentials>,
+        access: Access,
+        endpoints: Vec<Endpoint>,
+    ) -> Self {
+        let actions = match access {
+            Access::Pull => "pull",
+            Access::Push => "pull,push",
+        };
+        let sessions = endpoints.into_iter().map(|endpoint| Session {
+            client: client.clone(),
+            auth: Auth::new(credentials.clone().filter(|_| !endpoint.mirror)),
+            endpoint,
+            path: reference.path().to_owned(),
+            scope: format!("repository:{}:{actions}", reference.path()),
+            transport: OnceCell::new(),
+        });
+        Self {
+            reference: reference.clone(),
+            access,
+            sessions: sessions.collect(),
+            current: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether the registry answers and lets this user in.
+    pub async fn ping(&self) -> Result<()> {
+        self.each(async |session| session.ready().await.map(drop)).await
+    }
+
+    /// Does something at the first endpoint where it works.
+    pub(crate) async fn each<T>(&self, mut work: impl AsyncFnMut(&Session) -> Result<T>) -> Result<T> {
+        let first = self.current.load(Ordering::Relaxed);
+        let mut last = None;
+        for (at, session) in self.sessions.iter().enumerate().skip(first) {
+            match work(session).await {
+                Ok(done) => {
+                    self.current.store(at, Ordering::Relaxed);
+                    return Ok(done);
+                }
+                Err(error) if session.gives_way(&error) && at + 1 < self.sessions.len() => {
+                    let endpoint = session.endpoint.base.as_str();
+                    tracing::debug!(endpoint, error = error.to_string(), "endpoint gives way to the next");
+                    // The first error of a server that speaks no TLS says more than that of its plain side only if
+                    // the plain side does not answer either.
+                    last = Some(error);
+                }
+                Err(error) => return Err(self.explain(error)),
+            }
+        }
+        Err(self.explain(last.unwrap_or(Error::Cancelled)))
+    }
+
+    /// The error in Docker's words.
+    fn explain(&self, error: Error) -> Error {
+        match (error, self.access) {
+            (Error::Status { status: StatusCode::FORBIDDEN, cause, .. }, access) => {
+                self.denied(access, cause)
+            }
+            (Error::Unauthorized { cause, .. }, access) if cause.code == "DENIED" => {
+                self.denied(access, cause)
+            }
+            (Error::Status { status: StatusCode::NOT_FOUND, cause, .. }, Access::Pull)
+                if cause.code == "NAME_UNKNOWN" || cause.code == "NOT_FOUND" =>
+            {
+                self.denied(Access::Pull, cause)
+            }
+            (Error::Status { status: StatusCode::NOT_FOUND, cause, .. }, Access::Pull)
+                if cause.code == "MANIFEST_UNKNOWN" =>
+            {
+                Error::ManifestUnknown { reference: self.reference.familiar(), cause }
+            }
+            (error, _) => error,
+        }
+    }
+
+    fn denied(&self, access: Access, cause: RegistryError) -> Error {
+        match access {
+            Access::Pull => Error::PullDenied { name: self.reference.familiar_name(), cause },
+            Access::Push => Error::PushDenied { cause },
+        }
+    }
+}
+
+impl Session {
+    /// Whether another endpoint may know better.
+    fn gives_way(&self, error: &Error) -> bool {
+        match error {
+            // The endpoint was never reached: try the other protocol, or the next mirror.
+            Error::Transport { .. } | Error::Timeout { .. } | Error::Protocol { .. } => {
+                self.endpoint.mirror || (self.endpoint.fallback && self.transport.get().is_none())
+            }
+            Error::Cancelled | Error::Config(_) => false,
+            Error::Content(error) => {
+                self.endpoint.mirror && error.kind() == knarr_base::ErrorKind::InvalidArgument
+            }
+            _ => self.endpoint.mirror,
+        }
+    }
+
+    /// Connects and learns what the registry asks for, once.
+    async fn ready(&self) -> Result<&Transport> {
+        self.transport
+            .get_or_try_init(|| async {
+                let transport = self.client.transport(&self.endpoint)?;
+                // With two protocols to try, patience is for the second.
+                if self.endpoint.fallback {
+                    self.ping(&transport).await?;
+                } else {
+                    retry::retry(|| self.ping(&transport)).await?;
+                }
+                Ok(transport)
+            })
+            .await
+    }
+
+    async fn ping(&self, transport: &Transport) -> Result<()> {
+        let url = self.base_url("")?;
+        let response = transport.send(auth::build(transport.http().get(url))?).await?;
+        let status = response.status();
+        if status == StatusCode::UNAUTHORIZED {
+            self.auth.challenged(challenges(response.headers())).await;
+            return Ok(());
+        }
+        // A registry without `/v2/` may still have the repository; anything that answers is asked there.
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(transport::failure(Method::GET, response).await);
+        }
+        Ok(())
+    }
+
+    /// `<endpoint>/v2/<rest>`.
+    fn base_url(&self, rest: &str) -> Result<Url> {
+        let joined = self.endpoint.base.join(&format!("v2/{rest}"));
+        joined.map_err(|error| Error::Config(error.to_string()))
+    }
+
+    /// `<endpoint>/v2/<repository>/<rest>`.
+    pub(crate) fn url(&self, rest: &str) -> Result<Url> {
+        self.base_url(&format!("{}/{rest}", self.path))
+    }
+
+    /// Whether credentials of this session are for this URL.
+    fn is_own(&self, url: &Url) -> bool {
+        url.origin() == self.endpoint.base.origin()
+    }
+
+    /// Where an answer's `Location` leads. Not from a verified server to plain HTTP.
+    pub(crate) fn location(&self, response: &Response) -> Result<Url> {
+        let url = transport::without_secrets(response.url());
+        let location = response.headers().get(http::header::LOCATION).and_then(|value| value.to_str().ok());
+        let joined = location.and_then(|location| response.url().join(location).ok());
+        let allowed = |to: &Url| to.scheme() == "https" || (to.scheme() == "http" && !self.endpoint.verify);
+        let plain_already = self.endpoint.base.scheme() == "http";
+        joined
+            .filter(|to| allowed(to) || (plain_already && to.scheme() == "http"))
+            .ok_or(Error::Protocol { url, what: "no usable location".to_owned() })
+    }
+
+    /// Sends a request, with authentication where it is asked for and belongs. Any answer but 401 is the caller's.
+    pub(crate) async fn send(
+        &self,
+        extra_scope: Option<&str>,
+        request: impl Fn(&reqwest::Client) -> RequestBuilder,
+    ) -> Result<Response> {
+        let transport = self.ready().await?;
+        let scope = match extra_scope {
+            Some(extra) => format!("{} {extra}", self.scope),
+            None => self.scope.clone(),
+        };
+        let mut again = false;
+        loop {
+            let mut request = auth::build(request(transport.http()))?;
+            let (method, url) = (request.method().clone(), request.url().clone());
+            let own = self.is_own(&url);
+            if own && let Some(header) = self.auth.header(transport, &self.endpoint.base, &scope).await? {
+                request.headers_mut().insert(AUTHORIZATION, header);
+            }
+            let repeatable = request.body().is_none_or(|body| body.as_bytes().is_some());
+            let response = transport.send(request).await?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                return Ok(response);
+            }
+            let challenges = challenges(response.headers());
+            if again || !own || !repeatable || challenges.is_empty() {
+                if self.auth.wants_basic().await && !self.auth.has_credentials() {
+                    return Err(Error::NoCredentials { method, url: transport::without_secrets(&url) });
+                }
+                return Err(transport::failure(method, response).await);
+            }
+            self.auth.challenged(challenges).await;
+            again = true;
+        }
+    }
+
+    pub(crate) async fn login(&self) -> Result<Option<String>> {
+        let transport = self.client.transport(&self.endpoint)?;
+        let url = self.base_url("")?;
+        let response = transport.send(auth::build(transport.http().get(url.clone()))?).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return if response.status().is_success() {
+                Ok(None)
+            } else {
+                Err(transport::failure(Method::GET, response).await)
+            };
+        }
+        let challenges = challenges(response.headers());
+        self.auth.challenged(challenges.clone()).await;
+        let bearer = challenges.iter().find_map(|challenge| match challenge {
+            Challenge::Bearer { realm, service, scope } => Some((realm, service, scope)),
+            Challenge::Basic => None,
+        });
+        if let Some((realm, service, scope)) = bearer {
+            let scope = scope.as_deref().unwrap_or_default();
+            let base = &self.endpoint.base;
+            let document = self.auth.token(&transport, base, realm, service.as_deref(), scope, true).await?;
+            let request = transport.http().get(url).bearer_auth(document.bearer());
+            let response = transport.send(auth::build(request)?).await?;
+            return if response.status().is_success() {
+                Ok(Some(document.refresh_token).filter(|token| !token.is_empty()))
+            } else {
+                Err(transport::failure(Method::GET, response).await)
+            };
+        }
+        let mut request = auth::build(transport.http().get(url))?;
+        if let Some(header) = self.auth.header(&transport, &self.endpoint.base, "").await? {
+            request.headers_mut().insert(AUTHORIZATION, header);
+        }
+        let response = transport.send(request).await?;
+        if response.status().is_success() {
+            Ok(None)
+        } else {
+            Err(transport::failure(Method::GET, response).await)
+        }
+    }
+}
+
+fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
+    let values = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(challenge::parse).collect()
+}
