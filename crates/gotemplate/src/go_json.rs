@@ -39,7 +39,7 @@ fn write(value: &Value, html: bool, out: &mut String) {
         }
         Value::Map(entries) => object(entries.iter(), html, out),
         Value::Struct(s) => {
-            object(s.fields.iter().filter(|(_, v)| !matches!(v, Value::Func(_))), html, out);
+            object(s.fields.iter().filter(|(_, v)| !matches!(v, Value::Func(_))), html || s.html_json, out);
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Struct {
     pub fields: Vec<(String, Value)>,
     /// Field names are found whatever their letter case (Go's names and JSON's differ in case: `ID`, `Id`).
     pub fold_case: bool,
+    /// Its JSON has `<`, `>` and `&` escaped (a Go type with its own `MarshalJSON`).
+    pub html_json: bool,
 }
 
 /// A value in a template. Cloning is cheap.
@@ -52,7 +54,13 @@ impl Value {
 
     /// A structure of named fields.
     pub fn object(type_name: &'static str, fields: Vec<(String, Value)>) -> Self {
-        Self::Struct(Rc::new(Struct { type_name, fields, fold_case: false }))
+        Self::Struct(Rc::new(Struct { type_name, fields, fold_case: false, html_json: false }))
+    }
+
+    /// A row of a listing: a structure whose JSON has its fields ordered by name and HTML escaped.
+    pub fn row(type_name: &'static str, mut fields: Vec<(String, Value)>) -> Self {
+        fields.sort_by(|a, b| a.0.cmp(&b.0));
+        Self::Struct(Rc::new(Struct { type_name, fields, fold_case: false, html_json: true }))
     }
 
     /// Go's idea of truth: not the zero value, not empty.

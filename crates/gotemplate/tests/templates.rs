@@ -210,6 +210,7 @@ fn structures_methods_and_nils() {
             ("L".into(), Value::Nil(Nil::Slice)),
         ],
         fold_case: true,
+        html_json: false,
     }));
     assert_eq!(run_as("{{.ID}} {{.}}", &folded, MissingKey::NoValue), "x {x <nil> []}");
 }

@@ -1,0 +1,157 @@
+//! Arguments -> values of flags and the rest, by pflag's rules.
+use crate::flag::{Flag, Ty, parse_bool};
+use knarr_gotemplate::quote;
+
+/// What the arguments of one command said.
+pub struct Matches {
+    flags: &'static [&'static [Flag]],
+    values: Vec<(&'static Flag, String)>,
+    pub args: Vec<String>,
+    /// `--help`, or `-h` where that is not a flag of its own.
+    pub help: bool,
+}
+
+impl Matches {
+    /// Reads `args`. `interspersed`: flags may come after arguments; otherwise the first argument ends them.
+    pub fn parse(
+        flags: &'static [&'static [Flag]],
+        args: &[String],
+        interspersed: bool,
+    ) -> Result<Self, String> {
+        let mut matches = Self { flags, values: Vec::new(), args: Vec::new(), help: false };
+        let mut rest = args.iter();
+        while let Some(arg) = rest.next() {
+            if arg == "--" {
+                matches.args.extend(rest.cloned());
+                break;
+            }
+            if let Some(long) = arg.strip_prefix("--") {
+                matches.long(long, arg, &mut rest)?;
+            } else if arg.len() > 1 && arg.starts_with('-') {
+                matches.cluster(&arg[1..], arg, &mut rest)?;
+            } else {
+                matches.args.push(arg.clone());
+                if !interspersed {
+                    matches.args.extend(rest.cloned());
+                    break;
+                }
+            }
+            if matches.help {
+                break;
+            }
+        }
+        Ok(matches)
+    }
+
+    fn find(&self, test: impl Fn(&Flag) -> bool) -> Option<&'static Flag> {
+        self.flags.iter().flat_map(|table| table.iter()).find(|flag| test(flag))
+    }
+
+    fn long<'a>(
+        &mut self,
+        text: &str,
+        arg: &str,
+        rest: &mut impl Iterator<Item = &'a String>,
+    ) -> Result<(), String> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text, None),
+        };
+        if name.is_empty() || name.starts_with('-') {
+            return Err(format!("bad flag syntax: {arg}"));
+        }
+        let Some(flag) = self.find(|f| f.long == name) else {
+            if name == "help" {
+                self.help = value.is_none_or(|v| parse_bool(&v).unwrap_or(true));
+                return Ok(());
+            }
+            return Err(format!("unknown flag: --{name}"));
+        };
+        let value = match (value, flag.ty) {
+            (Some(value), _) => value,
+            (None, Ty::Bool) => "true".to_owned(),
+            (None, _) => rest.next().cloned().ok_or_else(|| format!("flag needs an argument: --{name}"))?,
+        };
+        self.set(flag, value)
+    }
+
+    fn cluster<'a>(
+        &mut self,
+        cluster: &str,
+        arg: &str,
+        rest: &mut impl Iterator<Item = &'a String>,
+    ) -> Result<(), String> {
+        let mut chars = cluster.char_indices();
+        while let Some((at, short)) = chars.next() {
+            let after = &cluster[at + short.len_utf8()..];
+            let Some(flag) = self.find(|f| f.short == Some(short)) else {
+                if short == 'h' {
+                    self.help = true;
+                    return Ok(());
+                }
+                return Err(format!("unknown shorthand flag: {} in -{cluster}", quote_char(short)));
+            };
+            if let Some(value) = after.strip_prefix('=').filter(|_| after.len() > 1) {
+                return self.set(flag, value.to_owned());
+            }
+            if matches!(flag.ty, Ty::Bool) {
+                self.set(flag, "true".to_owned())?;
+                continue;
+            }
+            let value = match after {
+                "" => rest.next().cloned().ok_or_else(|| {
+                    format!("flag needs an argument: {} in {arg}", quote_char(short))
+                })?,
+                after => after.to_owned(),
+            };
+            return self.set(flag, value);
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, flag: &'static Flag, value: String) -> Result<(), String> {
+        flag.ty.check(&value).map_err(|reason| {
+            format!("invalid argument {} for {} flag: {reason}", quote(&value), quote(&flag.display()))
+        })?;
+        self.values.push((flag, value));
+        Ok(())
+    }
+
+    /// Adds a value as if it had been given, unless the flag was.
+    pub fn changed(&self, long: &str) -> bool {
+        self.values.iter().any(|(flag, _)| flag.long == long)
+    }
+
+    pub fn flag(&self, long: &str) -> bool {
+        parse_bool(self.text(long)).unwrap_or(false)
+    }
+
+    /// The last value given, or the default.
+    pub fn text(&self, long: &str) -> &str {
+        debug_assert!(self.find(|f| f.long == long).is_some(), "no flag --{long} in the table");
+        let given = self.values.iter().rev().find(|(flag, _)| flag.long == long);
+        match given {
+            Some((_, value)) => value,
+            None => self.find(|f| f.long == long).map_or("", |f| f.default),
+        }
+    }
+
+    pub fn list(&self, long: &str) -> Vec<String> {
+        self.values.iter().filter(|(flag, _)| flag.long == long).map(|(_, value)| value.clone()).collect()
+    }
+
+    /// Values of flags that are two names of one thing, in the order given.
+    pub fn lists(&self, names: &[&str]) -> Vec<String> {
+        let named = self.values.iter().filter(|(flag, _)| names.contains(&flag.long));
+        named.map(|(_, value)| value.clone()).collect()
+    }
+
+    /// A number; the table has checked it.
+    pub fn int(&self, long: &str) -> i64 {
+        self.text(long).parse().unwrap_or(0)
+    }
+}
+
+fn quote_char(c: char) -> String {
+    format!("'{c}'")
+}

@@ -1,0 +1,89 @@
+//! What every command has at hand: global flags, the configuration file, the connection, the streams.
+use crate::arguments::Matches;
+use crate::config_file::ConfigFile;
+use crate::connection;
+use crate::failure::{Failure, Outcome};
+use knarr_docker_client::Client;
+use std::cell::OnceCell;
+use std::future::Future;
+use std::io::Write;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::rc::Rc;
+
+/// Why an engine could not be started on demand; printed as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartError(pub String);
+
+/// Supplies an engine when none is configured and none runs.
+pub trait EngineStarter {
+    /// Makes sure that an engine runs, and gives the path of its socket.
+    fn ensure(&self) -> Pin<Box<dyn Future<Output = Result<PathBuf, StartError>> + '_>>;
+}
+
+/// State of one run of the client.
+pub struct Cli {
+    pub globals: Matches,
+    /// `knarr container ls`, as usage texts name the command.
+    pub path: String,
+    starter: Option<Box<dyn EngineStarter>>,
+    config: OnceCell<ConfigFile>,
+    client: OnceCell<Client>,
+}
+
+/// Commands share it.
+pub type Shared = Rc<Cli>;
+
+impl Cli {
+    pub fn new(globals: Matches, path: String, starter: Option<Box<dyn EngineStarter>>) -> Shared {
+        Rc::new(Self { globals, path, starter, config: OnceCell::new(), client: OnceCell::new() })
+    }
+
+    /// The configuration file, read at the first use.
+    pub fn config(&self) -> Outcome<&ConfigFile> {
+        if let Some(config) = self.config.get() {
+            return Ok(config);
+        }
+        let config = ConfigFile::load(&self.config_dir())?;
+        Ok(self.config.get_or_init(|| config))
+    }
+
+    pub fn config_dir(&self) -> PathBuf {
+        crate::config_file::directory(self.globals.text("config"))
+    }
+
+    /// The client of the chosen engine; starts an engine when that is left to us.
+    pub async fn client(&self) -> Outcome<Client> {
+        if let Some(client) = self.client.get() {
+            return Ok(client.clone());
+        }
+        let target = connection::choose(self)?;
+        let client = connection::open(&target, self.starter.as_deref(), self.config()?).await?;
+        Ok(self.client.get_or_init(|| client).clone())
+    }
+
+    /// Prints on standard output.
+    pub fn print(&self, text: &str) -> Outcome {
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        Ok(out.flush()?)
+    }
+    pub fn println(&self, text: &str) -> Outcome {
+        self.print(&format!("{text}\n"))
+    }
+    /// Prints a line on standard error.
+    pub fn warn(&self, text: &str) {
+        let _ = writeln!(std::io::stderr().lock(), "{text}");
+    }
+
+    /// Asks a question that takes `y`; anything else, and no terminal, is no.
+    pub fn confirm(&self, question: &str) -> Outcome<bool> {
+        self.print(&format!("{question} [y/N] "))?;
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer).map_err(Failure::from)?;
+        if read == 0 {
+            self.println("")?;
+        }
+        Ok(answer.trim().eq_ignore_ascii_case("y"))
+    }
+}

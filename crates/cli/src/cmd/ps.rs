@@ -1,0 +1,160 @@
+//! `ps`.
+use crate::arguments::Matches;
+use crate::cli::Shared;
+use crate::failure::Outcome;
+use crate::flag::{FILTER, Flag, Ty};
+use crate::format::listing::{Listing, Row, label_method, label_text};
+use crate::format::{port_list, units};
+use crate::spec::filter;
+use knarr_docker_types::container::Summary;
+use knarr_gotemplate::{Nil, Value, quote};
+use knarr_oci::reference::Reference;
+
+/// What `--format` says in help, everywhere.
+pub const FORMAT_HELP: &str = "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nSee https://docs.docker.com/go/formatting/ for templates";
+
+pub static FLAGS: &[Flag] = &[
+    Flag::new("all", Ty::Bool, "Show all containers (default shows just running)").short('a'),
+    Flag::new("filter", FILTER, "Filter output based on conditions provided").short('f'),
+    Flag::new("format", Ty::Str, FORMAT_HELP),
+    Flag::new("last", Ty::Int, "Show n last created containers (includes all states)").short('n').default("-1"),
+    Flag::new("latest", Ty::Bool, "Show the latest created container (includes all states)").short('l'),
+    Flag::new("no-trunc", Ty::Bool, "Don't truncate output"),
+    Flag::new("quiet", Ty::Bool, "Only display container IDs").short('q'),
+    Flag::new("size", Ty::Bool, "Display total file sizes").short('s'),
+];
+
+pub static LISTING: Listing = Listing {
+    type_name: "*formatter.ContainerContext",
+    table: "{{.ID}}\\t{{.Image}}\\t{{.Command}}\\t{{.RunningFor}}\\t{{.Status}}\\t{{.Ports}}\\t{{.Names}}",
+    quiet: "{{.ID}}",
+    titles: &[
+        ("ID", "CONTAINER ID"),
+        ("Names", "NAMES"),
+        ("Image", "IMAGE"),
+        ("Command", "COMMAND"),
+        ("CreatedAt", "CREATED AT"),
+        ("RunningFor", "CREATED"),
+        ("Ports", "PORTS"),
+        ("State", "STATE"),
+        ("Status", "STATUS"),
+        ("Size", "SIZE"),
+        ("Labels", "LABELS"),
+        ("Mounts", "MOUNTS"),
+        ("LocalVolumes", "LOCAL VOLUMES"),
+        ("Networks", "NETWORKS"),
+        ("Platform", "PLATFORM"),
+        ("HealthStatus", "HEALTH STATUS"),
+    ],
+};
+
+const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\nstate: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n";
+
+pub async fn ps(cli: Shared, m: Matches) -> Outcome {
+    let quiet = m.flag("quiet");
+    let mut format = m.text("format").to_owned();
+    if format.is_empty() && !quiet {
+        format = cli.config()?.text("psFormat").to_owned();
+    }
+    if format == "raw" {
+        let size = if m.flag("size") { "size: {{.Size}}\n" } else { "" };
+        format = if quiet { "container_id: {{.ID}}".to_owned() } else { format!("{RAW}{size}") };
+    }
+    let mut table = LISTING.table.to_owned();
+    if m.flag("size") {
+        table.push_str("\\t{{.Size}}");
+    }
+    let chosen = LISTING.choose_with_table(&format, quiet, &table)?;
+    // a template that shows sizes must have them, and measuring them is slow
+    let is_json = format.trim() == "json" || format.contains("json .}");
+    let size = if m.changed("size") { m.flag("size") } else { chosen.mentions("Size") && !is_json };
+    let last = if m.flag("latest") && m.int("last") == -1 { 1 } else { m.int("last") };
+    let filters = filter::collect(&m.list("filter"));
+    let client = cli.client().await?;
+    let mut request = client.get("/containers/json").flag("all", m.flag("all")).flag("size", size);
+    if last > 0 {
+        request = request.query("limit", last.to_string());
+    }
+    let containers: Vec<Summary> = request.filters(&filters).fetch().await?;
+    let truncate = !m.flag("no-trunc");
+    let now = units::now();
+    cli.print(&LISTING.render(&chosen, containers.iter().map(|c| row(c, truncate, now)))?)
+}
+
+/// One container as fields.
+pub fn row(c: &Summary, truncate: bool, now: i64) -> Row {
+    let id = if truncate { units::short_id(&c.id) } else { &c.id };
+    let command = if truncate { units::ellipsis(&c.command, 20) } else { c.command.clone() };
+    let mut networks: Vec<&str> = Vec::new();
+    if let Some(settings) = &c.network_settings {
+        networks.extend(settings.networks.iter().map(|(name, _)| name.as_str()));
+    }
+    let local = c.mounts.iter().filter(|m| m.driver == "local").count();
+    vec![
+        ("ID", id.into()),
+        ("Names", names(c, truncate).into()),
+        ("Image", image(c, truncate).into()),
+        ("Command", quote(&command).into()),
+        ("CreatedAt", units::local_time(c.created).into()),
+        ("RunningFor", format!("{} ago", units::duration(now - c.created)).into()),
+        ("Ports", port_list::display(&c.ports).into()),
+        ("State", c.state.as_str().into()),
+        ("Status", c.status.as_str().into()),
+        ("Size", size(c).into()),
+        ("Labels", label_text(&c.labels)),
+        ("Label", label_method(&c.labels)),
+        ("Mounts", mounts(c, truncate).into()),
+        ("LocalVolumes", local.to_string().into()),
+        ("Networks", networks.join(",").into()),
+        ("Platform", platform(c)),
+        ("HealthStatus", c.health.as_ref().map_or("", |h| h.status.as_str()).into()),
+    ]
+}
+
+fn platform(c: &Summary) -> Value {
+    let found = c.image_manifest_descriptor.as_ref().and_then(|d| d.platform.as_ref());
+    let Some(platform) = found else { return Value::Nil(Nil::Pointer) };
+    let variant = if platform.variant.is_empty() { String::new() } else { format!("/{}", platform.variant) };
+    let json = serde_json::to_value(platform).unwrap_or_default();
+    let text = format!("{}/{}{variant}", platform.os, platform.architecture);
+    Value::Text(text.into(), std::rc::Rc::new(Value::from(&json)))
+}
+
+/// Links show up as names with a slash inside; the short table shows only the container's own.
+fn names(c: &Summary, truncate: bool) -> String {
+    let all: Vec<&str> = c.names.iter().map(|n| n.strip_prefix('/').unwrap_or(n)).collect();
+    if truncate {
+        return all.iter().find(|n| !n.contains('/')).copied().unwrap_or_default().to_owned();
+    }
+    all.join(",")
+}
+
+fn image(c: &Summary, truncate: bool) -> String {
+    if c.image.is_empty() {
+        return "<no image>".into();
+    }
+    if !truncate {
+        return c.image.clone();
+    }
+    let short = units::short_id(&c.image_id);
+    if short == units::short_id(&c.image) {
+        return short.to_owned();
+    }
+    match Reference::parse_name(&c.image) {
+        Ok(reference) if reference.digest().is_some() => match reference.tag() {
+            Some(tag) => format!("{}:{tag}", reference.familiar_name()),
+            None => reference.familiar_name(),
+        },
+        _ => c.image.clone(),
+    }
+}
+
+fn mounts(c: &Summary, truncate: bool) -> String {
+    let names = c.mounts.iter().map(|m| if m.name.is_empty() { &m.source } else { &m.name });
+    names.map(|n| if truncate { units::ellipsis(n, 15) } else { n.clone() }).collect::<Vec<_>>().join(",")
+}
+
+pub fn size(c: &Summary) -> String {
+    let own = units::size_short(c.size_rw);
+    if c.size_root_fs > 0 { format!("{own} (virtual {})", units::size_short(c.size_root_fs)) } else { own }
+}

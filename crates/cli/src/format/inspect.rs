@@ -1,0 +1,140 @@
+//! `inspect`: documents as indented JSON or through a template.
+//!
+//! A template first sees the document as Docker's typed structure (field names in any letter case, structures
+//! print as `{...}`), and when that fails as plain JSON, whose errors are then the ones shown.
+use crate::failure::{Failure, Outcome};
+use knarr_gotemplate::{MissingKey, Nil, Struct, Template, Value};
+use serde_json::Value as Json;
+use std::rc::Rc;
+
+/// Exit code for a format that is not a template.
+const EXIT_BAD_FORMAT: i32 = 64;
+
+/// Collects the documents of one `inspect` command.
+pub struct Inspector {
+    template: Option<Template>,
+    compact: bool,
+    text: String,
+    documents: Vec<Json>,
+}
+
+impl Inspector {
+    pub fn new(format: &str) -> Outcome<Self> {
+        let failed = |e| Failure::with_code(EXIT_BAD_FORMAT, format!("template parsing error: {e}"));
+        let template = match format {
+            "" | "json" => None,
+            text => Some(Template::parse(text).map_err(failed)?),
+        };
+        Ok(Self { template, compact: format == "json", text: String::new(), documents: Vec::new() })
+    }
+
+    pub fn add(&mut self, document: Json) -> Result<(), String> {
+        let Some(template) = &self.template else {
+            self.documents.push(document);
+            return Ok(());
+        };
+        let text = execute(template, &document)?;
+        self.text.push_str(&text);
+        self.text.push('\n');
+        Ok(())
+    }
+
+    /// What to print.
+    pub fn finish(self) -> String {
+        if self.template.is_some() {
+            return if self.text.is_empty() { "\n".to_owned() } else { self.text };
+        }
+        let documents = Json::Array(self.documents);
+        let mut text = if self.compact { documents.to_string() } else { indented(&documents) };
+        text.push('\n');
+        text
+    }
+}
+
+/// Runs a template over a document of the API.
+pub fn execute(template: &Template, document: &Json) -> Result<String, String> {
+    if let Ok(text) = template.execute(&typed(document, ""), MissingKey::NoValue) {
+        return Ok(text);
+    }
+    template
+        .execute(&Value::from(document), MissingKey::Error)
+        .map_err(|e| format!("template parsing error: {e}"))
+}
+
+/// JSON with Docker's indentation of four.
+pub fn indented(document: &Json) -> String {
+    use serde::Serialize;
+    let mut out = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
+    match document.serialize(&mut serializer) {
+        Ok(()) => String::from_utf8(out).unwrap_or_default(),
+        Err(_) => document.to_string(),
+    }
+}
+
+/// Members that are maps in Docker's structures; every other object is a structure.
+const MAPS: [&str; 19] = [
+    "Labels",
+    "Options",
+    "DriverOpts",
+    "Volumes",
+    "ExposedPorts",
+    "PortBindings",
+    "Ports",
+    "Networks",
+    "Sysctls",
+    "Tmpfs",
+    "StorageOpt",
+    "Annotations",
+    "Containers",
+    "Data",
+    "Status",
+    "Runtimes",
+    "IndexConfigs",
+    "AuxiliaryAddresses",
+    "Details",
+];
+/// Members that are pointers in Docker's structures.
+const POINTERS: [&str; 10] = [
+    "Health",
+    "MemorySwappiness",
+    "OomKillDisable",
+    "PidsLimit",
+    "IPAMConfig",
+    "Init",
+    "StopTimeout",
+    "Healthcheck",
+    "UsageData",
+    "Cluster",
+];
+
+/// The document with the kinds of values that Go's structures would have.
+pub fn typed(document: &Json, key: &str) -> Value {
+    match document {
+        Json::Object(members) => {
+            let is_map = MAPS.contains(&key);
+            let inner = |name: &str| if is_map { String::new() } else { format!("{key}.{name}") };
+            let typed_member = |(name, value): (&String, &Json)| {
+                let path = inner(name);
+                // the options of a log driver are a map; a container's configuration is not
+                let as_key = if path == "LogConfig.Config" { "Labels" } else { name.as_str() };
+                (name.clone(), typed(value, if is_map { "" } else { as_key }))
+            };
+            let mut fields: Vec<(String, Value)> = members.iter().map(typed_member).collect();
+            if is_map {
+                return Value::Map(Rc::new(fields));
+            }
+            // left out of JSON when nil, yet a field of the structure
+            if key == "State" && !members.contains_key("Health") {
+                fields.push(("Health".into(), Value::Nil(Nil::Pointer)));
+            }
+            Value::Struct(Rc::new(Struct { type_name: "struct", fields, fold_case: true, html_json: false }))
+        }
+        Json::Array(items) => Value::List(Rc::new(items.iter().map(|item| typed(item, "")).collect())),
+        Json::Null if MAPS.contains(&key) => Value::Nil(Nil::Map),
+        Json::Null if POINTERS.contains(&key) => Value::Nil(Nil::Pointer),
+        Json::Null => Value::Nil(Nil::Slice),
+        other => Value::from(other),
+    }
+}

@@ -1,0 +1,7 @@
+//! What people see: tables, templates, sizes, ages.
+pub mod columns;
+pub mod inspect;
+pub mod listing;
+pub mod port_list;
+pub mod progress;
+pub mod units;

@@ -1,0 +1,24 @@
+//! Values of flags: each file reads one notation of Docker's command line into the API's data.
+pub mod attach;
+pub mod blkio;
+pub mod csv;
+pub mod decimal;
+pub mod device;
+pub mod dns;
+pub mod duration;
+pub mod env;
+pub mod filter;
+pub mod host;
+pub mod key_value_file;
+pub mod label;
+pub mod link;
+pub mod mount;
+pub mod network;
+pub mod port;
+pub mod restart;
+pub mod security;
+pub mod size;
+pub mod sysctl;
+pub mod timestamp;
+pub mod ulimit;
+pub mod volume;

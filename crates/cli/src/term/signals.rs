@@ -1,0 +1,74 @@
+//! Signals that this process gets and the container should have.
+use knarr_docker_client::Client;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+
+/// Number and name of what is passed on. SIGCHLD, SIGPIPE and SIGURG are our own business, SIGWINCH is a resize.
+const FORWARDED: [(i32, &str); 15] = [
+    (1, "HUP"),
+    (2, "INT"),
+    (3, "QUIT"),
+    (10, "USR1"),
+    (12, "USR2"),
+    (14, "ALRM"),
+    (15, "TERM"),
+    (18, "CONT"),
+    (20, "TSTP"),
+    (21, "TTIN"),
+    (22, "TTOU"),
+    (26, "VTALRM"),
+    (27, "PROF"),
+    (29, "IO"),
+    (30, "PWR"),
+];
+/// Signals remembered while one is being delivered.
+const QUEUE: usize = 128;
+
+/// Passes signals on until dropped.
+pub struct Proxy(Vec<JoinHandle<()>>);
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+/// Starts catching signals now: none is lost between the container's start and the first delivery.
+pub fn proxy(client: &Client, container: &str) -> Proxy {
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(QUEUE);
+    let mut tasks = Vec::new();
+    for (number, name) in FORWARDED {
+        let Ok(mut caught) = signal(SignalKind::from_raw(number)) else { continue };
+        let sender = sender.clone();
+        tasks.push(tokio::task::spawn_local(async move {
+            while caught.recv().await.is_some() {
+                let _ = sender.try_send(name);
+            }
+        }));
+    }
+    let (client, path) = (client.clone(), format!("/containers/{container}/kill"));
+    tasks.push(tokio::task::spawn_local(async move {
+        while let Some(name) = receiver.recv().await {
+            // the container may be gone already
+            let _ = client.post(path.clone()).query("signal", name).done().await;
+        }
+    }));
+    Proxy(tasks)
+}
+
+/// Resolves to the number of a signal that ends this program (TERM, HUP, INT, QUIT).
+pub async fn ended() -> i32 {
+    let mut waiting: Vec<_> =
+        [1, 2, 3, 15].into_iter().filter_map(|n| Some((n, signal(SignalKind::from_raw(n)).ok()?))).collect();
+    std::future::poll_fn(move |cx| {
+        for (number, signal) in &mut waiting {
+            if signal.poll_recv(cx).is_ready() {
+                return std::task::Poll::Ready(*number);
+            }
+        }
+        std::task::Poll::Pending
+    })
+    .await
+}
