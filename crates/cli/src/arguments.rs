@@ -99,9 +99,10 @@ impl Matches {
                 continue;
             }
             let value = match after {
-                "" => rest.next().cloned().ok_or_else(|| {
-                    format!("flag needs an argument: {} in {arg}", quote_char(short))
-                })?,
+                "" => rest
+                    .next()
+                    .cloned()
+                    .ok_or_else(|| format!("flag needs an argument: {} in {arg}", quote_char(short)))?,
                 after => after.to_owned(),
             };
             return self.set(flag, value);

@@ -51,7 +51,13 @@ pub struct Command {
 }
 
 impl Command {
-    pub const fn new(name: &'static str, usage: &'static str, about: &'static str, args: Args, run: Run) -> Self {
+    pub const fn new(
+        name: &'static str,
+        usage: &'static str,
+        about: &'static str,
+        args: Args,
+        run: Run,
+    ) -> Self {
         Self {
             name,
             aliases: &[],
@@ -66,7 +72,11 @@ impl Command {
             paths: &[],
         }
     }
-    pub const fn group(name: &'static str, about: &'static str, children: &'static [&'static Command]) -> Self {
+    pub const fn group(
+        name: &'static str,
+        about: &'static str,
+        children: &'static [&'static Command],
+    ) -> Self {
         Self {
             name,
             aliases: &[],
@@ -156,7 +166,10 @@ const LOG_LEVELS: [&str; 7] = ["debug", "info", "warn", "warning", "error", "fat
 /// Finds the command that `args` name and runs it.
 pub async fn dispatch(args: &[String], starter: Option<Box<dyn EngineStarter>>) -> Outcome {
     let globals = Matches::parse(GLOBAL_TABLE, args, false).map_err(|message| {
-        Failure::with_code(EXIT_USAGE, format!("{message}\n\n{}", help::pointer("knarr", "[OPTIONS] COMMAND [ARG...]")))
+        Failure::with_code(
+            EXIT_USAGE,
+            format!("{message}\n\n{}", help::pointer("knarr", "[OPTIONS] COMMAND [ARG...]")),
+        )
     })?;
     if globals.flag("version") {
         println!("{}", help::version_line());
@@ -165,7 +178,9 @@ pub async fn dispatch(args: &[String], starter: Option<Box<dyn EngineStarter>>) 
     let level = globals.text("log-level");
     if !LOG_LEVELS.contains(&level) {
         let level = knarr_gotemplate::quote(level);
-        return Err(Failure::new(format!("unable to parse logging level: not a valid logrus Level: {level}")));
+        return Err(Failure::new(format!(
+            "unable to parse logging level: not a valid logrus Level: {level}"
+        )));
     }
     let words = globals.args.clone();
     if globals.help || words.is_empty() {

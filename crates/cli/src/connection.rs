@@ -89,7 +89,9 @@ fn tls_of_flags(cli: &Cli) -> Option<TlsFiles> {
     }
     let dir = variable("DOCKER_CERT_PATH").map_or_else(|| cli.config_dir(), PathBuf::from);
     let mut files = TlsFiles::in_directory(&dir, verify);
-    for (flag, file) in [("tlscacert", &mut files.ca), ("tlscert", &mut files.cert), ("tlskey", &mut files.key)] {
+    for (flag, file) in
+        [("tlscacert", &mut files.ca), ("tlscert", &mut files.cert), ("tlskey", &mut files.key)]
+    {
         if flags.changed(flag) {
             *file = Some(flags.text(flag).into());
         }
@@ -98,7 +100,11 @@ fn tls_of_flags(cli: &Cli) -> Option<TlsFiles> {
 }
 
 /// A client of the target; nothing is sent yet.
-pub async fn open(target: &Target, starter: Option<&dyn EngineStarter>, config: &ConfigFile) -> Outcome<Client> {
+pub async fn open(
+    target: &Target,
+    starter: Option<&dyn EngineStarter>,
+    config: &ConfigFile,
+) -> Outcome<Client> {
     let mut endpoint = Endpoint::parse(&target.host, target.tls.is_some())?;
     if target.is_default
         && let Some(starter) = starter

@@ -119,7 +119,8 @@ pub fn check_name(name: &str) -> Outcome {
 fn read(path: &Path) -> Result<Context, ()> {
     let bytes = std::fs::read(path).map_err(drop)?;
     let document: Value = serde_json::from_slice(&bytes).map_err(drop)?;
-    let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text =
+        |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     Ok(Context {
         name: text("/Name"),
         description: text("/Metadata/Description"),

@@ -46,7 +46,10 @@ fn ask_helper(helper: &str, server: &str) -> Outcome<Option<AuthConfig>> {
         if text.contains(NOT_FOUND) {
             return Ok(None);
         }
-        return Err(Failure::new(format!("error getting credentials - err: {}, out: `{text}`", output.status)));
+        return Err(Failure::new(format!(
+            "error getting credentials - err: {}, out: `{text}`",
+            output.status
+        )));
     }
     let json: serde_json::Value = serde_json::from_slice(&output.stdout)
         .map_err(|e| Failure::new(format!("error getting credentials - {e}")))?;
@@ -70,7 +73,11 @@ pub fn store_with_helper(helper: &str, auth: &AuthConfig) -> Outcome {
     let document =
         serde_json::json!({"ServerURL": auth.server_address, "Username": user, "Secret": secret}).to_string();
     let output = run_helper(helper, "store", document.as_bytes())?;
-    if output.status.success() { Ok(()) } else { Err(Failure::new(String::from_utf8_lossy(&output.stdout).trim())) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(Failure::new(String::from_utf8_lossy(&output.stdout).trim()))
+    }
 }
 
 pub fn erase_with_helper(helper: &str, server: &str) -> Outcome {

@@ -3,8 +3,8 @@
 //! Docker's client parses with pflag, whose rules and texts scripts depend on (`-it`, `-e=x`, `--rm=false`, what an
 //! unknown flag says, flags that stop at the image name), so the table follows pflag
 //! (<https://pkg.go.dev/github.com/spf13/pflag>). Tables are constants: a command costs nothing until it is used.
-use crate::spec::{blkio, decimal, duration, env, filter, label, mount, network, size, ulimit};
 use crate::spec::{attach, dns, host, link, sysctl};
+use crate::spec::{blkio, decimal, duration, env, filter, label, mount, network, size, ulimit};
 
 /// Checks one value; the error is the text after "for ... flag: ".
 pub type Check = fn(&str) -> Result<(), String>;

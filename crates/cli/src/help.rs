@@ -24,7 +24,9 @@ fn width() -> usize {
 
 /// `knarr --help`.
 pub fn top() -> String {
-    let mut out = "Usage:  knarr [OPTIONS] COMMAND\n\nContainers, from a laptop to a server, in one program\n".to_owned();
+    let mut out =
+        "Usage:  knarr [OPTIONS] COMMAND\n\nContainers, from a laptop to a server, in one program\n"
+            .to_owned();
     for (title, category) in [
         ("Common Commands", Category::Common),
         ("Management Commands", Category::Management),

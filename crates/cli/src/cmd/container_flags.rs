@@ -1,7 +1,7 @@
 //! The flags of `run` and `create`.
 use crate::flag::{
-    ADDRESS, BYTES, CPUS, DURATION, ENV, EXTRA_HOST, Flag, LABEL, LINK, MOUNT, NETWORK, SEARCH, STREAM, SWAP, SYSCTL,
-    THROTTLE_BPS, THROTTLE_IOPS, Ty, ULIMIT, WEIGHT,
+    ADDRESS, BYTES, CPUS, DURATION, ENV, EXTRA_HOST, Flag, LABEL, LINK, MOUNT, NETWORK, SEARCH, STREAM, SWAP,
+    SYSCTL, THROTTLE_BPS, THROTTLE_IOPS, Ty, ULIMIT, WEIGHT,
 };
 use crate::spec::device;
 
@@ -19,14 +19,26 @@ pub static RUN: &[Flag] = &[
 /// Both.
 pub static CREATE: &[Flag] = &[
     Flag::new("add-host", EXTRA_HOST, "Add a custom host-to-IP mapping (host:ip)"),
-    Flag::new("annotation", ANNOTATION, "Add an annotation to the container (passed through to the OCI runtime)"),
+    Flag::new(
+        "annotation",
+        ANNOTATION,
+        "Add an annotation to the container (passed through to the OCI runtime)",
+    ),
     Flag::new("attach", STREAM, "Attach to STDIN, STDOUT or STDERR").short('a'),
-    Flag::new("blkio-weight", Ty::Uint16, "Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)"),
+    Flag::new(
+        "blkio-weight",
+        Ty::Uint16,
+        "Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)",
+    ),
     Flag::new("blkio-weight-device", WEIGHT, "Block IO weight (relative device weight)"),
     Flag::new("cap-add", Ty::List, "Add Linux capabilities"),
     Flag::new("cap-drop", Ty::List, "Drop Linux capabilities"),
     Flag::new("cgroup-parent", Ty::Str, "Optional parent cgroup for the container"),
-    Flag::new("cgroupns", Ty::Str, "Cgroup namespace to use (host|private); empty: as the engine is configured"),
+    Flag::new(
+        "cgroupns",
+        Ty::Str,
+        "Cgroup namespace to use (host|private); empty: as the engine is configured",
+    ),
     Flag::new("cidfile", Ty::Str, "Write the container ID to the file"),
     Flag::new("cpu-count", Ty::Int, "CPU count (Windows only)").hidden(),
     Flag::new("cpu-percent", Ty::Int, "CPU percent (Windows only)").hidden(),
@@ -59,14 +71,23 @@ pub static CREATE: &[Flag] = &[
     Flag::new("health-cmd", Ty::Str, "Command to run to check health"),
     Flag::new("health-interval", DURATION, "Time between running the check (ms|s|m|h) (default 0s)"),
     Flag::new("health-retries", Ty::Int, "Consecutive failures needed to report unhealthy"),
-    Flag::new("health-start-interval", DURATION, "Time between running the check during the start period (ms|s|m|h) (default 0s)"),
-    Flag::new("health-start-period", DURATION, "Start period for the container to initialize before starting health-retries countdown (ms|s|m|h) (default 0s)"),
+    Flag::new(
+        "health-start-interval",
+        DURATION,
+        "Time between running the check during the start period (ms|s|m|h) (default 0s)",
+    ),
+    Flag::new(
+        "health-start-period",
+        DURATION,
+        "Start period for the container to initialize before starting health-retries countdown (ms|s|m|h) (default 0s)",
+    ),
     Flag::new("health-timeout", DURATION, "Maximum time to allow one check to run (ms|s|m|h) (default 0s)"),
     Flag::new("help", Ty::Bool, "Print usage"),
     Flag::new("hostname", Ty::Str, "Container host name").short('h'),
     Flag::new("init", Ty::Bool, "Run an init inside the container that forwards signals and reaps processes"),
     Flag::new("interactive", Ty::Bool, "Keep STDIN open even if not attached").short('i'),
-    Flag::new("io-maxbandwidth", BYTES, "Maximum IO bandwidth limit for the system drive (Windows only)").hidden(),
+    Flag::new("io-maxbandwidth", BYTES, "Maximum IO bandwidth limit for the system drive (Windows only)")
+        .hidden(),
     Flag::new("io-maxiops", Ty::Uint, "Maximum IOps limit for the system drive (Windows only)").hidden(),
     Flag::new("ip", Ty::Str, "IPv4 address (e.g., 172.30.100.104)"),
     Flag::new("ip6", Ty::Str, "IPv6 address (e.g., 2001:db8::33)"),
@@ -99,11 +120,16 @@ pub static CREATE: &[Flag] = &[
     Flag::new("privileged", Ty::Bool, "Give extended privileges to this container"),
     Flag::new("publish", Ty::List, "Publish a container's port(s) to the host").short('p'),
     Flag::new("publish-all", Ty::Bool, "Publish all exposed ports to random ports").short('P'),
-    Flag::new("pull", Ty::Str, "Pull image before running (\"always\", \"missing\", \"never\")").default("missing"),
+    Flag::new("pull", Ty::Str, "Pull image before running (\"always\", \"missing\", \"never\")")
+        .default("missing"),
     Flag::new("quiet", Ty::Bool, "Suppress the pull output").short('q'),
     Flag::new("read-only", Ty::Bool, "Mount the container's root filesystem as read only"),
     Flag::new("restart", Ty::Str, "Restart policy to apply when a container exits").default("no"),
-    Flag::new("rm", Ty::Bool, "Automatically remove the container and its associated anonymous volumes when it exits"),
+    Flag::new(
+        "rm",
+        Ty::Bool,
+        "Automatically remove the container and its associated anonymous volumes when it exits",
+    ),
     Flag::new("runtime", Ty::Str, "Runtime to use for this container"),
     Flag::new("security-opt", Ty::List, "Security Options"),
     Flag::new("shm-size", BYTES, "Size of /dev/shm"),

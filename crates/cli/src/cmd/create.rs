@@ -71,7 +71,9 @@ pub async fn create_container(cli: &Cli, m: &Matches, body: CreateRequest) -> Ou
 /// A missing image and not, for example, a missing network.
 fn names_image(error: &knarr_docker_client::Error) -> bool {
     let message = error.api_message().unwrap_or_default().to_lowercase();
-    !(message.contains("no such container") || message.contains("network") || message.contains("no such volume"))
+    !(message.contains("no such container")
+        || message.contains("network")
+        || message.contains("no such volume"))
 }
 
 fn tagged(reference: &Reference) -> String {
@@ -81,8 +83,13 @@ fn tagged(reference: &Reference) -> String {
     reference.familiar()
 }
 
-async fn post(cli: &Cli, m: &Matches, body: &CreateRequest) -> Result<CreateResponse, knarr_docker_client::Error> {
-    let client = cli.client().await.map_err(|failure| knarr_docker_client::Error::InvalidRequest(failure.message))?;
+async fn post(
+    cli: &Cli,
+    m: &Matches,
+    body: &CreateRequest,
+) -> Result<CreateResponse, knarr_docker_client::Error> {
+    let client =
+        cli.client().await.map_err(|failure| knarr_docker_client::Error::InvalidRequest(failure.message))?;
     let mut request = client.post("/containers/create").query_some("name", m.text("name"));
     if client.version().await? >= ApiVersion::new(1, 41) {
         request = request.query_some("platform", m.text("platform"));
@@ -148,8 +155,9 @@ impl IdFile {
     }
 
     fn write(mut self, id: &str) -> Outcome {
-        std::fs::write(&self.path, id)
-            .map_err(|e| Failure::new(format!("failed to write the container ID to the file: {}", os_text(&e))))?;
+        std::fs::write(&self.path, id).map_err(|e| {
+            Failure::new(format!("failed to write the container ID to the file: {}", os_text(&e)))
+        })?;
         self.written = true;
         Ok(())
     }

@@ -2,8 +2,8 @@
 use crate::arguments::Matches;
 use crate::spec::network::{self, Attachment};
 use crate::spec::{
-    blkio, decimal, device, dns, duration, env, host, key_value_file, mount, port, restart, security, size, ulimit,
-    volume,
+    blkio, decimal, device, dns, duration, env, host, key_value_file, mount, port, restart, security, size,
+    ulimit, volume,
 };
 use knarr_docker_types::container::{CreateRequest, HealthConfig};
 use knarr_docker_types::container_config::Config;
@@ -181,14 +181,19 @@ fn host_config(m: &Matches) -> Result<HostConfig, String> {
     }
     let security = security::parse(&m.list("security-opt"))?;
     let paths = if security.unconfined_paths { List::empty() } else { List::nil() };
-    let tmpfs = m.list("tmpfs").iter().map(|t| t.split_once(':').map_or((t.clone(), String::new()), |(p, o)| (p.to_owned(), o.to_owned()))).collect::<BTreeMap<_, _>>();
+    let tmpfs = m
+        .list("tmpfs")
+        .iter()
+        .map(|t| t.split_once(':').map_or((t.clone(), String::new()), |(p, o)| (p.to_owned(), o.to_owned())))
+        .collect::<BTreeMap<_, _>>();
     let mut storage = BTreeMap::new();
     for option in m.list("storage-opt") {
         let (name, value) = option.split_once('=').ok_or("invalid storage option")?;
         storage.insert(name.to_owned(), value.to_owned());
     }
     let extra_hosts = m.list("add-host").iter().filter_map(|h| host::parse(h).ok()).collect::<Vec<_>>();
-    let dns = m.list("dns").iter().filter_map(|a| dns::address(a).ok()).map(|a| a.to_string()).collect::<Vec<_>>();
+    let dns =
+        m.list("dns").iter().filter_map(|a| dns::address(a).ok()).map(|a| a.to_string()).collect::<Vec<_>>();
     let search: Vec<String> = m.list("dns-search").iter().map(|d| d.trim_matches(' ').to_owned()).collect();
     let mut mounts = List::nil();
     for text in m.list("mount") {
@@ -277,9 +282,14 @@ fn resources(m: &Matches) -> Result<Resources, String> {
     for limit in m.list("ulimit").iter().filter_map(|u| ulimit::parse(u).ok()) {
         ulimits.insert(limit.name.clone(), limit);
     }
-    let bps = |name: &str| m.list(name).iter().filter_map(|v| blkio::bytes_per_second(v).ok()).collect::<Vec<_>>().into();
-    let iops = |name: &str| m.list(name).iter().filter_map(|v| blkio::operations_per_second(v).ok()).collect::<Vec<_>>().into();
-    let weights = m.list("blkio-weight-device").iter().filter_map(|v| blkio::weight(v).ok()).collect::<Vec<_>>();
+    let bps = |name: &str| {
+        m.list(name).iter().filter_map(|v| blkio::bytes_per_second(v).ok()).collect::<Vec<_>>().into()
+    };
+    let iops = |name: &str| {
+        m.list(name).iter().filter_map(|v| blkio::operations_per_second(v).ok()).collect::<Vec<_>>().into()
+    };
+    let weights =
+        m.list("blkio-weight-device").iter().filter_map(|v| blkio::weight(v).ok()).collect::<Vec<_>>();
     Ok(Resources {
         cpu_shares: m.int("cpu-shares"),
         memory: memory(m, "memory"),
@@ -319,7 +329,11 @@ fn device_requests(m: &Matches, cdi: Vec<String>) -> Result<List<DeviceRequest>,
         requests.push(gpus(&text)?);
     }
     if !cdi.is_empty() {
-        requests.push(DeviceRequest { driver: "cdi".into(), device_ids: cdi.into(), ..DeviceRequest::default() });
+        requests.push(DeviceRequest {
+            driver: "cdi".into(),
+            device_ids: cdi.into(),
+            ..DeviceRequest::default()
+        });
     }
     Ok(requests)
 }
@@ -378,7 +392,12 @@ fn first_network(m: &Matches, mut n: Attachment) -> Result<Attachment, String> {
     conflict(!n.ipv4.is_empty(), m.changed("ip"), "ip", "IPv4 address")?;
     conflict(!n.ipv6.is_empty(), m.changed("ip6"), "ip6", "IPv6 address")?;
     conflict(!n.mac.is_empty(), m.changed("mac-address"), "mac-address", "MAC address")?;
-    conflict(!n.link_local.is_empty(), m.changed("link-local-ip"), "link-local-ip", "link-local IP addresses")?;
+    conflict(
+        !n.link_local.is_empty(),
+        m.changed("link-local-ip"),
+        "link-local-ip",
+        "link-local IP addresses",
+    )?;
     if !aliases.is_empty() {
         n.aliases = aliases;
     }
@@ -420,7 +439,7 @@ fn endpoints(m: &Matches, mut networks: Vec<Attachment>) -> Result<Map<EndpointS
     }
     if user_defined > 0 && user_defined < count {
         return Err(
-            "conflicting options: cannot attach both user-defined and non-user-defined network-modes".into()
+            "conflicting options: cannot attach both user-defined and non-user-defined network-modes".into(),
         );
     }
     Ok(endpoints)

@@ -52,7 +52,8 @@ pub async fn exec(cli: Shared, m: Matches) -> Outcome {
         client.get(format!("/containers/{container}/json")).fetch::<Container>().await?;
         return terminal;
     }
-    let console_size = crate::term::size_of_stdout().filter(|_| tty).map(|(r, c)| [u32::from(r), u32::from(c)]);
+    let console_size =
+        crate::term::size_of_stdout().filter(|_| tty).map(|(r, c)| [u32::from(r), u32::from(c)]);
     let create = CreateRequest {
         user: m.text("user").to_owned(),
         privileged: m.flag("privileged"),

@@ -29,7 +29,8 @@ pub static IMAGE_FLAGS: &[Flag] = &[
 ];
 
 /// Kinds of objects in the order in which a name is looked for.
-const KINDS: [&str; 9] = ["container", "image", "network", "volume", "service", "task", "node", "plugin", "secret"];
+const KINDS: [&str; 9] =
+    ["container", "image", "network", "volume", "service", "task", "node", "plugin", "secret"];
 
 /// Where one object of a kind is.
 fn path(kind: &str, name: &str) -> String {
@@ -46,7 +47,8 @@ async fn get(client: &Client, kind: &str, name: &str, size: bool) -> Result<Valu
 
 /// What an engine says that has no object of a kind, or no such kind at all.
 fn is_absent(error: &Error) -> bool {
-    matches!(error.status(), Some(404 | 501 | 503 | 400)) || error.api_message().is_some_and(|m| m.contains("not a swarm manager"))
+    matches!(error.status(), Some(404 | 501 | 503 | 400))
+        || error.api_message().is_some_and(|m| m.contains("not a swarm manager"))
 }
 
 async fn any(client: &Client, name: &str, size: bool) -> Result<Value, String> {

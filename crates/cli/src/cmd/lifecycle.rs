@@ -18,7 +18,8 @@ pub static STOP_FLAGS: &[Flag] = &[
     Flag::new("time", Ty::Int, "Seconds to wait before killing the container").hidden(),
     Flag::new("timeout", Ty::Int, "Seconds to wait before killing the container").short('t'),
 ];
-pub static KILL_FLAGS: &[Flag] = &[Flag::new("signal", Ty::Str, "Signal to send to the container").short('s')];
+pub static KILL_FLAGS: &[Flag] =
+    &[Flag::new("signal", Ty::Str, "Signal to send to the container").short('s')];
 pub static RM_FLAGS: &[Flag] = &[
     Flag::new("force", Ty::Bool, "Force the removal of a running container (uses SIGKILL)").short('f'),
     Flag::new("link", Ty::Bool, "Remove the specified link").short('l'),
@@ -129,7 +130,8 @@ pub async fn wait(cli: Shared, m: Matches) -> Outcome {
     let client = cli.client().await?;
     let mut failures = Vec::new();
     for name in &m.args {
-        let waited: Result<WaitResponse, Error> = client.post(format!("/containers/{name}/wait")).fetch().await;
+        let waited: Result<WaitResponse, Error> =
+            client.post(format!("/containers/{name}/wait")).fetch().await;
         match waited {
             Ok(response) => match response.error.filter(|e| !e.message.is_empty()) {
                 Some(error) => failures.push(error.message),

@@ -13,10 +13,18 @@ use knarr_docker_types::container::InspectResponse;
 pub static FLAGS: &[Flag] = &[
     Flag::new("details", Ty::Bool, "Show extra details provided to logs"),
     Flag::new("follow", Ty::Bool, "Follow log output").short('f'),
-    Flag::new("since", Ty::Str, "Show logs since timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)"),
+    Flag::new(
+        "since",
+        Ty::Str,
+        "Show logs since timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)",
+    ),
     Flag::new("tail", Ty::Str, "Number of lines to show from the end of the logs").short('n').default("all"),
     Flag::new("timestamps", Ty::Bool, "Show timestamps").short('t'),
-    Flag::new("until", Ty::Str, "Show logs before a timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)"),
+    Flag::new(
+        "until",
+        Ty::Str,
+        "Show logs before a timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)",
+    ),
 ];
 
 pub async fn logs(cli: Shared, m: Matches) -> Outcome {

@@ -69,14 +69,70 @@ macro_rules! containers {
             .paths(&[concat!("knarr container ", $text), concat!("knarr ", $text)]);
     };
 }
-containers!(START, "start", "[OPTIONS] CONTAINER [CONTAINER...]", "Start one or more stopped containers", start::start, &[start::START_FLAGS]);
-containers!(STOP, "stop", "[OPTIONS] CONTAINER [CONTAINER...]", "Stop one or more running containers", lifecycle::stop, &[lifecycle::STOP_FLAGS]);
-containers!(RESTART, "restart", "[OPTIONS] CONTAINER [CONTAINER...]", "Restart one or more containers", lifecycle::restart, &[lifecycle::STOP_FLAGS]);
-containers!(KILL, "kill", "[OPTIONS] CONTAINER [CONTAINER...]", "Kill one or more running containers", lifecycle::kill, &[lifecycle::KILL_FLAGS]);
-containers!(PAUSE, "pause", "CONTAINER [CONTAINER...]", "Pause all processes within one or more containers", lifecycle::pause, &[]);
-containers!(UNPAUSE, "unpause", "CONTAINER [CONTAINER...]", "Unpause all processes within one or more containers", lifecycle::unpause, &[]);
-containers!(WAIT, "wait", "CONTAINER [CONTAINER...]", "Block until one or more containers stop, then print their exit codes", lifecycle::wait, &[]);
-containers!(RM, "rm", "[OPTIONS] CONTAINER [CONTAINER...]", "Remove one or more containers", lifecycle::rm, &[lifecycle::RM_FLAGS]);
+containers!(
+    START,
+    "start",
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Start one or more stopped containers",
+    start::start,
+    &[start::START_FLAGS]
+);
+containers!(
+    STOP,
+    "stop",
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Stop one or more running containers",
+    lifecycle::stop,
+    &[lifecycle::STOP_FLAGS]
+);
+containers!(
+    RESTART,
+    "restart",
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Restart one or more containers",
+    lifecycle::restart,
+    &[lifecycle::STOP_FLAGS]
+);
+containers!(
+    KILL,
+    "kill",
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Kill one or more running containers",
+    lifecycle::kill,
+    &[lifecycle::KILL_FLAGS]
+);
+containers!(
+    PAUSE,
+    "pause",
+    "CONTAINER [CONTAINER...]",
+    "Pause all processes within one or more containers",
+    lifecycle::pause,
+    &[]
+);
+containers!(
+    UNPAUSE,
+    "unpause",
+    "CONTAINER [CONTAINER...]",
+    "Unpause all processes within one or more containers",
+    lifecycle::unpause,
+    &[]
+);
+containers!(
+    WAIT,
+    "wait",
+    "CONTAINER [CONTAINER...]",
+    "Block until one or more containers stop, then print their exit codes",
+    lifecycle::wait,
+    &[]
+);
+containers!(
+    RM,
+    "rm",
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Remove one or more containers",
+    lifecycle::rm,
+    &[lifecycle::RM_FLAGS]
+);
 
 static ATTACH: Command = Command::new(
     "attach",
@@ -87,13 +143,23 @@ static ATTACH: Command = Command::new(
 )
 .flags(&[start::ATTACH_FLAGS])
 .paths(&["knarr container attach", "knarr attach"]);
-static LOGS: Command =
-    Command::new("logs", "[OPTIONS] CONTAINER", "Fetch the logs of a container", Args::Exactly(1), run!(logs::logs))
-        .flags(&[logs::FLAGS])
-        .paths(&["knarr container logs", "knarr logs"]);
-static RENAME: Command =
-    Command::new("rename", "CONTAINER NEW_NAME", "Rename a container", Args::Exactly(2), run!(lifecycle::rename))
-        .paths(&["knarr container rename", "knarr rename"]);
+static LOGS: Command = Command::new(
+    "logs",
+    "[OPTIONS] CONTAINER",
+    "Fetch the logs of a container",
+    Args::Exactly(1),
+    run!(logs::logs),
+)
+.flags(&[logs::FLAGS])
+.paths(&["knarr container logs", "knarr logs"]);
+static RENAME: Command = Command::new(
+    "rename",
+    "CONTAINER NEW_NAME",
+    "Rename a container",
+    Args::Exactly(2),
+    run!(lifecycle::rename),
+)
+.paths(&["knarr container rename", "knarr rename"]);
 static INSPECT: Command = Command::new(
     "inspect",
     "[OPTIONS] NAME|ID [NAME|ID...]",
@@ -118,13 +184,28 @@ static CONTAINER: Command = Command::group(
     "container",
     "Manage containers",
     &[
-        &ATTACH, &CREATE, &EXEC, &CONTAINER_INSPECT, &KILL, &LOGS, &CONTAINER_LS, &PAUSE, &CONTAINER_PRUNE, &RENAME,
-        &RESTART, &RM, &RUN, &START, &STOP, &UNPAUSE, &WAIT,
+        &ATTACH,
+        &CREATE,
+        &EXEC,
+        &CONTAINER_INSPECT,
+        &KILL,
+        &LOGS,
+        &CONTAINER_LS,
+        &PAUSE,
+        &CONTAINER_PRUNE,
+        &RENAME,
+        &RESTART,
+        &RM,
+        &RUN,
+        &START,
+        &STOP,
+        &UNPAUSE,
+        &WAIT,
     ],
 );
 
 /// Everything that can stand after `knarr`.
 pub static ROOT: &[&Command] = &[
-    &RUN, &EXEC, &PS, &CONTAINER, &ATTACH, &CREATE, &INSPECT, &KILL, &LOGS, &PAUSE, &RENAME, &RESTART, &RM, &START,
-    &STOP, &UNPAUSE, &WAIT,
+    &RUN, &EXEC, &PS, &CONTAINER, &ATTACH, &CREATE, &INSPECT, &KILL, &LOGS, &PAUSE, &RENAME, &RESTART, &RM,
+    &START, &STOP, &UNPAUSE, &WAIT,
 ];

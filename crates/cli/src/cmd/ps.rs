@@ -17,7 +17,9 @@ pub static FLAGS: &[Flag] = &[
     Flag::new("all", Ty::Bool, "Show all containers (default shows just running)").short('a'),
     Flag::new("filter", FILTER, "Filter output based on conditions provided").short('f'),
     Flag::new("format", Ty::Str, FORMAT_HELP),
-    Flag::new("last", Ty::Int, "Show n last created containers (includes all states)").short('n').default("-1"),
+    Flag::new("last", Ty::Int, "Show n last created containers (includes all states)")
+        .short('n')
+        .default("-1"),
     Flag::new("latest", Ty::Bool, "Show the latest created container (includes all states)").short('l'),
     Flag::new("no-trunc", Ty::Bool, "Don't truncate output"),
     Flag::new("quiet", Ty::Bool, "Only display container IDs").short('q'),

@@ -50,7 +50,8 @@ impl Listing {
             },
         };
         let text = text.trim_matches(' ').replace("\\t", "\t").replace("\\n", "\n");
-        let template = Template::parse(&text).map_err(|e| Failure::new(format!("template parsing error: {e}")))?;
+        let template =
+            Template::parse(&text).map_err(|e| Failure::new(format!("template parsing error: {e}")))?;
         Ok(Chosen { template, is_table })
     }
 

@@ -26,7 +26,11 @@ impl<'a> Display<'a> {
 
     /// Prints messages until the stream ends; an error in the stream is the command's. `aux` sees what the engine
     /// reports beside progress.
-    pub async fn follow(&mut self, mut stream: JsonLines, mut aux: impl FnMut(&serde_json::Value)) -> Outcome {
+    pub async fn follow(
+        &mut self,
+        mut stream: JsonLines,
+        mut aux: impl FnMut(&serde_json::Value),
+    ) -> Outcome {
         while let Some(message) = stream.next::<Message>().await? {
             if let Some(value) = &message.aux {
                 aux(value);
@@ -44,7 +48,8 @@ impl<'a> Display<'a> {
     }
 
     fn show(&mut self, message: &Message) -> Outcome {
-        let redrawn = !message.id.is_empty() && (message.progress_detail.is_some() || !message.progress.is_empty());
+        let redrawn =
+            !message.id.is_empty() && (message.progress_detail.is_some() || !message.progress.is_empty());
         let Some(width) = self.width else {
             let bar = message.progress_detail.as_ref().map(|p| bar(p, 0)).unwrap_or_default();
             // in a pipe only what is not progress
@@ -98,7 +103,9 @@ fn bar(progress: &Progress, width: usize) -> String {
     }
     let mut text = String::new();
     if width > MIN_BAR_WIDTH {
-        let filled = usize::try_from(progress.current.saturating_mul(BAR as i64) / progress.total).unwrap_or(0).min(BAR);
+        let filled = usize::try_from(progress.current.saturating_mul(BAR as i64) / progress.total)
+            .unwrap_or(0)
+            .min(BAR);
         let arrow = if filled < BAR { ">" } else { "" };
         let done = "=".repeat(filled);
         text = format!("[{:<BAR$}] ", format!("{done}{arrow}"));

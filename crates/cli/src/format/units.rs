@@ -121,7 +121,10 @@ mod tests {
 
     #[test]
     fn sizes_in_dockers_words() {
-        assert_eq!((size(0), size(4_500_000), size(1_234_567)), ("0B".into(), "4.5MB".into(), "1.235MB".into()));
+        assert_eq!(
+            (size(0), size(4_500_000), size(1_234_567)),
+            ("0B".into(), "4.5MB".into(), "1.235MB".into())
+        );
         assert_eq!((size_short(2_306_000), size_short(999_999)), ("2.31MB".into(), "1e+03kB".into()));
         assert_eq!(
             (binary(1536.0), binary(0.0), binary(25_260_195_840.0)),

@@ -36,7 +36,10 @@ mod tests {
     #[test]
     fn decimals_are_exact() {
         let n = super::nano_cpus;
-        assert_eq!((n("1.5"), n(".1"), n("2"), n("1/4")), (Ok(1_500_000_000), Ok(100_000_000), Ok(2_000_000_000), Ok(250_000_000)));
+        assert_eq!(
+            (n("1.5"), n(".1"), n("2"), n("1/4")),
+            (Ok(1_500_000_000), Ok(100_000_000), Ok(2_000_000_000), Ok(250_000_000))
+        );
         assert_eq!(n("0.0000000001").unwrap_err(), "value is too precise");
         assert_eq!(n("x").unwrap_err(), "failed to parse x as a rational number");
     }

@@ -55,7 +55,10 @@ mod tests {
     #[test]
     fn durations_as_in_go() {
         let p = super::parse;
-        assert_eq!((p("1h2m3.5s"), p("300ms"), p("0"), p("-1.5h")), (Ok(3_723_500_000_000), Ok(300_000_000), Ok(0), Ok(-5_400_000_000_000)));
+        assert_eq!(
+            (p("1h2m3.5s"), p("300ms"), p("0"), p("-1.5h")),
+            (Ok(3_723_500_000_000), Ok(300_000_000), Ok(0), Ok(-5_400_000_000_000))
+        );
         assert_eq!(p("5").unwrap_err(), "time: missing unit in duration \"5\"");
         assert_eq!(p("5x").unwrap_err(), "time: unknown unit \"x\" in duration \"5x\"");
         assert_eq!(p("").unwrap_err(), "time: invalid duration \"\"");

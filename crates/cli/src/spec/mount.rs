@@ -115,10 +115,14 @@ fn check(mount: &Mount) -> Result<(), String> {
     }
     let Some(bind) = &mount.bind_options else { return Ok(()) };
     if bind.read_only_non_recursive && !mount.read_only {
-        return Err("option 'bind-recursive=writable' requires 'readonly' to be specified in conjunction".into());
+        return Err(
+            "option 'bind-recursive=writable' requires 'readonly' to be specified in conjunction".into()
+        );
     }
     if bind.read_only_force_recursive && !mount.read_only {
-        return Err("option 'bind-recursive=readonly' requires 'readonly' to be specified in conjunction".into());
+        return Err(
+            "option 'bind-recursive=readonly' requires 'readonly' to be specified in conjunction".into()
+        );
     }
     if bind.read_only_force_recursive && bind.propagation != "rprivate" {
         return Err(

@@ -11,9 +11,9 @@ pub fn parse(values: &[String]) -> Result<SecurityOptions, String> {
     let mut options = Vec::new();
     let mut unconfined_paths = false;
     for value in values {
-        let cut = value.split_once('=').or_else(|| {
-            if value == "no-new-privileges" { None } else { value.split_once(':') }
-        });
+        let cut = value
+            .split_once('=')
+            .or_else(|| if value == "no-new-privileges" { None } else { value.split_once(':') });
         let (key, argument) = cut.unwrap_or((value, ""));
         if argument.is_empty() && key != "no-new-privileges" {
             return Err(format!("Invalid --security-opt: {}", knarr_gotemplate::quote(value)));

@@ -35,7 +35,10 @@ mod tests {
     #[test]
     fn sizes_have_binary_units() {
         let m = super::memory;
-        assert_eq!((m("512m"), m("1g"), m("32"), m("1.5KiB"), m("2 GB")), (Ok(512 << 20), Ok(1 << 30), Ok(32), Ok(1536), Ok(2 << 30)));
+        assert_eq!(
+            (m("512m"), m("1g"), m("32"), m("1.5KiB"), m("2 GB")),
+            (Ok(512 << 20), Ok(1 << 30), Ok(32), Ok(1536), Ok(2 << 30))
+        );
         assert_eq!(m("xx").unwrap_err(), "invalid size: 'xx'");
         assert_eq!(m("5x").unwrap_err(), "invalid suffix: 'x'");
         assert_eq!(super::memory_swap("-1"), Ok(-1));

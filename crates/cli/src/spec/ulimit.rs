@@ -2,8 +2,21 @@
 use knarr_docker_types::resources::Ulimit;
 
 const NAMES: [&str; 15] = [
-    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-    "rttime", "sigpending", "stack",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 
 pub fn parse(text: &str) -> Result<Ulimit, String> {
@@ -21,7 +34,11 @@ pub fn parse(text: &str) -> Result<Ulimit, String> {
     let (soft, hard) = match parts[..] {
         [soft] => (number(soft)?, None),
         [soft, hard] => (number(soft)?, Some(number(hard)?)),
-        _ => return Err(format!("too many limit value arguments - {limits}, can only have up to two, `soft[:hard]`")),
+        _ => {
+            return Err(format!(
+                "too many limit value arguments - {limits}, can only have up to two, `soft[:hard]`"
+            ));
+        }
     };
     let hard = hard.unwrap_or(soft);
     if hard != -1 && (soft == -1 || soft > hard) {

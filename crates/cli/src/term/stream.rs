@@ -42,7 +42,10 @@ impl Streaming {
     /// Copies until the output ends or the user detaches. The terminal is raw meanwhile, if there is one.
     pub async fn run(&self, hijacked: Hijacked) -> Outcome<Ended> {
         let raw = if self.stdin && self.tty && super::stdin_is_terminal() {
-            Some(RawMode::enter().map_err(|e| Failure::new(format!("unable to set IO streams as raw terminal: {e}")))?)
+            Some(
+                RawMode::enter()
+                    .map_err(|e| Failure::new(format!("unable to set IO streams as raw terminal: {e}")))?,
+            )
         } else {
             None
         };
@@ -116,7 +119,11 @@ async fn copy_output(reader: HijackReader, multiplexed: bool, streaming: &Stream
     copied.map_err(|error| Failure::new(format!("error reading the container's output: {error}")))
 }
 
-async fn copy_raw<R: AsyncRead + Unpin>(mut reader: R, output: &Output, streaming: &Streaming) -> io::Result<()> {
+async fn copy_raw<R: AsyncRead + Unpin>(
+    mut reader: R,
+    output: &Output,
+    streaming: &Streaming,
+) -> io::Result<()> {
     let target = if streaming.stdout || streaming.tty { Target::Stdout } else { Target::Stderr };
     loop {
         let mut buffer = BytesMut::with_capacity(READ_BYTES);
@@ -209,11 +216,16 @@ mod tests {
             wire.extend_from_slice(text.as_bytes());
         }
         for cut in 1..wire.len() {
-            let (mut demux, mut buffer, mut seen) = (Demux::default(), BytesMut::new(), (Vec::new(), Vec::new()));
+            let (mut demux, mut buffer, mut seen) =
+                (Demux::default(), BytesMut::new(), (Vec::new(), Vec::new()));
             for piece in wire.chunks(cut) {
                 buffer.extend_from_slice(piece);
                 while let Some((target, bytes)) = demux.next(&mut buffer).unwrap() {
-                    if target == Target::Stdout { seen.0.extend_from_slice(&bytes) } else { seen.1.extend_from_slice(&bytes) }
+                    if target == Target::Stdout {
+                        seen.0.extend_from_slice(&bytes)
+                    } else {
+                        seen.1.extend_from_slice(&bytes)
+                    }
                 }
             }
             assert_eq!(seen, (b"out".to_vec(), b"error".to_vec()), "cut at {cut}");
