@@ -50,7 +50,7 @@ pub enum Error {
     #[error("bridge {name} is not a bridge or belongs to another engine; choose another with --bridge")]
     BridgeTaken { name: String },
     #[error("driver failed programming external connectivity on endpoint {name} ({endpoint}): {source}")]
-    Publish { name: String, endpoint: String, source: PublishError },
+    Publish { name: String, endpoint: String, source: Box<PublishError> },
     #[error("container {0} has no network")]
     NoEndpoint(ContainerId),
 }

@@ -43,6 +43,15 @@ impl Namespace {
         thread::scope(|scope| join(scope.spawn(create_here)))
     }
 
+    /// The same, while the calling thread does something else.
+    pub(crate) fn create_beside<T>(f: impl FnOnce() -> T) -> (Result<Self>, T) {
+        thread::scope(|scope| {
+            let netns = scope.spawn(create_here);
+            let value = f();
+            (join(netns), value)
+        })
+    }
+
     /// An existing one.
     pub fn enter(netns: BorrowedFd<'_>) -> Result<Self> {
         let fd =

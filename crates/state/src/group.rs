@@ -19,6 +19,8 @@ pub(crate) struct Group {
     pub(crate) changes: Changes,
     pub(crate) events: Vec<Event>,
     pub(crate) members: usize,
+    /// Whether a member waits for the commit.
+    pub(crate) awaited: bool,
     pub(crate) outcome: Outcome,
     /// Number of the first event of this group.
     pub(crate) first_event: u64,
@@ -30,6 +32,7 @@ impl Group {
             changes: Changes::new(),
             events: Vec::new(),
             members: 0,
+            awaited: false,
             outcome: Outcome::default(),
             first_event,
         }

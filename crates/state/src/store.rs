@@ -77,6 +77,25 @@ impl Store {
     /// Runs `f` and commits what it changed: all of it, durable on return, or nothing when `f` fails.
     /// `f` is short, and does not call the store (it would wait for itself).
     pub fn write<T, E: From<Error>>(&self, f: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>) -> Result<T, E> {
+        self.transact(f, Wait::Durable)
+    }
+
+    /// Like `write`, but does not wait for the disk: the change is part of the next commit, whoever makes it. Later
+    /// transactions see it, readers only after that commit. A crash before it forgets the change, so this is for rows
+    /// that are corrected by comparison with the kernel at the next start, and that matter no sooner than a row that
+    /// the caller writes durably afterwards.
+    pub fn write_behind<T, E: From<Error>>(
+        &self,
+        f: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.transact(f, Wait::Behind)
+    }
+
+    fn transact<T, E: From<Error>>(
+        &self,
+        f: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
+        wait: Wait,
+    ) -> Result<T, E> {
         let inner = &*self.inner;
         inner.waiting.fetch_add(1, Ordering::SeqCst);
         let mut group = lock(&inner.group);
@@ -106,8 +125,13 @@ impl Store {
             group.events.extend(events);
             group.members += 1;
         }
-        inner.finish_if_last(&mut group);
-        if wrote {
+        let wait = wait == Wait::Durable || group.members >= MAX_MEMBERS;
+        group.awaited |= wait;
+        // Members that wait rely on whoever is last in line.
+        if group.awaited {
+            inner.finish_if_last(&mut group);
+        }
+        if wrote && wait {
             while outcome.get().is_none() {
                 group = inner.committed.wait(group).unwrap_or_else(PoisonError::into_inner);
             }
@@ -117,7 +141,10 @@ impl Store {
             inner.quarantine(damaged);
         }
         let value = result.unwrap_or_else(|panic| resume_unwind(panic))?;
-        if wrote && let Some(Err(e)) = outcome.get() {
+        if wrote
+            && wait
+            && let Some(Err(e)) = outcome.get()
+        {
             return Err(e.clone().into());
         }
         Ok(value)
@@ -136,6 +163,26 @@ impl Store {
     /// The rows that were found damaged and moved aside.
     pub fn quarantined(&self) -> Result<Vec<Damaged>> {
         self.read(ReadTx::quarantined)
+    }
+}
+
+/// Whether a writer waits for its commit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Durable,
+    Behind,
+}
+
+impl Drop for Inner {
+    /// What was written behind is not lost by an orderly end.
+    fn drop(&mut self) {
+        let group =
+            std::mem::replace(self.group.get_mut().unwrap_or_else(PoisonError::into_inner), Group::new(0));
+        if !group.is_empty()
+            && let Err(error) = self.commit(&group)
+        {
+            tracing::error!(%error, "the last changes could not be written");
+        }
     }
 }
 

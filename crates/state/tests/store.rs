@@ -91,6 +91,50 @@ fn writers_in_parallel_all_commit_and_see_each_other() {
 }
 
 #[test]
+fn what_is_written_behind_goes_with_the_next_commit_or_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.redb");
+    let store = Store::open(&path).unwrap();
+    let behind = |key: &str| store.write_behind::<_, Error>(|tx| tx.put(key, &row("x"))).unwrap();
+    behind("a");
+    assert_eq!(store.get::<Row>("a").unwrap(), None, "not committed yet");
+    store
+        .write_behind::<_, Error>(|tx| {
+            assert_eq!(tx.get::<Row>("a")?, Some(row("x")));
+            Ok(())
+        })
+        .unwrap();
+    put(&store, "b", "y").unwrap();
+    assert_eq!(store.list::<Row>().unwrap().len(), 2);
+    behind("c");
+    drop(store);
+    assert_eq!(Store::open(&path).unwrap().list::<Row>().unwrap().len(), 3);
+}
+
+#[test]
+fn writers_that_wait_are_not_left_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("s.redb")).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let store = &store;
+            scope.spawn(move || {
+                for n in 0..40 {
+                    let key = format!("{thread}/{n}");
+                    if (thread + n) % 2 == 0 {
+                        put(store, &key, "x").unwrap();
+                    } else {
+                        store.write_behind::<_, Error>(|tx| tx.put(&key, &row("x"))).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    put(&store, "last", "x").unwrap();
+    assert_eq!(store.list::<Row>().unwrap().len(), 8 * 40 + 1);
+}
+
+#[test]
 fn damaged_rows_are_quarantined_and_the_rest_works() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.redb");

@@ -63,7 +63,7 @@ impl Field {
     }
 
     /// Bytes of a value.
-    pub fn len(self) -> usize {
+    pub fn size(self) -> usize {
         match self {
             Field::Ipv4Addr => 4,
             Field::InetProto => 1,
@@ -86,8 +86,8 @@ impl Field {
 fn concatenation(fields: &[Field]) -> (u32, u32) {
     let number = fields.iter().fold(0, |n, f| n << 6 | f.type_number());
     let len: usize = match fields {
-        [one] => one.len(),
-        many => many.iter().map(|f| f.len().next_multiple_of(4)).sum(),
+        [one] => one.size(),
+        many => many.iter().map(|f| f.size().next_multiple_of(4)).sum(),
     };
     (number, u32::try_from(len).unwrap_or(u32::MAX))
 }
@@ -133,7 +133,7 @@ impl SetSpec {
             request = request.nest(DESC, |r| {
                 r.nest(DESC_CONCAT, |r| {
                     self.key.iter().fold(r, |r, field| {
-                        let len = u32::try_from(field.len()).unwrap_or(u32::MAX);
+                        let len = u32::try_from(field.size()).unwrap_or(u32::MAX);
                         r.nest(LIST_ELEMENT, |r| r.be32(FIELD_LEN, len))
                     })
                 })
@@ -157,7 +157,7 @@ pub struct Element {
 /// An interface's name as sets hold it.
 pub(crate) fn ifname(name: &str) -> Vec<u8> {
     let mut bytes = name.as_bytes().to_vec();
-    bytes.resize(Field::IfName.len(), 0);
+    bytes.resize(Field::IfName.size(), 0);
     bytes
 }
 

@@ -196,5 +196,9 @@ fn endpoint_entries(endpoint: &Endpoint) -> Vec<Entry> {
 }
 
 pub(super) fn publish_error(endpoint: &Endpoint, source: PublishError) -> Error {
-    Error::Publish { name: endpoint.container_name.clone(), endpoint: endpoint.id.clone(), source }
+    Error::Publish {
+        name: endpoint.container_name.clone(),
+        endpoint: endpoint.id.clone(),
+        source: source.into(),
+    }
 }

@@ -14,17 +14,10 @@ use crate::publish::{Reservation, bindings};
 use knarr_base::ContainerId;
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
-use std::thread;
 
 impl Networks {
     pub(super) fn connect_new(&self, request: &EndpointRequest) -> Result<Connected> {
-        // The kernel makes the namespace while the row goes to the disk.
-        let (endpoint, netns) = thread::scope(|scope| {
-            let netns = scope.spawn(Namespace::create);
-            let endpoint = self.reserve(request);
-            let netns = netns.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (endpoint, netns)
-        });
+        let (netns, endpoint) = Namespace::create_beside(|| self.reserve(request, false));
         let endpoint = endpoint?;
         let mut netns = netns.inspect_err(|_| self.forget(&endpoint))?;
         self.attach(&endpoint, &mut netns, request.default_route).inspect_err(|_| self.forget(&endpoint))?;
@@ -37,13 +30,16 @@ impl Networks {
         netns: BorrowedFd<'_>,
     ) -> Result<Endpoint> {
         let mut netns = Namespace::enter(netns)?;
-        let endpoint = self.reserve(request)?;
+        let endpoint = self.reserve(request, true)?;
         self.attach(&endpoint, &mut netns, request.default_route).inspect_err(|_| self.forget(&endpoint))?;
         Ok(endpoint)
     }
 
     /// Decides and records: address, names, ports. On failure nothing is left.
-    fn reserve(&self, request: &EndpointRequest) -> Result<Endpoint> {
+    ///
+    /// When a container starts the row needs not be `durable` at once: it is with the engine's next row, which comes
+    /// before the container's process runs. Should the engine die sooner, the namespace dies with it.
+    fn reserve(&self, request: &EndpointRequest, durable: bool) -> Result<Endpoint> {
         let (endpoint, network, taken) = {
             let mut state = self.state();
             let (endpoint, network) = allocate(&mut state, request)?;
@@ -51,7 +47,11 @@ impl Networks {
             (endpoint, network, taken_ports(&state))
         };
         let recorded = self.reserve_ports(endpoint.clone(), &network, request, &taken).and_then(|endpoint| {
-            self.store.write::<_, Error>(|tx| Ok(tx.put(&endpoint.key(), &endpoint)?))?;
+            let key = endpoint.key();
+            match durable {
+                true => self.store.write::<_, Error>(|tx| Ok(tx.put(&key, &endpoint)?))?,
+                false => self.store.write_behind::<_, Error>(|tx| Ok(tx.put(&key, &endpoint)?))?,
+            }
             Ok(endpoint)
         });
         if recorded.is_err() {
@@ -99,8 +99,9 @@ impl Networks {
         }
     }
 
+    /// A row that a crash brings back is one of a container that is not alive: `restore` releases it.
     fn delete_rows(&self, endpoints: &[Endpoint]) -> Result<()> {
-        self.store.write::<_, Error>(|tx| {
+        self.store.write_behind::<_, Error>(|tx| {
             for endpoint in endpoints {
                 tx.delete::<Endpoint>(&endpoint.key())?;
             }
@@ -119,10 +120,11 @@ impl Networks {
             })?
         };
         self.unpublish(&endpoint);
+        // The container lives on, so here the row must not come back.
+        self.store.write::<_, Error>(|tx| Ok(tx.delete::<Endpoint>(&endpoint.key())?))?;
         if !endpoint.host_interface.is_empty() {
             kernel::delete_link(&mut self.host(), &endpoint.host_interface)?;
         }
-        self.delete_rows(std::slice::from_ref(&endpoint))?;
         self.forget_in_memory(&endpoint);
         Ok(endpoint)
     }

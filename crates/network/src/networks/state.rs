@@ -35,12 +35,12 @@ pub(super) struct State {
 impl State {
     pub fn load(store: &Store, config: &NetworkConfig, host: &mut Rtnetlink) -> Result<Self> {
         let mut state = Self::default();
-        for (_, network) in store.list::<Network>()? {
-            state.networks.insert(network.id.clone(), network);
-        }
-        for (key, endpoint) in store.list::<Endpoint>()? {
-            state.endpoints.insert(key, endpoint);
-        }
+        // By a writing transaction: it sees what was written behind.
+        store.write::<_, Error>(|tx| {
+            state.networks = tx.list::<Network>()?.into_iter().map(|(_, n)| (n.id.clone(), n)).collect();
+            state.endpoints = tx.list::<Endpoint>()?.into_iter().collect();
+            Ok(())
+        })?;
         let changed = state.predefine(config, host)?;
         if !changed.is_empty() {
             store.write::<_, Error>(|tx| {

@@ -1,6 +1,7 @@
 //! Networks against the real kernel. Each test plays in network namespaces of its own, so the machine's network stays
 //! as it is. Needs root; skipped otherwise.
 mod bridge;
+mod cost;
 mod oracle;
 mod ports;
 mod recovery;
