@@ -36,7 +36,10 @@ fn a_dead_engines_containers_go_on_and_leftovers_are_swept() {
         TcpListener::bind("0.0.0.0:8081").expect("the ended container's port is free");
         assert!(!links().contains(&ended.endpoint.host_interface));
         assert!(links().contains(&alive.endpoint.host_interface));
-        assert_eq!(engine.endpoints(&alive.endpoint.container).unwrap(), [alive.endpoint.clone()]);
+        assert_eq!(
+            engine.endpoints(&alive.endpoint.container).unwrap(),
+            std::slice::from_ref(&alive.endpoint)
+        );
         let next = engine.connect(&request("bridge")).unwrap();
         assert_ne!(next.endpoint.ipv4, alive.endpoint.ipv4);
     });
