@@ -5,7 +5,9 @@
 //! reply is 200 and its body is the output, the request's body the input.
 use crate::activity::{Activity, Busy};
 use crate::context::{self, Context};
-use crate::reply::{self, BodyError, MULTIPLEXED_STREAM, RAW_STREAM, Reply, ReplyBody};
+use crate::error::ApiError;
+use crate::reply::{self, Answer, BodyError, MULTIPLEXED_STREAM, RAW_STREAM, Reply, ReplyBody};
+use crate::websocket;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -79,6 +81,17 @@ where
     let Takeover { headers, body, upgrade, activity } = request.into();
     let busy = activity.enter();
     let Some(upgrade) = upgrade else { return in_body(body, busy, serve) };
+    after_upgrade(upgrade, busy, serve);
+    let protocol = headers.get(header::UPGRADE).cloned().unwrap_or(HeaderValue::from_static("tcp"));
+    switching_protocols(content_type, protocol)
+}
+
+/// Calls `serve` when the reply of status 101 has left.
+fn after_upgrade<F, S>(upgrade: OnUpgrade, busy: Busy, serve: S)
+where
+    F: Future<Output = ()> + Send + 'static,
+    S: FnOnce(Box<dyn Stream>) -> F + Send + 'static,
+{
     tokio::spawn(async move {
         let _busy = busy;
         match upgrade.await {
@@ -86,8 +99,31 @@ where
             Err(error) => tracing::debug!(%error, "client went away before its connection was handed over"),
         }
     });
-    let protocol = headers.get(header::UPGRADE).cloned().unwrap_or(HeaderValue::from_static("tcp"));
-    switching_protocols(content_type, protocol)
+}
+
+/// Gives the client its part in `session` as a WebSocket.
+pub fn attach_websocket(cx: Context, session: AttachSession) -> Answer {
+    let (Some(accept), Some(upgrade)) = (websocket::accept(&cx.headers), cx.upgrade) else {
+        return Err(ApiError::invalid("not a WebSocket handshake of version 13"));
+    };
+    let opcode = if cx.version.before(28) { websocket::TEXT } else { websocket::BINARY };
+    after_upgrade(upgrade, cx.activity.enter(), move |client| async move {
+        let (ours, theirs) = tokio::io::duplex(PIPE);
+        let multiplexed = session.multiplexed();
+        let serving = tokio::spawn(async move { session.serve(theirs).await });
+        websocket::serve(client, ours, multiplexed, opcode).await;
+        // Both ends of the pipe are closed, so that the session ends too.
+        let _ = serving.await;
+    });
+    let mut reply: Response<ReplyBody> = Response::new(reply::empty_body());
+    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = reply.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = HeaderValue::from_str(&accept) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    Ok(reply)
 }
 
 fn in_body<F, S>(body: Incoming, busy: Busy, serve: S) -> Reply

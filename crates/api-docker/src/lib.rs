@@ -23,6 +23,7 @@ pub mod routes;
 mod server;
 mod stream;
 mod tls;
+mod websocket;
 
 pub use activity::{Activity, Busy};
 pub use config::{Listen, ServerConfig, TlsConfig};

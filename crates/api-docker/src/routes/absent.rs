@@ -41,10 +41,6 @@ pub async fn checkpoint(_: Context) -> Answer {
     Err(ApiError::not_implemented("checkpoints are not supported by this engine"))
 }
 
-pub async fn websocket(_: Context) -> Answer {
-    Err(ApiError::not_implemented("attaching by websocket is not supported by this engine: use POST attach"))
-}
-
 pub async fn attestations(_: Context) -> Answer {
     Err(ApiError::not_implemented("attestations are not supported by this engine"))
 }

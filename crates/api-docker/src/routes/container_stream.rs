@@ -71,16 +71,28 @@ pub async fn wait(cx: Context) -> Answer {
     Ok(reply::stream(JSON, once(outcome)))
 }
 
-pub async fn attach(cx: Context) -> Answer {
+fn attach_options(cx: &Context) -> ContainerAttach {
     let query = &cx.query;
-    let options = ContainerAttach {
+    ContainerAttach {
         stream: query.bool("stream"),
         stdin: query.bool("stdin"),
         stdout: query.bool("stdout"),
         stderr: query.bool("stderr"),
         logs: query.bool("logs"),
         detach_keys: query.get("detachKeys").to_owned(),
-    };
-    let session = cx.engine.container_attach(&cx.name, options).await?;
+    }
+}
+
+pub async fn attach(cx: Context) -> Answer {
+    let session = cx.engine.container_attach(&cx.name, attach_options(&cx)).await?;
     Ok(hijack::attach(cx, session))
+}
+
+pub async fn attach_websocket(cx: Context) -> Answer {
+    let mut options = attach_options(&cx);
+    if cx.version.before(42) {
+        (options.stdin, options.stdout, options.stderr) = (true, true, true);
+    }
+    let session = cx.engine.container_attach(&cx.name, options).await?;
+    hijack::attach_websocket(cx, session)
 }

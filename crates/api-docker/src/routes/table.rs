@@ -46,7 +46,7 @@ pub static ROUTES: &[Route] = routes! {
     POST "/containers/{}/pause" 24 Served container::pause;
     POST "/containers/{}/unpause" 24 Served container::unpause;
     POST "/containers/{}/attach" 24 Served container_stream::attach;
-    GET "/containers/{}/attach/ws" 24 NotImplemented absent::websocket;
+    GET "/containers/{}/attach/ws" 24 Served container_stream::attach_websocket;
     POST "/containers/{}/wait" 24 Served container_stream::wait;
     HEAD "/containers/{}/archive" 24 Served container_archive::head;
     GET "/containers/{}/archive" 24 Served container_archive::get;
