@@ -18,27 +18,32 @@ use std::path::Path;
 const HOLD_FILE: &str = "layers.json";
 
 impl Images {
-    /// Removes all blobs and layers that no image needs. Returns the bytes of blobs that were freed.
-    pub fn collect(&self) -> Result<u64, Error> {
-        let _guard = self.collecting.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    /// Removes all blobs and layers that no image or container needs. While data is being brought in, this is left to
+    /// whoever brings it.
+    pub fn collect(&self) -> Result<(), Error> {
+        let Some(alone) = self.gate.alone() else { return Ok(()) };
+        self.unlink_unneeded()?;
+        drop(alone);
+        Ok(self.layers.empty_trash()?)
+    }
+
+    fn unlink_unneeded(&self) -> Result<(), Error> {
         let images = self.store.list::<ImageRecord>()?;
         if self.store.quarantined()?.iter().any(|row| row.table == ImageRecord::TABLE) {
             tracing::warn!("an image's record is damaged: nothing is collected");
-            return Ok(0);
+            return Ok(());
         }
         let mut blobs = HashSet::new();
-        let mut layers: HashSet<Digest> = HashSet::from([Digest::sha256(&[0; 1024])]);
+        let mut layers: HashSet<Digest> = HashSet::from([self.base_layer.clone()]);
         for (key, record) in &images {
             let Ok(id) = ImageId::parse(key) else { continue };
             blobs.extend(record.blobs(&id));
             layers.extend(record.layers.iter().map(|layer| layer.diff_id.clone()));
         }
-        let mut freed = 0;
-        for (digest, size) in self.content.list()? {
+        for (digest, _) in self.content.list()? {
             if !blobs.contains(&digest) {
                 match self.content.delete(&digest) {
-                    Ok(true) => freed += size,
-                    Ok(false) | Err(knarr_content::Error::Leased(_)) => {}
+                    Ok(_) | Err(knarr_content::Error::Leased(_)) => {}
                     Err(e) => return Err(e.into()),
                 }
             }
@@ -49,8 +54,7 @@ impl Images {
                 self.layers.remove(&diff_id)?;
             }
         }
-        self.layers.empty_trash()?;
-        Ok(freed)
+        Ok(())
     }
 
     /// Layers that containers stand on.

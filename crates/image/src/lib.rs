@@ -5,17 +5,27 @@
 //! all data that it names is durable; what no row names is removed by collection, so a crash at any moment leaves garbage at
 //! most; blobs of layers stay as they came, so that digests survive `save` and `push`.
 mod archive;
+mod base_layer;
 mod collect;
+mod create;
 mod error;
+mod gate;
 mod image;
+pub mod instruction;
 mod load;
+mod names;
 mod progress;
+mod query;
 mod record;
 mod resolve;
+mod save;
 mod service;
 mod unpack;
 
+pub use create::{CommitOptions, ImportOptions};
 pub use error::Error;
 pub use image::Image;
+pub use names::{ImageUse, InUse, Removed};
 pub use progress::{Progress, Report};
+pub use query::{HistoryLine, ImageFilter, Usage};
 pub use service::Images;

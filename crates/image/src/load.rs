@@ -50,7 +50,7 @@ impl Images {
         platform: Option<&Platform>,
         report: Report<'_>,
     ) -> Result<Vec<ImageId>, Error> {
-        let _guard = self.collecting.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _pass = self.enter();
         let lease = self.content.lease();
         let members = Members::read(source, &self.content, &lease, self.limits)?;
         knarr_base::failpoint!("load.read", Error::Failpoint("load.read"));

@@ -14,6 +14,7 @@ pub enum Progress {
 }
 
 impl Progress {
+    #[allow(dead_code, reason = "used by pull")]
     pub(crate) fn status(id: impl Into<String>, status: impl Into<String>) -> Self {
         Self::Status { id: Some(id.into()), status: status.into() }
     }

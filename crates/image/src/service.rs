@@ -1,5 +1,6 @@
 //! The image service of one data root: opening, names, rows.
 use crate::error::Error;
+use crate::gate::{Gate, Pass};
 use crate::image::Image;
 use crate::record::{ImageRecord, LayerRecord, LayerRef, ReferenceRecord};
 use knarr_base::ImageId;
@@ -12,7 +13,6 @@ use knarr_oci::rootfs::RootfsMount;
 use knarr_snapshot::{Layers, Limits};
 use knarr_state::{Event, ReadTx, Store, WriteTx};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 /// How long a partial download is kept.
@@ -26,27 +26,39 @@ pub struct Images {
     pub(crate) content: Content,
     pub(crate) layers: Layers,
     pub(crate) limits: Limits,
-    /// Operations that bring data in hold this for reading; collection holds it for writing.
-    pub(crate) collecting: Arc<RwLock<()>>,
+    pub(crate) gate: Gate,
+    pub(crate) base_layer: Digest,
 }
 
 impl Images {
     /// Opens the images of a data root and removes what an engine that died left behind.
     pub fn open(data_root: &Path, store: Store) -> Result<Self, Error> {
+        let layers = Layers::open(data_root)?;
+        layers.empty_tmp()?;
         let images = Self {
             data_root: data_root.to_owned(),
             store,
             content: Content::open(data_root)?,
-            layers: Layers::open(data_root)?,
+            base_layer: Self::base_layer(&layers)?,
+            layers,
             limits: Limits::default(),
-            collecting: Arc::default(),
+            gate: Gate::default(),
         };
-        images.layers.empty_tmp()?;
         images.content.sweep_ingests(PARTIAL_TTL)?;
         if let Err(error) = images.collect() {
             tracing::warn!(%error, "leftovers of images not collected");
         }
         Ok(images)
+    }
+
+    /// Keeps collection out while data is brought in.
+    pub(crate) fn enter(&self) -> Pass {
+        let images = self.clone();
+        self.gate.enter(move || {
+            if let Err(error) = images.collect() {
+                tracing::warn!(%error, "leftovers of images not collected");
+            }
+        })
     }
 
     /// The blobs, for others who keep content here.
@@ -109,7 +121,7 @@ impl Images {
     pub fn prepare(&self, id: &ImageId, container_dir: &Path) -> Result<RootfsMount, Error> {
         let record = self.store.get::<ImageRecord>(id.as_str())?;
         let record = record.ok_or_else(|| Error::NotFound(id.to_string()))?;
-        let _guard = self.collecting.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _pass = self.enter();
         let held: Vec<&Digest> = record.layers.iter().map(|layer| &layer.diff_id).collect();
         crate::collect::hold(container_dir, &held)?;
         let mut lower = Vec::with_capacity(record.layers.len());
@@ -119,12 +131,12 @@ impl Images {
             }
             lower.push(self.layers.path(&layer.diff_id));
         }
-        if lower.is_empty() {
-            lower.push(self.empty_layer()?);
+        let top = lower.first().and_then(|top| std::fs::symlink_metadata(top).ok());
+        if lower.is_empty() || crate::base_layer::suits(&lower) {
+            lower.insert(0, self.layers.path(&self.base_layer));
         }
         let fail = |e: knarr_linux::Errno| Error::io("prepare", container_dir)(e.into());
         let root = Root::open_beneath(container_dir).map_err(fail)?;
-        let top = lower.first().and_then(|top| std::fs::symlink_metadata(top).ok());
         let upper = root.mkdir_all("upper", 0o755).map_err(fail)?;
         // The root directory of the container looks as the image's does.
         if let Some(top) = top {
@@ -139,21 +151,6 @@ impl Images {
             upper: container_dir.join("upper"),
             work: container_dir.join("work"),
         })
-    }
-
-    /// Overlayfs needs a lower directory even for an image without layers.
-    fn empty_layer(&self) -> Result<PathBuf, Error> {
-        let empty = knarr_oci::digest::Digest::sha256(&[0; 1024]);
-        if self.layers.claim(&empty).is_some() {
-            let staged = self.layers.stage(
-                &[0; 1024][..],
-                Some(&empty),
-                knarr_snapshot::Whiteouts::Overlay,
-                self.limits,
-            )?;
-            self.layers.commit(vec![staged])?;
-        }
-        Ok(self.layers.path(&empty))
     }
 
     /// Unpacks a layer again whose tree is gone.

@@ -177,6 +177,24 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
 }
 
 impl Entry {
+    /// An entry of root's, changed at `time` (seconds since the epoch).
+    pub fn new(kind: EntryKind, path: Vec<u8>, mode: u32, size: u64, time: i64) -> Self {
+        Self {
+            kind,
+            path,
+            link: Vec::new(),
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime: (time, 0),
+            atime: None,
+            size,
+            device: (0, 0),
+            xattrs: Vec::new(),
+            sparse: None,
+        }
+    }
+
     pub(crate) fn from_header(block: &[u8; 512], extensions: &Extensions) -> Result<Self, &'static str> {
         let header = tar::Header::from_byte_slice(block);
         let old = header.as_old();

@@ -4,7 +4,9 @@
 //! them. Invariant: nothing is believed of an archive but what was verified, and none of its names reaches outside.
 pub mod apply;
 pub mod archive;
+mod changes;
 pub mod decompress;
+mod diff;
 mod entry;
 mod error;
 mod layers;
@@ -12,9 +14,16 @@ mod number;
 mod pipeline;
 mod sparse;
 mod tree;
+pub mod view;
+mod walk;
+mod writer;
 
 pub use apply::{Applied, Whiteouts};
 pub use archive::{Archive, Limits};
+pub use changes::{Change, ChangeKind, changes};
+pub use diff::diff;
 pub use entry::{Entry, EntryKind};
 pub use error::Error;
 pub use layers::{Claim, LayerMeta, Layers, Staged};
+pub use walk::tree_size;
+pub use writer::TarWriter;
