@@ -269,6 +269,7 @@ fn refuse_web_pages(headers: &HeaderMap) -> Result<(), ApiError> {
     };
     let local = name.is_empty()
         || name.eq_ignore_ascii_case("localhost")
+        || name.to_ascii_lowercase().ends_with(".localhost")
         || name == "docker"
         || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
     if local { Ok(()) } else { refused("the Host header does not name this machine's loopback address") }
