@@ -3,11 +3,13 @@
 //!
 //! Invariant: at most one is started, however many commands come at once (a file lock), and a failure to start is told
 //! with the engine's own words.
+use knarr_cli::StartError;
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, Read, Seek, SeekFrom},
     os::unix::{fs::DirBuilderExt, net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
+    pin::Pin,
     process::{Command, ExitCode, Stdio},
 };
 
@@ -18,29 +20,34 @@ const LOG_TAIL_BYTES: u64 = 8 * 1024;
 
 /// Runs a client command.
 pub fn client(args: Vec<std::ffi::OsString>) -> ExitCode {
-    let status = 1;
-    let _ = (args, Starter);
+    let status = knarr_cli::main(args, Some(Box::new(Starter)));
     ExitCode::from(u8::try_from(status).unwrap_or(1))
 }
 
 /// Starts the embedded engine for the client.
 struct Starter;
 
-impl Starter {
-    fn ensure(&self) -> Result<PathBuf, String> {
-        let exec_root = Path::new(crate::daemon::config::DEFAULT_EXEC_ROOT);
-        let socket = exec_root.join("knarr.sock");
-        match UnixStream::connect(&socket) {
-            Ok(_) => return Ok(socket),
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Err(not_root()),
-            Err(_) => {}
-        }
-        if !rustix::process::geteuid().is_root() {
-            return Err(not_root());
-        }
-        start(exec_root, &socket).map_err(|e| format!("cannot start the embedded engine: {e}"))?;
-        Ok(socket)
+impl knarr_cli::EngineStarter for Starter {
+    fn ensure(&self) -> Pin<Box<dyn Future<Output = Result<PathBuf, StartError>> + '_>> {
+        // Blocks the client's only thread on purpose: there is nothing else to do before an engine answers.
+        Box::pin(std::future::ready(ensure().map_err(StartError)))
     }
+}
+
+/// Finds the engine on the default socket, or starts it.
+fn ensure() -> Result<PathBuf, String> {
+    let exec_root = Path::new(crate::daemon::config::DEFAULT_EXEC_ROOT);
+    let socket = exec_root.join("knarr.sock");
+    match UnixStream::connect(&socket) {
+        Ok(_) => return Ok(socket),
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Err(not_root()),
+        Err(_) => {}
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err(not_root());
+    }
+    start(exec_root, &socket).map_err(|e| format!("cannot start the embedded engine: {e}"))?;
+    Ok(socket)
 }
 
 fn not_root() -> String {
