@@ -51,6 +51,9 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
+        if inner.is_eof() {
+            return ApiError::invalid("invalid JSON: unexpected EOF");
+        }
         match path.as_str() {
             "." | "?" => ApiError::invalid(format!("invalid JSON: {inner}")),
             _ => ApiError::invalid(format!("invalid JSON: {path}: {inner}")),
@@ -73,7 +76,8 @@ mod tests {
     fn errors_name_the_place() {
         assert_eq!(message(""), "invalid JSON: got EOF while reading request body");
         assert_eq!(message("{} {}"), "unexpected content after JSON");
-        assert!(message("{").starts_with("invalid JSON: "), "{}", message("{"));
+        assert_eq!(message("{\"Image\":"), "invalid JSON: unexpected EOF");
+        assert!(message("{nope}").starts_with("invalid JSON: key must be a string"), "{}", message("{nope}"));
         let text = message(r#"{"HostConfig":{"Memory":"1g"}}"#);
         assert!(text.starts_with("invalid JSON: HostConfig.Memory: invalid type: string \"1g\""), "{text}");
     }

@@ -35,7 +35,7 @@ impl Filters {
         if text.len() > MAX_TEXT {
             return Err(InvalidFilter("invalid filter: too long".to_owned()));
         }
-        serde_json::from_str(text).map_err(|error| InvalidFilter(format!("invalid filter: {error}")))
+        serde_json::from_str(text).map_err(|_| InvalidFilter("invalid filter".to_owned()))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -83,7 +83,7 @@ impl Filters {
         match (texts.is_empty(), is(&TRUE), is(&FALSE)) {
             (false, true, false) => Ok(Some(true)),
             (false, false, true) => Ok(Some(false)),
-            _ => Err(InvalidFilter(format!("invalid filter '{name}={texts:?}'"))),
+            _ => Err(InvalidFilter(format!("invalid filter '{name}=[{}]'", texts.join(" ")))),
         }
     }
 
