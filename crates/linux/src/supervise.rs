@@ -1,10 +1,9 @@
-//! What a parent of other processes needs: fork, how ended children are collected, signals by number, waiting for signals.
+//! What a parent of other processes needs beside [`crate::process`]: fork, waiting for signals, memory given back.
 //!
-//! Standard: fork(2), sigaction(2), pidfd_send_signal(2), sigwaitinfo(2), close_range(2), malloc_trim(3).
-//! Invariant: everything here is for single-threaded processes.
-use rustix::io::Errno;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+//! Standard: fork(2), sigwaitinfo(2), close_range(2), malloc_trim(3). Invariant: everything here is for single-threaded
+//! processes.
+use crate::{Errno, Result, process, syscall};
+use std::os::fd::RawFd;
 
 /// Which side of [`fork`] this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,64 +12,25 @@ pub enum Fork {
     Child,
 }
 
-/// Copies this process. Refused when it has more than one thread: a lock held by a thread that does not exist in the
-/// copy would never be released.
-pub fn fork() -> io::Result<Fork> {
-    let threads = std::fs::read_dir("/proc/self/task")?.take(2).count();
-    if threads != 1 {
-        return Err(Errno::BUSY.into());
+/// Copies this process; both go on. `EBUSY` when it has other threads: a lock held by one of them would be held in the
+/// copy for ever.
+pub fn fork() -> Result<Fork> {
+    if !process::is_single_threaded() {
+        return Err(Errno::BUSY);
     }
     // SAFETY: there is one thread only, so the child may go on as an ordinary process.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
+    let result = unsafe { libc::fork() };
+    match syscall::check(result.into())? {
         0 => Ok(Fork::Child),
-        child => Ok(Fork::Parent { child }),
+        child => Ok(Fork::Parent { child: child as i32 }),
     }
-}
-
-/// What becomes of children that end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Children {
-    /// They wait to be waited for.
-    Wait,
-    /// The kernel forgets them at once.
-    Forget,
-}
-
-/// Sets what becomes of children that end; inherited by fork.
-pub fn set_children(children: Children) -> io::Result<()> {
-    let action = match children {
-        Children::Wait => libc::SIG_DFL,
-        Children::Forget => libc::SIG_IGN,
-    };
-    // SAFETY: both are dispositions without a handler function.
-    if unsafe { libc::signal(libc::SIGCHLD, action) } == libc::SIG_ERR {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-/// Sends any signal number, real-time ones included, to the process of a pidfd.
-pub fn send_signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
-    let fd = pidfd.as_fd().as_raw_fd();
-    // SAFETY: the descriptor is valid during the call; the information pointer may be null.
-    let result = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, std::ptr::null::<libc::siginfo_t>(), 0)
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Sends any signal number to a process that this process knows to exist (its own child, not yet waited for).
-pub fn send_signal_to_child(pid: i32, signal: i32) -> io::Result<()> {
-    // SAFETY: kill touches no memory of this process.
-    if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Closes every descriptor from `first` on. Only at the start of a process, before anything owns one of them.
-pub fn close_from(first: RawFd) -> io::Result<()> {
+pub fn close_from(first: RawFd) -> Result<()> {
     // SAFETY: by the contract nothing in this process owns a descriptor in the range.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    syscall::check(result).map(drop)
 }
 
 /// Gives memory that is free in the allocator back to the kernel.
@@ -82,45 +42,33 @@ pub fn trim_memory() {
     }
 }
 
-/// Blocks every signal that can be, so that [`next_signal`] gets them.
-pub fn block_signals() -> io::Result<()> {
-    set_mask(true)
-}
-
-/// Blocks no signal.
-pub fn unblock_signals() -> io::Result<()> {
-    set_mask(false)
-}
-
-fn set_mask(full: bool) -> io::Result<()> {
-    // SAFETY: an all-zero set is a valid value to initialise, and both calls get a pointer to it.
-    let result = unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        if full {
-            libc::sigfillset(&mut set)
-        } else {
-            libc::sigemptyset(&mut set)
-        };
-        libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut())
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+/// Blocks every signal that can be, so that [`next_signal`] gets them. [`crate::signal::reset`] takes it back.
+pub fn block_signals() -> Result<()> {
+    let all = all_signals();
+    // SAFETY: the set lives through the call; no old set is asked for.
+    let result = unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut()) };
+    syscall::check(result.into()).map(drop)
 }
 
 /// Waits for the next blocked signal and says its number.
-pub fn next_signal() -> io::Result<i32> {
+pub fn next_signal() -> Result<i32> {
+    let all = all_signals();
     loop {
-        // SAFETY: the set is initialised by sigfillset; the information pointer may be null.
-        let signal = unsafe {
-            let mut set: libc::sigset_t = std::mem::zeroed();
-            libc::sigfillset(&mut set);
-            libc::sigwaitinfo(&set, std::ptr::null_mut())
-        };
-        if signal >= 0 {
-            return Ok(signal);
+        // SAFETY: the set lives through the call; the information pointer may be null.
+        let signal = unsafe { libc::sigwaitinfo(&raw const all, std::ptr::null_mut()) };
+        match syscall::check(signal.into()) {
+            Ok(_) => return Ok(signal),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
         }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error);
-        }
+    }
+}
+
+fn all_signals() -> libc::sigset_t {
+    // SAFETY: a signal set is a plain bit array; sigfillset makes it valid.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut set);
+        set
     }
 }

@@ -41,9 +41,6 @@ impl Error {
     pub(crate) fn system(action: &'static str) -> impl FnOnce(Errno) -> Self {
         move |errno| Self::System { action, source: errno.into() }
     }
-    pub(crate) fn io(action: &'static str) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::System { action, source }
-    }
     pub(crate) fn file(
         action: &'static str,
         path: impl Into<PathBuf>,

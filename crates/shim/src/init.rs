@@ -3,8 +3,8 @@
 //!
 //! Standard: what Docker's `docker-init` (tini) does: the program gets a process group of its own and, where there is
 //! one, the terminal's foreground.
-use knarr_linux::supervise::{Fork, block_signals, fork, next_signal, send_signal_to_child, unblock_signals};
-use rustix::process::{Pid, WaitOptions};
+use knarr_linux::supervise::{Fork, block_signals, fork, next_signal};
+use knarr_linux::{process, signal};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -39,7 +39,7 @@ fn become_program(mut command: Command, program: &OsString) -> i32 {
     if rustix::termios::isatty(std::io::stdin()) {
         let _ = rustix::termios::tcsetpgrp(std::io::stdin(), rustix::process::getpid());
     }
-    let _ = unblock_signals();
+    let _ = signal::reset();
     let error = command.exec();
     eprintln!("knarr-init: {}: {error}", program.display());
     if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }
@@ -53,7 +53,7 @@ fn supervise(child: i32) -> i32 {
                     return code;
                 }
             }
-            Ok(signal) => drop(send_signal_to_child(child, signal)),
+            Ok(number) => drop(signal::kill(child, number)),
             Err(error) => {
                 eprintln!("knarr-init: wait for signals: {error}");
                 return 1;
@@ -65,9 +65,9 @@ fn supervise(child: i32) -> i32 {
 /// Waits for every ended process; the program's code if it is among them.
 fn collect(child: i32) -> Option<i32> {
     let mut code = None;
-    while let Ok(Some((pid, status))) = rustix::process::waitpid(None::<Pid>, WaitOptions::NOHANG) {
-        if pid.as_raw_nonzero().get() == child {
-            code = status.exit_status().or(status.terminating_signal().map(|signal| 128 + signal));
+    while let Ok(Some((pid, exit))) = process::reap_any() {
+        if pid == child {
+            code = Some(exit.status());
         }
     }
     code

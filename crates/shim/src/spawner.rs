@@ -5,10 +5,12 @@
 use crate::error::{Error, Result};
 use crate::passed_fds;
 use crate::supervisor::{self, Start};
-use knarr_linux::supervise::{Children, Fork, close_from, fork, set_children};
+use knarr_linux::supervise::{Fork, close_from, fork};
+use knarr_linux::{fds, signal};
 use knarr_shim_proto::{FdRole, SpawnReply, SpawnRequest, frame};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::SendFlags;
+use rustix::process::Signal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 /// The kernel should sooner end anything else than a supervisor.
@@ -31,7 +33,8 @@ fn serve(socket_fd: RawFd) -> Result<()> {
     let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"knarr-spawner");
     let oom_score = lower_oom_score();
-    set_children(Children::Forget).map_err(Error::io("set disposition of children"))?;
+    // The kernel collects supervisors that end.
+    signal::ignore(Signal::CHILD.as_raw()).map_err(Error::system("set disposition of children"))?;
     while let Some((request, fds)) = passed_fds::receive::<SpawnRequest>(socket.as_fd())? {
         let number = request.number;
         let start = match start_of(request, fds, oom_score) {
@@ -47,7 +50,7 @@ fn serve(socket_fd: RawFd) -> Result<()> {
                 std::process::exit(become_supervisor(start));
             }
             Ok(Fork::Parent { child }) => Ok(child),
-            Err(error) => Err(Error::io("fork")(error).failure()),
+            Err(errno) => Err(Error::system("fork")(errno).failure()),
         };
         drop(start);
         reply(socket.as_fd(), SpawnReply { number, result })?;
@@ -96,7 +99,8 @@ fn become_supervisor(start: Start) -> i32 {
     let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"knarr-shim");
     let prepared = null_streams()
-        .and_then(|()| set_children(Children::Wait).map_err(Error::io("set disposition of children")))
+        .and_then(|()| signal::reset().map_err(Error::system("reset signals")))
+        .and_then(|()| signal::ignore(Signal::PIPE.as_raw()).map_err(Error::system("reset signals")))
         .and_then(|()| rustix::process::chdir("/").map_err(Error::system("change directory")));
     match prepared {
         Ok(()) => supervisor::main(start),
@@ -108,9 +112,9 @@ fn become_supervisor(start: Start) -> i32 {
 fn null_streams() -> Result<()> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(Error::system("open /dev/null"))?;
-    rustix::stdio::dup2_stdin(&null).map_err(Error::system("replace stdin"))?;
-    rustix::stdio::dup2_stdout(&null).map_err(Error::system("replace stdout"))?;
-    rustix::stdio::dup2_stderr(&null).map_err(Error::system("replace stderr"))?;
+    for number in 0..=2 {
+        fds::set_standard(number, null.as_fd()).map_err(Error::system("replace standard streams"))?;
+    }
     Ok(())
 }
 

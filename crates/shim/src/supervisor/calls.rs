@@ -208,7 +208,7 @@ impl Supervisor {
             let size = process.console_size.unwrap_or_default();
             (Stdio::Terminal { rows: size.height, cols: size.width }, Ends::default())
         } else {
-            streams::pipes(&process, wanted)?
+            streams::pipes(wanted)?
         };
         let mut created = knarr_runtime::exec(ExecOptions {
             target_pid: init.created.pid,

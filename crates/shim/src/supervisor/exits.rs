@@ -145,22 +145,14 @@ impl Supervisor {
         if self.oom.check() {
             self.broadcast(Event::Oom);
         }
-        if self.oom.is_over() {
-            self.stop_oom_watch();
-        }
     }
 
+    /// Whether it happened at all, at the container's end; nothing is watched any longer.
     fn check_oom(&mut self) -> bool {
-        if self.oom.check() {
-            self.broadcast(Event::Oom);
-        }
-        self.stop_oom_watch();
-        self.oom.killed()
-    }
-
-    fn stop_oom_watch(&mut self) {
+        self.on_oom();
         if let Some(fd) = self.oom.fd() {
             self.poller.remove(fd);
         }
+        self.oom.killed()
     }
 }

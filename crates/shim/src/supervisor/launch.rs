@@ -73,9 +73,9 @@ fn prepare(config: ShimConfig, netns: Option<OwnedFd>, oom_score: Option<i32>) -
     for output in &init.outputs {
         poller.add(&output.fd, Target::Output(INIT, output.stream), EventFlags::IN)?;
     }
-    let oom = oom::Watch::new(init_pid);
+    let oom = oom::Watch::new(&config);
     if let Some(fd) = oom.fd() {
-        poller.add(fd, Target::Oom, oom.flags())?;
+        poller.add(fd, Target::Oom, EventFlags::IN)?;
     }
     let supervisor = Supervisor {
         config,
@@ -123,7 +123,7 @@ fn create(config: &ShimConfig, netns: Option<OwnedFd>, oom_score: Option<i32>) -
     let (stdio, ends) = if terminal {
         (Stdio::Terminal { rows: config.rows, cols: config.cols }, Ends::default())
     } else {
-        streams::pipes(process, Streams { stdin: config.open_stdin, ..Streams::OUTPUT })?
+        streams::pipes(Streams { stdin: config.open_stdin, ..Streams::OUTPUT })?
     };
     let created = knarr_runtime::create(CreateOptions {
         id: &config.id,

@@ -1,24 +1,41 @@
-//! temporary
-use rustix::event::epoll::EventFlags;
-use std::os::fd::BorrowedFd;
-pub struct Watch;
+//! Whether the kernel killed processes of the container because of its memory limit.
+//!
+//! Invariant: the counter decides; the notification only says when to look. A host without the memory controller has no
+//! such limit, and then nothing was killed by it.
+use knarr_cgroup::{Cgroup, OomWatch};
+use knarr_shim_proto::ShimConfig;
+use std::os::fd::{AsFd, BorrowedFd};
+
+#[derive(Debug)]
+pub struct Watch {
+    cgroup: Option<Cgroup>,
+    watch: Option<OomWatch>,
+    kills: u64,
+}
+
 impl Watch {
-    pub fn new(_pid: i32) -> Self {
-        Watch
+    /// For a container whose group exists.
+    pub fn new(config: &ShimConfig) -> Self {
+        let cgroup = Some(&config.cgroup.path).filter(|path| !path.is_empty());
+        let cgroup = cgroup.and_then(|path| Cgroup::new(path).ok());
+        let watch = cgroup.as_ref().and_then(|cgroup| cgroup.watch_oom().ok().flatten());
+        Self { cgroup, watch, kills: 0 }
     }
+
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        None
+        self.watch.as_ref().map(AsFd::as_fd)
     }
-    pub fn flags(&self) -> EventFlags {
-        EventFlags::PRI
-    }
+
+    /// Whether something was killed since the last look.
     pub fn check(&mut self) -> bool {
-        false
+        if let Some(watch) = &self.watch {
+            watch.clear();
+        }
+        let kills = self.cgroup.as_ref().and_then(|cgroup| cgroup.oom_kills().ok()).unwrap_or(self.kills);
+        std::mem::replace(&mut self.kills, kills) < kills
     }
+
     pub fn killed(&self) -> bool {
-        false
-    }
-    pub fn is_over(&self) -> bool {
-        true
+        self.kills > 0
     }
 }

@@ -2,10 +2,10 @@
 use super::streams::{Ends, Input, Output};
 use crate::error::{Error, Result};
 use jiff::Timestamp;
+use knarr_linux::process::{self, Exit};
 use knarr_runtime::Created;
 use knarr_shim_proto::ExitRecord;
 use knarr_shim_proto::stdcopy::Stream;
-use rustix::process::{WaitId, WaitIdOptions};
 use std::os::fd::AsFd;
 use std::time::Instant;
 
@@ -50,22 +50,18 @@ impl Process {
 
     /// Collects the ended process. Only once, and only after its pidfd said that it ended.
     pub fn collect(&self, oom_killed: bool) -> ExitRecord {
-        let status = loop {
-            match rustix::process::waitid(WaitId::PidFd(self.created.pidfd.as_fd()), WaitIdOptions::EXITED) {
-                Err(rustix::io::Errno::INTR) => {}
-                Ok(status) => break status,
-                Err(_) => break None,
-            }
+        let exit = process::wait(self.created.pidfd.as_fd(), true).ok().flatten();
+        let signal = match exit {
+            Some(Exit::Signal(signal)) => Some(signal),
+            _ => None,
         };
-        let signal = status.as_ref().and_then(|status| status.terminating_signal());
-        let code = status.as_ref().and_then(|status| status.exit_status());
-        let code = code.or(signal.map(|signal| 128 + signal)).unwrap_or(UNKNOWN_CODE);
-        let error = status.is_none().then(|| "the exit status was lost".to_owned());
+        let code = exit.map_or(UNKNOWN_CODE, Exit::status);
+        let error = exit.is_none().then(|| "the exit status was lost".to_owned());
         ExitRecord { pid: self.created.pid, code, signal, oom_killed, exited_at: Timestamp::now(), error }
     }
 
     pub fn signal(&self, signal: i32) -> Result<()> {
-        knarr_linux::supervise::send_signal(&self.created.pidfd, signal).map_err(Error::io("send signal"))
+        process::pidfd_send_signal(self.created.pidfd.as_fd(), signal).map_err(Error::system("send signal"))
     }
 
     pub fn resize(&self, rows: u16, cols: u16) -> Result<()> {

@@ -4,12 +4,11 @@
 use super::outbox::Outbox;
 use crate::error::{Error, Result};
 use jiff::Timestamp;
-use knarr_oci::runtime::Process as ProcessSpec;
 use knarr_runtime::Stdio;
 use knarr_shim_proto::Streams;
 use knarr_shim_proto::line::Splitter;
 use knarr_shim_proto::stdcopy::Stream;
-use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -54,10 +53,10 @@ impl Input {
 }
 
 /// Makes the streams of a process that has no terminal. Those that are not in `wanted` are `/dev/null`.
-pub fn pipes(process: &ProcessSpec, wanted: Streams) -> Result<(Stdio, Ends)> {
+pub fn pipes(wanted: Streams) -> Result<(Stdio, Ends)> {
     let mut ends = Ends::default();
     let stdin = if wanted.stdin {
-        let (theirs, ours) = pipe(process)?;
+        let (theirs, ours) = pipe()?;
         set_nonblocking(ours.as_fd())?;
         ends.input = Some(Input::new(ours));
         Some(theirs)
@@ -68,7 +67,7 @@ pub fn pipes(process: &ProcessSpec, wanted: Streams) -> Result<(Stdio, Ends)> {
         if !wanted {
             return null();
         }
-        let (ours, theirs) = pipe(process)?;
+        let (ours, theirs) = pipe()?;
         set_nonblocking(ours.as_fd())?;
         ends.outputs.push(Output::new(ours, stream));
         Ok(theirs)
@@ -86,15 +85,8 @@ pub fn terminal(master: BorrowedFd<'_>, stdin: bool) -> Result<Ends> {
     Ok(Ends { outputs: vec![Output::new(copy()?, Stream::Stdout)], input })
 }
 
-/// A pipe that belongs to the process's user, so that it can open `/dev/stdout` again.
-fn pipe(process: &ProcessSpec) -> Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(Error::system("make pipe"))?;
-    let user = &process.user;
-    if (user.uid, user.gid) != (0, 0) {
-        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-        rustix::fs::fchown(&read, Some(uid), Some(gid)).map_err(Error::system("change owner of pipe"))?;
-    }
-    Ok((read, write))
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(Error::system("make pipe"))
 }
 
 fn null() -> Result<OwnedFd> {
