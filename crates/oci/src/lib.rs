@@ -8,3 +8,4 @@ pub mod platform;
 pub mod reference;
 pub mod rootfs;
 pub mod runtime;
+pub mod seccomp;
