@@ -21,12 +21,26 @@ pub enum Error {
     NameTaken(String),
     #[error("operation is not permitted on predefined {0} network")]
     Predefined(String),
+    #[error("{0} is a pre-defined network and cannot be removed")]
+    CannotRemove(String),
+    #[error("only one instance of \"{0}\" network is allowed")]
+    OnlyOne(String),
+    #[error(
+        "cannot create network {id} ({bridge}): conflicts with network {other} ({bridge}): networks have same bridge name"
+    )]
+    SameBridge { id: String, other: String, bridge: String },
     #[error("error while removing network: network {name} has active endpoints ({endpoints})")]
     InUse { name: String, endpoints: String },
-    #[error("could not find plugin {0} in v1 plugin registry: plugin not found")]
+    #[error("plugin \"{0}\" not found")]
     UnknownDriver(String),
-    #[error("invalid network name: {0}")]
+    #[error("invalid name: {0}")]
     InvalidName(String),
+    #[error("invalid network config:\n{0}")]
+    InvalidNetwork(String),
+    #[error("failed to parse {option} value: {value} ({reason})")]
+    InvalidOption { option: &'static str, value: String, reason: &'static str },
+    #[error("invalid config for network {network}: invalid endpoint settings:\n{reason}")]
+    InvalidEndpoint { network: String, reason: String },
     #[error("{0}")]
     Invalid(String),
     #[error("{0}")]
@@ -39,8 +53,6 @@ pub enum Error {
     AddressesExhausted(String),
     #[error("Address already in use")]
     AddressInUse(Ipv4Addr),
-    #[error("invalid endpoint settings: no configured subnet or ip-range contain the IP address {0}")]
-    AddressOutside(Ipv4Addr),
     #[error("endpoint with name {container} already exists in network {network}")]
     AlreadyConnected { container: String, network: String },
     #[error("container {container} is not connected to network {network}")]
@@ -77,12 +89,18 @@ impl Kind for Error {
         match self {
             Error::Store(e) => e.kind(),
             Error::NotFound(_) | Error::NotConnected { .. } | Error::UnknownDriver(_) => ErrorKind::NotFound,
-            Error::NameTaken(_) | Error::Ambiguous(..) | Error::AddressInUse(_) => ErrorKind::Conflict,
+            Error::NameTaken(_) | Error::Ambiguous(..) => ErrorKind::Conflict,
+            Error::CannotRemove(_)
+            | Error::OnlyOne(_)
+            | Error::SameBridge { .. }
+            | Error::AddressInUse(_) => ErrorKind::Forbidden,
             Error::Predefined(_) | Error::InUse { .. } | Error::PoolOverlap => ErrorKind::Forbidden,
             Error::AlreadyConnected { .. } => ErrorKind::Forbidden,
-            Error::InvalidName(_) | Error::Invalid(_) | Error::AddressOutside(_) => {
-                ErrorKind::InvalidArgument
-            }
+            Error::InvalidName(_)
+            | Error::InvalidNetwork(_)
+            | Error::InvalidOption { .. }
+            | Error::InvalidEndpoint { .. }
+            | Error::Invalid(_) => ErrorKind::InvalidArgument,
             Error::Unsupported(_) => ErrorKind::NotImplemented,
             Error::Kernel(_)
             | Error::Io { .. }

@@ -60,6 +60,9 @@ pub struct Network {
     pub ipam_options: BTreeMap<String, String>,
     /// Empty for `host` and `none`.
     pub subnets: Vec<Subnet>,
+    /// The user chose the subnet, and so may choose addresses in it.
+    #[serde(default)]
+    pub chosen_subnet: bool,
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
     /// The bridge's name in the kernel; empty for `host` and `none`.
@@ -122,9 +125,16 @@ impl Network {
 
     /// An option that is on unless it says otherwise.
     fn flag(&self, name: &str) -> bool {
-        self.options
-            .get(name)
-            .is_none_or(|text| !matches!(text.as_str(), "false" | "0" | "f" | "F" | "FALSE" | "False"))
+        self.options.get(name).and_then(|text| parse_flag(text)).unwrap_or(true)
+    }
+}
+
+/// A boolean as Go's `strconv.ParseBool` takes it.
+pub(crate) fn parse_flag(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }
 

@@ -20,35 +20,51 @@ pub(crate) fn complete(
     routes: &[Ipv4Net],
 ) -> Result<Subnet> {
     let subnet = match config.subnet {
-        Some(given) => given.trunc(),
+        Some(given) if given.addr() != given.network() => {
+            return Err(Error::InvalidNetwork(format!(
+                "invalid subnet {given}: it should be {}",
+                given.trunc()
+            )));
+        }
+        Some(given) => given,
         None if config.gateway.is_some() || config.ip_range.is_some() => {
-            return Err(Error::Invalid("invalid network config: subnet is missing".into()));
+            return Err(Error::InvalidNetwork("invalid subnet : invalid CIDR block notation".into()));
         }
         None => choose(pools, &[networks, routes].concat())?,
     };
     if subnet.prefix_len() > 30 || subnet.prefix_len() == 0 {
-        return Err(Error::Invalid(format!(
+        return Err(Error::InvalidNetwork(format!(
             "invalid subnet {subnet}: no room for a gateway and a container"
         )));
     }
     if config.subnet.is_some() && networks.iter().any(|n| overlaps(*n, subnet)) {
         return Err(Error::PoolOverlap);
     }
-    let gateway = config.gateway.unwrap_or_else(|| first_host(subnet));
-    for (what, address) in
-        [("gateway", gateway)].into_iter().chain(config.auxiliary.iter().map(|(n, a)| (n.as_str(), *a)))
-    {
-        if !subnet.contains(&address) {
-            let text =
-                format!("invalid network config: invalid {what} address {address}: not in subnet {subnet}");
-            return Err(Error::Invalid(text));
+    let ip_range = config.ip_range;
+    if let Some(range) = ip_range {
+        if range.addr() != range.network() {
+            return Err(Error::InvalidNetwork(format!(
+                "invalid ip-range {range}: it should be {}",
+                range.trunc()
+            )));
+        }
+        if !subnet.contains(&range) {
+            let text = format!("invalid ip-range {range}: parent subnet {subnet} doesn't contain ip-range");
+            return Err(Error::InvalidNetwork(text));
         }
     }
-    let ip_range = config.ip_range.map(|r| r.trunc());
-    if let Some(range) = ip_range.filter(|r| !subnet.contains(r)) {
-        return Err(Error::Invalid(format!(
-            "invalid network config: invalid ip-range {range}: not in subnet {subnet}"
-        )));
+    // As Docker does: the first address that containers could get.
+    let gateway = config.gateway.unwrap_or_else(|| match ip_range {
+        Some(range) if range.network() != subnet.network() => range.network(),
+        _ => first_host(subnet),
+    });
+    let auxiliary = config.auxiliary.values().map(|address| ("auxiliary address", *address));
+    for (what, address) in [("gateway", gateway)].into_iter().chain(auxiliary) {
+        if !subnet.contains(&address) {
+            let text =
+                format!("invalid {what} {address}: parent subnet {subnet} doesn't contain this address");
+            return Err(Error::InvalidNetwork(text));
+        }
     }
     Ok(Subnet { subnet, ip_range, gateway, auxiliary: config.auxiliary.clone() })
 }

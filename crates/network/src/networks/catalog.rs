@@ -4,12 +4,16 @@ use super::state::{blank, routes};
 use crate::create::{AddressConfig, CreateNetwork};
 use crate::error::{Error, Result};
 use crate::kernel;
-use crate::network::{Driver, Network, option};
+use crate::network::{Driver, Network, option, parse_flag};
 use crate::pools;
 use ipnet::Ipv4Net;
 
 /// Names of interfaces have at most this many bytes.
 const MAX_INTERFACE_NAME: usize = 15;
+/// Longest name of a network.
+const MAX_NAME: usize = 255;
+/// What an interface may carry.
+const MTUS: std::ops::RangeInclusive<u32> = 68..=65535;
 
 impl Networks {
     pub(super) fn create_network(&self, request: &CreateNetwork) -> Result<Network> {
@@ -21,8 +25,9 @@ impl Networks {
                 return Err(Error::NameTaken(request.name.clone()));
             }
             let network = plan(request, &self.config.pools(), &state.subnets(None), &routes)?;
-            if state.networks.values().any(|n| n.bridge == network.bridge) {
-                return Err(Error::Invalid(format!("bridge {} is used by another network", network.bridge)));
+            if let Some(other) = state.networks.values().find(|n| n.bridge == network.bridge) {
+                let (id, other) = (network.id.to_string(), other.id.to_string());
+                return Err(Error::SameBridge { id, other, bridge: network.bridge });
             }
             state.networks.insert(network.id.clone(), network.clone());
             state.make_allocator(&network.id);
@@ -45,7 +50,7 @@ impl Networks {
             let id = state.resolve(text)?;
             let network = state.described(&id)?;
             if network.predefined {
-                return Err(Error::Predefined(network.name));
+                return Err(Error::CannotRemove(network.name));
             }
             if !network.containers.is_empty() {
                 let active = network.containers.values();
@@ -89,24 +94,18 @@ fn short(id: &str) -> &str {
 
 fn check(request: &CreateNetwork) -> Result<()> {
     let name = &request.name;
-    let valid = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
-        && name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-    if !valid {
-        return Err(Error::InvalidName(format!(
-            "{name} includes invalid characters, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed"
-        )));
+    if name.trim().is_empty() {
+        return Err(Error::InvalidName("name is empty".into()));
     }
-    if ["bridge", "host", "none", "default", "container"].contains(&name.as_str()) {
+    if name.len() > MAX_NAME || name.chars().any(char::is_control) {
+        return Err(Error::InvalidName(format!("{name:?}: more than {MAX_NAME} bytes or unprintable")));
+    }
+    if ["bridge", "host", "none", "default"].contains(&name.as_str()) {
         return Err(Error::Predefined(name.clone()));
     }
     match request.driver.as_str() {
         "" | "bridge" => {}
-        "host" | "null" => {
-            return Err(Error::Invalid(format!(
-                "only one instance of \"{}\" network is allowed",
-                request.driver
-            )));
-        }
+        "host" | "null" => return Err(Error::OnlyOne(request.driver.clone())),
         other => return Err(Error::UnknownDriver(other.to_owned())),
     }
     if !matches!(request.ipam_driver.as_str(), "" | "default") {
@@ -116,7 +115,7 @@ fn check(request: &CreateNetwork) -> Result<()> {
         return Err(Error::Unsupported("IPv6 networks are not supported yet".into()));
     }
     if request.subnets.len() > 1 {
-        return Err(Error::Unsupported("bridge driver doesn't support multiple subnets".into()));
+        return Err(Error::Invalid("bridge driver doesn't support multiple subnets".into()));
     }
     Ok(())
 }
@@ -137,6 +136,7 @@ fn plan(
     network.options.clone_from(&request.options);
     network.labels.clone_from(&request.labels);
     network.subnets = vec![subnet];
+    network.chosen_subnet = request.subnets.iter().any(|s| s.subnet.is_some());
     network.bridge = match request.options.get(option::BRIDGE_NAME) {
         Some(name) => name.clone(),
         None => format!("br-{}", network.id.short()),
@@ -150,10 +150,29 @@ fn plan(
     if !valid {
         return Err(Error::Invalid(format!("invalid bridge name {:?}", network.bridge)));
     }
-    if let Some(text) = request.options.get(option::MTU)
-        && network.mtu().is_none_or(|mtu| !(68..=65535).contains(&mtu))
-    {
-        return Err(Error::Invalid(format!("invalid value for option {}: {text}", option::MTU)));
-    }
+    check_options(&network)?;
     Ok(network)
+}
+
+/// Options that would be silently taken for their defaults otherwise.
+fn check_options(network: &Network) -> Result<()> {
+    let invalid = |option, reason| {
+        let value = network.options.get(option).cloned().unwrap_or_default();
+        Err(Error::InvalidOption { option, value, reason })
+    };
+    let given = |name| network.options.get(name).map(String::as_str);
+    for name in [option::ICC, option::MASQUERADE] {
+        if given(name).is_some_and(|text| parse_flag(text).is_none()) {
+            return invalid(name, "not a boolean");
+        }
+    }
+    if given(option::MTU)
+        .is_some_and(|text| !text.parse().is_ok_and(|mtu: u32| mtu == 0 || MTUS.contains(&mtu)))
+    {
+        return invalid(option::MTU, "not a number from 68 to 65535");
+    }
+    if given(option::HOST_BINDING).is_some_and(|text| text.parse::<std::net::Ipv4Addr>().is_err()) {
+        return invalid(option::HOST_BINDING, "not an IPv4 address");
+    }
+    Ok(())
 }

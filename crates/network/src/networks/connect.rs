@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::kernel;
 use crate::mac::MacAddr;
 use crate::namespace::Namespace;
-use crate::network::{Driver, Network};
+use crate::network::{Driver, Network, Subnet};
 use crate::port::PublishedPort;
 use crate::publish::{Reservation, bindings};
 use knarr_base::ContainerId;
@@ -222,6 +222,7 @@ fn allocate(state: &mut State, request: &EndpointRequest) -> Result<(Endpoint, N
         state.allocators.get_mut(&id).ok_or_else(|| Error::AddressesExhausted(subnet.subnet.to_string()))?;
     let ip: Ipv4Addr = match request.ipv4 {
         Some(ip) => {
+            check_choice(&network, subnet, ip)?;
             allocator.claim(ip)?;
             ip
         }
@@ -234,6 +235,27 @@ fn allocate(state: &mut State, request: &EndpointRequest) -> Result<(Endpoint, N
     endpoint.interface = free_interface(state, &request.container);
     endpoint.host_interface = kernel::veth_name(&request.container, &id);
     Ok((endpoint, network))
+}
+
+/// Addresses may be chosen only where the user chose the subnet too: elsewhere it may be another one tomorrow.
+fn check_choice(network: &Network, subnet: &Subnet, ip: Ipv4Addr) -> Result<()> {
+    let mut reasons = Vec::new();
+    if network.predefined {
+        reasons.push("user specified IP address is supported on user defined networks only".to_owned());
+    }
+    if !network.chosen_subnet {
+        let text = "user specified IP address is supported only when connecting to networks with user configured subnets";
+        reasons.push(text.to_owned());
+    }
+    if reasons.is_empty() && !subnet.subnet.contains(&ip) {
+        reasons.push(format!("no configured subnet or ip-range contain the IP address {ip}"));
+    }
+    let reason = match reasons.as_slice() {
+        [] => return Ok(()),
+        [one] => one.clone(),
+        many => many.iter().map(|r| format!("* {r}")).collect::<Vec<_>>().join("\n"),
+    };
+    Err(Error::InvalidEndpoint { network: network.name.clone(), reason })
 }
 
 /// `eth0`, or the next one that the container does not have.

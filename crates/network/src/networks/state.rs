@@ -243,6 +243,7 @@ pub(super) fn blank(name: &str, driver: Driver) -> Result<Network> {
         ipv6: false,
         ipam_options: BTreeMap::new(),
         subnets: Vec::new(),
+        chosen_subnet: false,
         options: BTreeMap::new(),
         labels: BTreeMap::new(),
         bridge: String::new(),

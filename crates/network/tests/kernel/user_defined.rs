@@ -144,12 +144,12 @@ fn what_is_wrong_is_said_and_leaves_nothing() {
             (
                 refuse(CreateNetwork { driver: "overlay2".into(), ..named("x") }),
                 ErrorKind::NotFound,
-                "could not find plugin overlay2 in v1 plugin registry: plugin not found",
+                "plugin \"overlay2\" not found",
             ),
             (
                 engine.remove("none").unwrap_err(),
                 ErrorKind::Forbidden,
-                "operation is not permitted on predefined none network",
+                "none is a pre-defined network and cannot be removed",
             ),
             (engine.remove("nowhere").unwrap_err(), ErrorKind::NotFound, "network nowhere not found"),
             (
@@ -161,6 +161,25 @@ fn what_is_wrong_is_said_and_leaves_nothing() {
         for (error, kind, text) in cases {
             assert_eq!((error.kind(), error.to_string().as_str()), (kind, text));
         }
+        let mut wanted = request("bridge");
+        wanted.ipv4 = Some("172.17.0.9".parse().unwrap());
+        assert_eq!(
+            engine.connect(&wanted).unwrap_err().to_string(),
+            "invalid config for network bridge: invalid endpoint settings:\n\
+             * user specified IP address is supported on user defined networks only\n\
+             * user specified IP address is supported only when connecting to networks with user configured subnets"
+        );
+        let optioned = |name: &str, value: &str| {
+            refuse(CreateNetwork { options: [(name.to_owned(), value.to_owned())].into(), ..named("o") })
+        };
+        let error = optioned("com.docker.network.driver.mtu", "abc");
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(
+            error.to_string().starts_with("failed to parse com.docker.network.driver.mtu value: abc ("),
+            "{error}"
+        );
+        let error = optioned("com.docker.network.bridge.name", "knarr0").to_string();
+        assert!(error.ends_with("(knarr0): networks have same bridge name"), "{error}");
         let overlapping =
             AddressConfig { subnet: Some("172.18.4.0/24".parse().unwrap()), ..Default::default() };
         let error = refuse(CreateNetwork { subnets: vec![overlapping], ..named("y") });
