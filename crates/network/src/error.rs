@@ -1,5 +1,5 @@
 //! What can go wrong, with the texts that Docker's clients know.
-use knarr_base::{ContainerId, ErrorKind, Kind};
+use knarr_base::{ErrorKind, Kind};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -63,8 +63,8 @@ pub enum Error {
     BridgeTaken { name: String },
     #[error("driver failed programming external connectivity on endpoint {name} ({endpoint}): {source}")]
     Publish { name: String, endpoint: String, source: Box<PublishError> },
-    #[error("container {0} has no network")]
-    NoEndpoint(ContainerId),
+    #[error("failpoint {0}")]
+    Failpoint(&'static str),
 }
 
 /// Why a port could not be published.
@@ -109,7 +109,7 @@ impl Kind for Error {
             | Error::BridgeFull { .. }
             | Error::BridgeTaken { .. }
             | Error::Publish { .. }
-            | Error::NoEndpoint(_) => ErrorKind::Internal,
+            | Error::Failpoint(_) => ErrorKind::Internal,
         }
     }
 }

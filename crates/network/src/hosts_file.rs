@@ -1,12 +1,18 @@
 //! The container's `/etc/hosts`, as Docker writes it
-//! ([hosts(5)](https://man7.org/linux/man-pages/man5/hosts.5.html)). Pure.
+//! ([hosts(5)](https://man7.org/linux/man-pages/man5/hosts.5.html)). Pure but
+//! for `loopback_has_ipv6`.
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
+
+/// Whether containers have IPv6 on their loopback: the kernel has it.
+pub fn loopback_has_ipv6() -> bool {
+    std::path::Path::new("/proc/sys/net/ipv6").exists()
+}
 
 /// What the file is made of.
 #[derive(Debug, Clone, Default)]
 pub struct HostsFile<'a> {
-    /// Whether the container has IPv6; without it the IPv6 names are left out.
+    /// `loopback_has_ipv6()`; without it the IPv6 names are left out.
     pub ipv6: bool,
     pub hostname: &'a str,
     pub domainname: &'a str,
@@ -29,17 +35,26 @@ impl HostsFile<'_> {
         for (name, address) in &self.extra {
             let _ = writeln!(text, "{address}\t{name}");
         }
+        let names = self.own_names();
         for address in &self.addresses {
-            if self.domainname.is_empty() {
-                let _ = writeln!(text, "{address}\t{}", self.hostname);
-            } else {
-                let _ = writeln!(text, "{address}\t{0}.{1} {0}", self.hostname, self.domainname);
-            }
+            let _ = writeln!(text, "{address}\t{names}");
         }
         for (address, names) in &self.peers {
             let _ = writeln!(text, "{address}\t{}", names.join(" "));
         }
         text
+    }
+
+    /// The full name first, then the short one.
+    fn own_names(&self) -> String {
+        let full = match self.domainname {
+            "" => self.hostname.to_owned(),
+            domain => format!("{}.{domain}", self.hostname),
+        };
+        match full.split_once('.') {
+            Some((short, _)) if !short.is_empty() => format!("{full} {short}"),
+            _ => full,
+        }
     }
 }
 
@@ -67,4 +82,61 @@ pub fn parse_extra_host(text: &str, gateway: Option<IpAddr>) -> Result<(String, 
     let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
     let ip = bare.parse().map_err(|_| InvalidExtraHost::Address(address.to_owned()))?;
     Ok((name.to_owned(), ip))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> HostsFile<'static> {
+        let peer = (Ipv4Addr::new(172, 18, 0, 3), vec!["db".to_owned(), "0123456789ab".to_owned()]);
+        HostsFile {
+            ipv6: true,
+            hostname: "web",
+            domainname: "",
+            addresses: vec![Ipv4Addr::new(172, 17, 0, 2)],
+            extra: vec![("foo".to_owned(), "1.2.3.4".parse().unwrap())],
+            peers: vec![peer],
+        }
+    }
+
+    #[test]
+    fn as_docker_writes_it() {
+        insta::assert_snapshot!(file().render(), @r"
+        127.0.0.1	localhost
+        ::1	localhost ip6-localhost ip6-loopback
+        fe00::	ip6-localnet
+        ff00::	ip6-mcastprefix
+        ff02::1	ip6-allnodes
+        ff02::2	ip6-allrouters
+        1.2.3.4	foo
+        172.17.0.2	web
+        172.18.0.3	db 0123456789ab
+        ");
+        let bare = HostsFile { hostname: "web", ..HostsFile::default() };
+        assert_eq!(bare.render(), "127.0.0.1\tlocalhost\n");
+    }
+
+    #[test]
+    fn a_full_name_comes_with_its_short_form() {
+        for (hostname, domainname) in [("web.example.org", ""), ("web", "example.org")] {
+            let text = HostsFile { hostname, domainname, ..file() }.render();
+            assert!(text.contains("\n172.17.0.2\tweb.example.org web\n"), "{text}");
+        }
+    }
+
+    #[test]
+    fn extra_hosts_are_split_and_checked() {
+        let gateway = Some("172.17.0.1".parse().unwrap());
+        let parsed = |text| parse_extra_host(text, gateway).map(|(name, ip)| format!("{name} {ip}"));
+        assert_eq!(parsed("a:1.2.3.4").unwrap(), "a 1.2.3.4");
+        assert_eq!(parsed("a=1.2.3.4").unwrap(), "a 1.2.3.4");
+        assert_eq!(parsed("a:::1").unwrap(), "a ::1");
+        assert_eq!(parsed("a=[::1]").unwrap(), "a ::1");
+        assert_eq!(parsed("a:host-gateway").unwrap(), "a 172.17.0.1");
+        assert_eq!(parse_extra_host("a:host-gateway", None), Err(InvalidExtraHost::NoGateway));
+        assert!(matches!(parsed(":1.2.3.4"), Err(InvalidExtraHost::Format(_))));
+        assert!(matches!(parsed("a"), Err(InvalidExtraHost::Format(_))));
+        assert!(matches!(parsed("a:b"), Err(InvalidExtraHost::Address(_))));
+    }
 }

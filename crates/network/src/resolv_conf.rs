@@ -102,3 +102,50 @@ impl<'a> File<'a> {
         file
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: &str = "# from DHCP\ndomain old.example\nnameserver 192.0.2.53 ; first\nnameserver ::1\n\
+                        nameserver 127.0.0.1\nnameserver fd00::53\nsearch a.example b.example\noptions edns0\noptions ndots:2\n";
+
+    #[test]
+    fn what_the_container_cannot_reach_is_left_out() {
+        assert_eq!(
+            render(HOST, &Choice::default(), Reach::Own),
+            "nameserver 192.0.2.53\nsearch a.example b.example\noptions edns0 ndots:2\n"
+        );
+        assert_eq!(render(HOST, &Choice::default(), Reach::Host), HOST, "untouched");
+    }
+
+    #[test]
+    fn without_any_server_the_public_ones_serve() {
+        for host in ["", "nameserver 127.0.0.1\n", "garbage\0\nnameserver\nnameserver x\n"] {
+            assert_eq!(
+                render(host, &Choice::default(), Reach::Own),
+                "nameserver 8.8.8.8\nnameserver 8.8.4.4\n"
+            );
+        }
+    }
+
+    #[test]
+    fn the_users_choice_wins_piece_by_piece() {
+        let servers = Choice { servers: vec!["127.0.0.1".parse().unwrap()], ..Choice::default() };
+        assert_eq!(
+            render(HOST, &servers, Reach::Own),
+            "nameserver 127.0.0.1\nsearch a.example b.example\noptions edns0 ndots:2\n"
+        );
+        let none = Choice { search: vec![".".into()], options: vec!["ndots:3".into()], ..Choice::default() };
+        assert_eq!(render(HOST, &none, Reach::Own), "nameserver 192.0.2.53\noptions ndots:3\n");
+        let on_host = Choice { search: vec!["c.example".into()], ..Choice::default() };
+        assert!(render(HOST, &on_host, Reach::Host).starts_with("nameserver 192.0.2.53\nnameserver ::1\n"));
+    }
+
+    #[test]
+    fn the_stub_of_systemd_resolved_is_known() {
+        assert!(is_resolved_stub("nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch .\n"));
+        assert!(!is_resolved_stub("nameserver 127.0.0.53\nnameserver 192.0.2.1\n"));
+        assert!(!is_resolved_stub(""));
+    }
+}

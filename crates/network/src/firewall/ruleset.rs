@@ -198,3 +198,71 @@ fn chains() -> Vec<(ChainSpec, Vec<crate::firewall::rule::Rule>)> {
         ),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(protocol: Protocol, host: &str, host_port: u16, container_port: u16) -> PublishedPort {
+        PublishedPort { protocol, container_port, host_ip: host.parse().unwrap(), host_port }
+    }
+
+    #[test]
+    fn the_whole_table() {
+        let facts = Facts {
+            engine_id: "0a1b".into(),
+            bridges: vec![
+                BridgeFacts {
+                    name: "knarr0".into(),
+                    subnets: vec!["172.17.0.0/16".parse().unwrap()],
+                    icc: true,
+                    internal: false,
+                    masquerade: true,
+                },
+                BridgeFacts {
+                    name: "br-vault".into(),
+                    subnets: vec!["172.18.0.0/16".parse().unwrap()],
+                    icc: false,
+                    internal: true,
+                    masquerade: false,
+                },
+            ],
+            ports: vec![PortFacts {
+                ip: [172, 17, 0, 2].into(),
+                ports: vec![
+                    port(Protocol::Tcp, "0.0.0.0", 8080, 80),
+                    port(Protocol::Udp, "127.0.0.1", 53, 53),
+                ],
+                owner: "0123456789ab".into(),
+            }],
+        };
+        insta::assert_snapshot!(ruleset(&facts).to_string());
+    }
+
+    #[test]
+    fn runs_of_equal_ports_become_ranges() {
+        let any = "0.0.0.0";
+        let mut ports: Vec<PublishedPort> = (100..110).map(|p| port(Protocol::Tcp, any, p, p)).collect();
+        ports.extend([
+            port(Protocol::Tcp, any, 111, 111),
+            port(Protocol::Tcp, "10.0.0.1", 112, 112),
+            port(Protocol::Tcp, any, 200, 300),
+            port(Protocol::Tcp, any, 201, 301),
+            port(Protocol::Udp, any, 100, 100),
+            port(Protocol::Tcp, any, 65535, 65535),
+            port(Protocol::Tcp, any, 65534, 65534),
+        ]);
+        ports.reverse();
+        let facts = PortFacts { ip: [172, 17, 0, 2].into(), ports, owner: "c".into() };
+        let texts: Vec<String> = port_entries(&facts).iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(texts.join("\n"), @r#"
+        tcp . 100-109 comment "c" : 172.17.0.2
+        tcp . 200 comment "c" : 172.17.0.2 . 300
+        tcp . 201 comment "c" : 172.17.0.2 . 301
+        tcp . 111 comment "c" : 172.17.0.2 . 111
+        tcp . 65534-65535 comment "c" : 172.17.0.2
+        tcp . 10.0.0.1 . 112 comment "c" : 172.17.0.2 . 112
+        udp . 100 comment "c" : 172.17.0.2 . 100
+        "#);
+    }
+}

@@ -7,7 +7,7 @@ use crate::kernel;
 use crate::namespace::Namespace;
 use crate::network::{Driver, Network, option};
 use ipnet::Ipv4Net;
-use knarr_base::NetworkId;
+use knarr_base::{NetworkId, failpoint};
 use knarr_netlink::link::Veth;
 use knarr_netlink::{address, link, route};
 use rustix::io::Errno;
@@ -26,7 +26,10 @@ impl Networks {
             return Ok(());
         }
         self.add_veth(&network, endpoint, netns)?;
-        let done = configure_inside(endpoint, netns, default_route).and_then(|()| self.publish(endpoint));
+        let done = configure_inside(endpoint, netns, default_route).and_then(|()| {
+            failpoint!("network.configured", Error::Failpoint("network.configured"));
+            self.publish(endpoint)
+        });
         if done.is_err() {
             self.unpublish(endpoint);
             let _ = kernel::delete_link(&mut self.host(), &endpoint.host_interface);

@@ -7,6 +7,7 @@ use crate::kernel;
 use crate::network::{Driver, Network, option, parse_flag};
 use crate::pools;
 use ipnet::Ipv4Net;
+use knarr_base::failpoint;
 
 /// Names of interfaces have at most this many bytes.
 const MAX_INTERFACE_NAME: usize = 15;
@@ -33,10 +34,11 @@ impl Networks {
             state.make_allocator(&network.id);
             network
         };
-        let made = self
-            .store
-            .write::<_, Error>(|tx| Ok(tx.put(network.id.as_str(), &network)?))
-            .and_then(|()| self.ensure_bridge(&network));
+        let made =
+            self.store.write::<_, Error>(|tx| Ok(tx.put(network.id.as_str(), &network)?)).and_then(|()| {
+                failpoint!("network.recorded", Error::Failpoint("network.recorded"));
+                self.ensure_bridge(&network)
+            });
         if let Err(e) = made {
             let _ = self.erase(&network);
             return Err(e);
@@ -77,6 +79,7 @@ impl Networks {
             }
         }
         self.forget_bridge(&network.id);
+        failpoint!("network.removed", Error::Failpoint("network.removed"));
         self.store.write::<_, Error>(|tx| Ok(tx.delete::<Network>(network.id.as_str())?))?;
         {
             let mut state = self.state();

@@ -11,7 +11,7 @@ use crate::namespace::Namespace;
 use crate::network::{Driver, Network, Subnet};
 use crate::port::PublishedPort;
 use crate::publish::{Reservation, bindings};
-use knarr_base::ContainerId;
+use knarr_base::{ContainerId, failpoint};
 use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 
@@ -19,9 +19,14 @@ impl Networks {
     pub(super) fn connect_new(&self, request: &EndpointRequest) -> Result<Connected> {
         let (netns, endpoint) = Namespace::create_beside(|| self.reserve(request, false));
         let endpoint = endpoint?;
-        let mut netns = netns.inspect_err(|_| self.forget(&endpoint))?;
-        self.attach(&endpoint, &mut netns, request.default_route).inspect_err(|_| self.forget(&endpoint))?;
-        Ok(Connected { netns: netns.into_fd(), endpoint })
+        let complete = || {
+            let mut netns = netns?;
+            failpoint!("network.reserved", Error::Failpoint("network.reserved"));
+            self.attach(&endpoint, &mut netns, request.default_route)?;
+            Ok(netns.into_fd())
+        };
+        let netns = complete().inspect_err(|_: &Error| self.forget(&endpoint))?;
+        Ok(Connected { netns, endpoint })
     }
 
     pub(super) fn connect_existing(
@@ -142,6 +147,7 @@ impl Networks {
             self.unpublish(endpoint);
             self.reap(endpoint);
         }
+        failpoint!("network.unpublished", Error::Failpoint("network.unpublished"));
         self.delete_rows(endpoints)?;
         endpoints.iter().for_each(|e| self.forget_in_memory(e));
         Ok(())

@@ -52,3 +52,43 @@ fn bip_fixed_cidr_and_bridge_are_obeyed() {
         assert_eq!(ask_here("10.200.0.128:80").as_deref(), Some("10.200.0.1"));
     });
 }
+
+/// Many starts and ends at once: no address twice, nothing left.
+#[test]
+fn parallel_starts_and_ends() {
+    const THREADS: usize = 8;
+    const ROUNDS: usize = 12;
+    on_host(|world| {
+        let engine = world.engine("aaaa");
+        let before = knarr_netlink::Rtnetlink::open().unwrap().links().unwrap().len();
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let engine = &engine;
+                scope.spawn(move || {
+                    for round in 0..ROUNDS {
+                        let port = u16::try_from(10_000 + thread * ROUNDS + round).unwrap();
+                        let wanted =
+                            EndpointRequest { ports: vec![publish(None, port, 80)], ..request("bridge") };
+                        let connected = engine.connect(&wanted).unwrap();
+                        serve(connected.netns.as_fd(), 80);
+                        let heard = ask_here(&format!("127.0.0.1:{port}"));
+                        assert_eq!(heard.as_deref(), Some("172.17.0.1"), "port {port}");
+                        if round % 2 == 0 {
+                            engine.release(&wanted.container).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        let network = engine.inspect("bridge").unwrap();
+        assert_eq!(network.containers.len(), THREADS * ROUNDS / 2);
+        let addresses: std::collections::BTreeSet<_> = network.containers.values().map(|c| c.ipv4).collect();
+        assert_eq!(addresses.len(), THREADS * ROUNDS / 2);
+        for container in network.containers.keys() {
+            engine.release(container).unwrap();
+        }
+        assert!(!engine.firewall_text().contains("tcp . 1"), "{}", engine.firewall_text());
+        engine.restore(&[]).unwrap();
+        assert_eq!(knarr_netlink::Rtnetlink::open().unwrap().links().unwrap().len(), before);
+    });
+}
