@@ -9,6 +9,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 mod facade;
+pub mod machine;
 pub mod stream;
 pub mod supervisor;
 

@@ -1,0 +1,336 @@
+//! The transition function.
+use super::policy::next_backoff;
+use super::state::{Activity, Effect, Event, Milestone, Phase, Refusal, Reply, State, StopWish};
+
+/// Time for a killed process to go before the engine stops waiting for it.
+pub(super) const KILL_GRACE_MS: u64 = 10_000;
+const SIGKILL: i32 = 9;
+
+/// What follows from `event` in `state`.
+pub fn step(mut state: State, event: Event) -> (State, Vec<Effect>, Reply) {
+    let mut effects = Vec::new();
+    let reply = match event {
+        Event::Start => start(&mut state, &mut effects),
+        Event::Stop(wish) => stop(&mut state, wish, &mut effects),
+        Event::Kill { signal, ends } => kill(&mut state, signal, ends, &mut effects),
+        Event::Restart(wish) => restart(&mut state, wish, &mut effects),
+        Event::Pause => pause(&mut state, &mut effects),
+        Event::Unpause => unpause(&mut state, &mut effects),
+        Event::Remove { force, volumes } => remove(&mut state, force, volumes, &mut effects),
+        outcome => {
+            follow(&mut state, outcome, &mut effects);
+            Reply::Done
+        }
+    };
+    (state, effects, reply)
+}
+
+fn refused(why: Refusal) -> Reply {
+    Reply::Refused(why)
+}
+
+fn start(state: &mut State, effects: &mut Vec<Effect>) -> Reply {
+    if state.activity == Activity::Starting {
+        return Reply::When(Milestone::Started);
+    }
+    match state.phase {
+        Phase::Removing | Phase::Dead => return refused(Refusal::MarkedForRemoval),
+        _ if state.remove_after.is_some() => return refused(Refusal::MarkedForRemoval),
+        _ if state.activity == Activity::Cleaning => {
+            state.start_again = true;
+            return Reply::When(Milestone::Started);
+        }
+        Phase::Paused => return refused(Refusal::IsPaused),
+        Phase::Running | Phase::Restarting => return refused(Refusal::AlreadyStarted),
+        Phase::Created | Phase::Exited => {}
+    }
+    state.restarts = 0;
+    state.backoff_ms = 0;
+    launch(state, effects);
+    Reply::When(Milestone::Started)
+}
+
+fn launch(state: &mut State, effects: &mut Vec<Effect>) {
+    state.stopped_by_user = false;
+    state.exit_wanted = false;
+    state.start_again = false;
+    state.stop_after_start = None;
+    state.activity = Activity::Starting;
+    effects.push(Effect::Launch);
+}
+
+fn stop(state: &mut State, wish: StopWish, effects: &mut Vec<Effect>) -> Reply {
+    state.start_again = false;
+    match (state.phase, state.activity) {
+        (_, Activity::Removing) => refused(Refusal::AlreadyStopped),
+        (_, Activity::Starting) => {
+            state.stop_after_start = Some(wish);
+            Reply::When(Milestone::Stopped)
+        }
+        (_, Activity::Cleaning) => {
+            want_exit(state);
+            Reply::When(Milestone::Stopped)
+        }
+        (Phase::Restarting, _) => {
+            cancel_restart(state, effects);
+            Reply::Done
+        }
+        (Phase::Running | Phase::Paused, _) => {
+            begin_stop(state, wish, effects);
+            Reply::When(Milestone::Stopped)
+        }
+        _ => refused(Refusal::AlreadyStopped),
+    }
+}
+
+fn want_exit(state: &mut State) {
+    state.stopped_by_user = true;
+    state.exit_wanted = true;
+}
+
+/// A frozen process would not see the signal: it is thawed.
+fn begin_stop(state: &mut State, wish: StopWish, effects: &mut Vec<Effect>) {
+    want_exit(state);
+    effects.push(Effect::Signal(wish.signal));
+    if state.phase == Phase::Paused {
+        effects.push(Effect::Thaw);
+    }
+    state.activity = Activity::Stopping;
+    match wish.timeout_ms {
+        Some(after_ms) => effects.push(Effect::ArmStop { after_ms }),
+        None => effects.push(Effect::DisarmStop),
+    }
+}
+
+fn cancel_restart(state: &mut State, effects: &mut Vec<Effect>) {
+    want_exit(state);
+    state.phase = Phase::Exited;
+    effects.extend([Effect::DisarmBackoff, Effect::Commit, Effect::Reached(Milestone::Stopped)]);
+}
+
+fn kill(state: &mut State, signal: i32, ends: bool, effects: &mut Vec<Effect>) -> Reply {
+    match (state.phase, state.activity) {
+        (Phase::Restarting, Activity::Idle) => {
+            cancel_restart(state, effects);
+            Reply::Done
+        }
+        (_, Activity::Starting) => {
+            if ends {
+                state.stop_after_start = Some(StopWish { signal, timeout_ms: None });
+            }
+            Reply::Done
+        }
+        (Phase::Running | Phase::Paused, activity) if activity != Activity::Cleaning => {
+            effects.push(Effect::Signal(signal));
+            if ends {
+                want_exit(state);
+                if state.phase == Phase::Paused {
+                    effects.push(Effect::Thaw);
+                }
+            }
+            Reply::Done
+        }
+        _ => refused(Refusal::NotRunning),
+    }
+}
+
+fn restart(state: &mut State, wish: StopWish, effects: &mut Vec<Effect>) -> Reply {
+    match (state.phase, state.activity) {
+        (Phase::Running | Phase::Paused, Activity::Idle | Activity::Stopping) => {
+            begin_stop(state, wish, effects);
+            state.start_again = true;
+            Reply::When(Milestone::Started)
+        }
+        (Phase::Restarting, Activity::Idle) => {
+            effects.push(Effect::DisarmBackoff);
+            launch(state, effects);
+            Reply::When(Milestone::Started)
+        }
+        _ => start(state, effects),
+    }
+}
+
+fn pause(state: &mut State, effects: &mut Vec<Effect>) -> Reply {
+    match (state.phase, state.activity) {
+        (Phase::Paused, _) => refused(Refusal::AlreadyPaused),
+        (Phase::Restarting, _) => refused(Refusal::IsRestarting),
+        (Phase::Running, Activity::Idle | Activity::Stopping) => {
+            state.activity = Activity::Pausing;
+            effects.push(Effect::Freeze);
+            Reply::When(Milestone::Paused)
+        }
+        (Phase::Running, Activity::Pausing) => Reply::When(Milestone::Paused),
+        _ => refused(Refusal::NotRunning),
+    }
+}
+
+fn unpause(state: &mut State, effects: &mut Vec<Effect>) -> Reply {
+    match (state.phase, state.activity) {
+        (Phase::Paused, Activity::Unpausing) => Reply::When(Milestone::Unpaused),
+        (Phase::Paused, Activity::Idle) => {
+            state.activity = Activity::Unpausing;
+            effects.push(Effect::Thaw);
+            Reply::When(Milestone::Unpaused)
+        }
+        _ => refused(Refusal::NotPaused),
+    }
+}
+
+fn remove(state: &mut State, force: bool, volumes: bool, effects: &mut Vec<Effect>) -> Reply {
+    if state.phase == Phase::Removing || state.remove_after.is_some() {
+        let joins = if force { Reply::When(Milestone::Removed) } else { refused(Refusal::RemovalInProgress) };
+        return joins;
+    }
+    let busy = state.phase.is_live()
+        || state.phase == Phase::Restarting
+        || matches!(state.activity, Activity::Starting | Activity::Cleaning);
+    if busy && !force {
+        return refused(Refusal::StillLive);
+    }
+    match (state.phase, state.activity) {
+        (_, Activity::Starting) => {
+            state.remove_after = Some(volumes);
+            state.stop_after_start = Some(StopWish { signal: SIGKILL, timeout_ms: Some(KILL_GRACE_MS) });
+        }
+        (_, Activity::Cleaning) => state.remove_after = Some(volumes),
+        (Phase::Running | Phase::Paused, _) => {
+            state.remove_after = Some(volumes);
+            begin_stop(state, StopWish { signal: SIGKILL, timeout_ms: Some(KILL_GRACE_MS) }, effects);
+        }
+        (phase, _) => {
+            if phase == Phase::Restarting {
+                effects.push(Effect::DisarmBackoff);
+            }
+            delete(state, volumes, effects);
+        }
+    }
+    Reply::When(Milestone::Removed)
+}
+
+fn delete(state: &mut State, volumes: bool, effects: &mut Vec<Effect>) {
+    state.phase = Phase::Removing;
+    state.activity = Activity::Removing;
+    state.remove_after = None;
+    effects.extend([Effect::Commit, Effect::Reached(Milestone::Stopped), Effect::Delete { volumes }]);
+}
+
+/// Outcomes of effects. One that no longer fits (a timer that lost its race) changes nothing.
+fn follow(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
+    match (event, state.activity) {
+        (Event::Started, Activity::Starting) => started(state, effects),
+        (Event::StartFailed { code }, Activity::Starting) => start_failed(state, code, effects),
+        (Event::StopTimeout, Activity::Stopping) => stop_timeout(state, effects),
+        (Event::Paused { ok }, Activity::Pausing) => {
+            state.activity = Activity::Idle;
+            if ok {
+                state.phase = Phase::Paused;
+                effects.push(Effect::Commit);
+            }
+            effects.push(reached(Milestone::Paused, ok));
+        }
+        (Event::Unpaused { ok }, activity)
+            if state.phase == Phase::Paused && activity != Activity::Cleaning =>
+        {
+            if activity == Activity::Unpausing {
+                state.activity = Activity::Idle;
+            }
+            if ok {
+                state.phase = Phase::Running;
+                effects.push(Effect::Commit);
+            }
+            effects.push(reached(Milestone::Unpaused, ok));
+        }
+        (Event::Exited { code, ran_ms }, activity)
+            if state.phase.is_live() && activity != Activity::Cleaning =>
+        {
+            state.exit_code = code;
+            state.ran_ms = ran_ms;
+            clean(state, effects);
+        }
+        (Event::Cleaned, Activity::Cleaning) => cleaned(state, effects),
+        (Event::BackoffOver, Activity::Idle) if state.phase == Phase::Restarting => launch(state, effects),
+        (Event::Removed { ok }, Activity::Removing) => {
+            state.activity = Activity::Idle;
+            if !ok {
+                state.phase = Phase::Dead;
+                effects.push(Effect::Commit);
+            }
+            effects.push(reached(Milestone::Removed, ok));
+        }
+        _ => {}
+    }
+}
+
+fn reached(milestone: Milestone, ok: bool) -> Effect {
+    if ok { Effect::Reached(milestone) } else { Effect::Missed(milestone) }
+}
+
+fn started(state: &mut State, effects: &mut Vec<Effect>) {
+    state.phase = Phase::Running;
+    state.activity = Activity::Idle;
+    effects.extend([Effect::Commit, Effect::Reached(Milestone::Started)]);
+    if let Some(wish) = state.stop_after_start.take() {
+        begin_stop(state, wish, effects);
+    }
+}
+
+fn start_failed(state: &mut State, code: i32, effects: &mut Vec<Effect>) {
+    state.activity = Activity::Idle;
+    state.exit_code = code;
+    state.stop_after_start = None;
+    if state.phase != Phase::Created {
+        state.phase = Phase::Exited;
+    }
+    effects.push(Effect::Commit);
+    let volumes = state.remove_after.or(state.auto_remove.then_some(true));
+    if let Some(volumes) = volumes {
+        delete(state, volumes, effects);
+    }
+    effects.extend([Effect::Missed(Milestone::Started), Effect::Reached(Milestone::Stopped)]);
+}
+
+/// After the stop signal comes SIGKILL; after SIGKILL a container that is to be removed is removed.
+fn stop_timeout(state: &mut State, effects: &mut Vec<Effect>) {
+    if state.remove_after.is_some() {
+        state.exit_code = 128 + SIGKILL;
+        clean(state, effects);
+    } else {
+        effects.push(Effect::Signal(SIGKILL));
+    }
+}
+
+fn clean(state: &mut State, effects: &mut Vec<Effect>) {
+    let waits_for_freezer = match state.activity {
+        Activity::Pausing => Some(Milestone::Paused),
+        Activity::Unpausing => Some(Milestone::Unpaused),
+        _ => None,
+    };
+    effects.extend(waits_for_freezer.map(Effect::Missed));
+    state.activity = Activity::Cleaning;
+    effects.extend([Effect::DisarmStop, Effect::Clean]);
+}
+
+fn cleaned(state: &mut State, effects: &mut Vec<Effect>) {
+    state.activity = Activity::Idle;
+    state.phase = Phase::Exited;
+    if let Some(volumes) = state.remove_after {
+        effects.push(Effect::Commit);
+        return delete(state, volumes, effects);
+    }
+    if state.start_again {
+        effects.extend([Effect::Commit, Effect::Reached(Milestone::Stopped)]);
+        return launch(state, effects);
+    }
+    if !state.exit_wanted && state.policy.restarts(state.exit_code, state.restarts) {
+        state.phase = Phase::Restarting;
+        state.backoff_ms = next_backoff(state.backoff_ms, state.ran_ms);
+        state.restarts += 1;
+        effects.extend([Effect::Commit, Effect::ArmBackoff { after_ms: state.backoff_ms }]);
+        return;
+    }
+    effects.push(Effect::Commit);
+    if state.auto_remove {
+        return delete(state, true, effects);
+    }
+    effects.push(Effect::Reached(Milestone::Stopped));
+}

@@ -1,0 +1,188 @@
+use super::*;
+use proptest::prelude::*;
+use std::fmt::Write;
+
+const TERM: StopWish = StopWish { signal: 15, timeout_ms: Some(10_000) };
+
+fn run(state: State, events: &[Event]) -> (State, String) {
+    let mut text = String::new();
+    let mut state = state;
+    for event in events {
+        let (next, effects, reply) = step(state, *event);
+        let _ = writeln!(text, "{event:?} -> {:?}/{:?} {reply:?} {effects:?}", next.phase, next.activity);
+        state = next;
+    }
+    (state, text)
+}
+
+fn running() -> State {
+    State { phase: Phase::Running, ..State::default() }
+}
+
+#[test]
+fn the_life_of_a_container() {
+    let events = [
+        Event::Start,
+        Event::Started,
+        Event::Pause,
+        Event::Paused { ok: true },
+        Event::Unpause,
+        Event::Unpaused { ok: true },
+        Event::Stop(TERM),
+        Event::Kill { signal: 10, ends: false },
+        Event::StopTimeout,
+        Event::Exited { code: 137, ran_ms: 5 },
+        Event::Cleaned,
+        Event::Remove { force: false, volumes: true },
+        Event::Removed { ok: true },
+    ];
+    insta::assert_snapshot!(run(State::default(), &events).1);
+}
+
+#[test]
+fn restart_policy_backs_off_and_a_stop_ends_it() {
+    let always = State { policy: Policy::Always, ..running() };
+    let crash = [Event::Exited { code: 1, ran_ms: 5 }, Event::Cleaned, Event::BackoffOver, Event::Started];
+    let events: Vec<_> = crash.iter().cycle().take(12).copied().collect();
+    let (state, text) = run(always, &events);
+    insta::assert_snapshot!(text);
+    assert_eq!((state.restarts, state.backoff_ms), (3, 400));
+    let (state, _) = run(state, &[Event::Exited { code: 1, ran_ms: 20_000 }, Event::Cleaned]);
+    assert_eq!((state.phase, state.backoff_ms), (Phase::Restarting, BACKOFF_MIN_MS));
+    let (state, effects, reply) = step(state, Event::Stop(TERM));
+    assert_eq!((state.phase, reply), (Phase::Exited, Reply::Done));
+    assert!(effects.contains(&Effect::DisarmBackoff));
+    assert_eq!(step(state, Event::BackoffOver).0, state, "a late timer changes nothing");
+}
+
+#[test]
+fn on_failure_counts() {
+    let mut state = State { policy: Policy::OnFailure { max: 2 }, ..running() };
+    for expected in [Phase::Running, Phase::Running, Phase::Exited] {
+        let crash =
+            [Event::Exited { code: 3, ran_ms: 1 }, Event::Cleaned, Event::BackoffOver, Event::Started];
+        state = run(state, &crash).0;
+        assert_eq!(state.phase, expected);
+    }
+    let fine = State { policy: Policy::OnFailure { max: 2 }, ..running() };
+    assert_eq!(run(fine, &[Event::Exited { code: 0, ran_ms: 1 }, Event::Cleaned]).0.phase, Phase::Exited);
+}
+
+#[test]
+fn a_stop_or_removal_during_the_start_is_not_lost() {
+    let (state, _) = run(State::default(), &[Event::Start, Event::Stop(TERM)]);
+    let (state, effects, _) = step(state, Event::Started);
+    assert_eq!(state.activity, Activity::Stopping);
+    assert!(effects.contains(&Effect::Signal(15)));
+    let (state, _) = run(State::default(), &[Event::Start, Event::Remove { force: true, volumes: false }]);
+    let (state, effects, _) = step(state, Event::Started);
+    assert!(effects.contains(&Effect::Signal(9)));
+    let (state, effects, _) = step(state, Event::StopTimeout);
+    assert!(effects.contains(&Effect::Clean), "an unkillable process does not keep its container");
+    let (_, effects, _) = step(state, Event::Cleaned);
+    assert!(effects.contains(&Effect::Delete { volumes: false }));
+}
+
+#[test]
+fn restart_request_starts_again() {
+    let (state, text) = run(
+        running(),
+        &[Event::Restart(TERM), Event::Exited { code: 0, ran_ms: 1 }, Event::Cleaned, Event::Started],
+    );
+    insta::assert_snapshot!(text);
+    assert_eq!((state.phase, state.restarts), (Phase::Running, 0));
+}
+
+#[test]
+fn auto_remove_after_exit_and_after_failed_start() {
+    let auto = State { auto_remove: true, ..State::default() };
+    let (state, _) = run(auto, &[Event::Start, Event::StartFailed { code: 127 }]);
+    assert_eq!((state.phase, state.exit_code), (Phase::Removing, 127));
+    let (state, _) =
+        run(auto, &[Event::Start, Event::Started, Event::Exited { code: 0, ran_ms: 1 }, Event::Cleaned]);
+    assert_eq!(state.phase, Phase::Removing);
+}
+
+/// Which requests are refused in which phase, as a table.
+#[test]
+fn refusals() {
+    let requests = [
+        Event::Start,
+        Event::Stop(TERM),
+        Event::Kill { signal: 9, ends: true },
+        Event::Restart(TERM),
+        Event::Pause,
+        Event::Unpause,
+        Event::Remove { force: false, volumes: false },
+        Event::Remove { force: true, volumes: false },
+    ];
+    let mut text = String::new();
+    for phase in Phase::ALL {
+        for request in requests {
+            let activity = if phase == Phase::Removing { Activity::Removing } else { Activity::Idle };
+            let (_, _, reply) = step(State { phase, activity, ..State::default() }, request);
+            let _ = writeln!(text, "{:<10} {request:?}: {reply:?}", phase.as_str());
+        }
+    }
+    insta::assert_snapshot!(text);
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        Just(Event::Start),
+        Just(Event::Stop(TERM)),
+        Just(Event::Kill { signal: 9, ends: true }),
+        Just(Event::Restart(TERM)),
+        Just(Event::Pause),
+        Just(Event::Unpause),
+        any::<bool>().prop_map(|force| Event::Remove { force, volumes: true }),
+        Just(Event::Started),
+        Just(Event::StartFailed { code: 127 }),
+        Just(Event::StopTimeout),
+        any::<bool>().prop_map(|ok| Event::Paused { ok }),
+        any::<bool>().prop_map(|ok| Event::Unpaused { ok }),
+        (0..3i32).prop_map(|code| Event::Exited { code, ran_ms: 1 }),
+        Just(Event::Cleaned),
+        Just(Event::BackoffOver),
+        any::<bool>().prop_map(|ok| Event::Removed { ok }),
+    ]
+}
+
+proptest! {
+    /// Whatever comes in whatever order: one launch, one clean-up and one removal at a time, and no process is forgotten.
+    #[test]
+    fn effects_are_balanced(events in prop::collection::vec(any_event(), 0..60), auto_remove: bool, always: bool) {
+        let policy = if always { Policy::Always } else { Policy::No };
+        let mut state = State { auto_remove, policy, ..State::default() };
+        let mut launched = false;
+        let mut live = false;
+        for event in events {
+            let fits = match event {
+                Event::Started | Event::StartFailed { .. } => launched,
+                Event::Exited { .. } => live,
+                Event::Cleaned => state.activity == Activity::Cleaning,
+                Event::Removed { .. } => state.activity == Activity::Removing,
+                _ => true,
+            };
+            if !fits { continue; }
+            match event {
+                Event::Started => { launched = false; live = true; }
+                Event::StartFailed { .. } => launched = false,
+                Event::Exited { .. } => live = false,
+                _ => {}
+            }
+            let (next, effects, _) = step(state, event);
+            for effect in &effects {
+                match effect {
+                    Effect::Launch => { prop_assert!(!launched && !live, "{state:?} {event:?}"); launched = true; }
+                    Effect::Clean => prop_assert!(next.activity == Activity::Cleaning),
+                    Effect::Delete { .. } => prop_assert!(!launched && (!live || next.exit_code == 137)),
+                    _ => {}
+                }
+            }
+            if matches!(event, Event::StopTimeout) && next.activity == Activity::Cleaning { live = false; }
+            state = next;
+        }
+        prop_assert_eq!(launched, state.activity == Activity::Starting);
+    }
+}
