@@ -1,0 +1,236 @@
+//! The service: rows and directories of volumes.
+use crate::error::Error;
+use crate::{Result, copy_tree};
+use knarr_base::Id;
+use knarr_linux::path::{Dir, Root};
+use knarr_state::{Event, Record, Store};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// A volume; the row's key is its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    pub name: String,
+    pub created_nanos: i64,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+    /// Made for one container without a name; removed with it by `rm -v`.
+    #[serde(default)]
+    pub anonymous: bool,
+}
+
+impl Record for Volume {
+    const TABLE: &'static str = "volumes";
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct CreateVolume {
+    /// Empty: an anonymous volume.
+    pub name: String,
+    /// Empty: `local`.
+    pub driver: String,
+    pub labels: BTreeMap<String, String>,
+    pub options: BTreeMap<String, String>,
+}
+
+/// Label of anonymous volumes, as Docker writes it.
+pub const ANONYMOUS_LABEL: &str = "com.docker.volume.anonymous";
+
+/// All volumes of one engine.
+pub struct Volumes {
+    root: PathBuf,
+    trash: PathBuf,
+    store: Store,
+}
+
+impl Volumes {
+    /// `data_root/volumes` is made; directories that no row owns are moved to the trash.
+    pub fn open(data_root: &Path, store: Store) -> Result<Self> {
+        let this = Self { root: data_root.join("volumes"), trash: data_root.join("trash"), store };
+        for dir in [&this.root, &this.trash] {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o701).create(dir);
+            made.map_err(|source| Error::Io { action: "make", path: dir.clone(), source })?;
+        }
+        this.sweep()?;
+        Ok(this)
+    }
+
+    fn sweep(&self) -> Result<()> {
+        let rows: BTreeMap<String, Volume> = self.store.list::<Volume>()?.into_iter().collect();
+        let entries = fs::read_dir(&self.root);
+        for entry in
+            entries.map_err(|source| Error::Io { action: "list", path: self.root.clone(), source })?
+        {
+            let Ok(entry) = entry else { continue };
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !rows.contains_key(&name) {
+                tracing::warn!(volume = %name, "volume directory without a record moved to the trash");
+                self.discard(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the volume, or returns the one of that name.
+    pub fn create(&self, request: &CreateVolume) -> Result<Volume> {
+        let anonymous = request.name.is_empty();
+        let name = if anonymous { random_name() } else { request.name.clone() };
+        check(&name, request)?;
+        if let Some(volume) = self.store.get::<Volume>(&name)? {
+            return if request.options.is_empty() || volume.options == request.options {
+                Ok(volume)
+            } else {
+                Err(Error::Differs(name))
+            };
+        }
+        self.make_directory(&name)?;
+        let mut labels = request.labels.clone();
+        if anonymous {
+            labels.insert(ANONYMOUS_LABEL.to_owned(), String::new());
+        }
+        let event = Event::now("volume", "create", &name).with("driver", "local");
+        let volume = Volume {
+            name: name.clone(),
+            created_nanos: event.time_nanos,
+            labels,
+            options: request.options.clone(),
+            anonymous,
+        };
+        self.store.write(|tx| match tx.get::<Volume>(&name)? {
+            Some(other) => Ok(other),
+            None => {
+                tx.put(&name, &volume)?;
+                tx.emit(event.clone());
+                Ok(volume.clone())
+            }
+        })
+    }
+
+    /// `volumes/<name>/_data`, synced into its parents before the row names it.
+    fn make_directory(&self, name: &str) -> Result<()> {
+        let dir = self.root.join(name);
+        let data = dir.join("_data");
+        let io = |action, path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Io { action, path, source }
+        };
+        fs::DirBuilder::new().recursive(true).mode(0o701).create(&dir).map_err(io("make", &dir))?;
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(&data).map_err(io("make", &data))?;
+        for path in [&dir, &self.root] {
+            fs::File::open(path).and_then(|d| d.sync_all()).map_err(io("sync", path))?;
+        }
+        Ok(())
+    }
+
+    pub fn get(&self, name: &str) -> Result<Volume> {
+        self.store.get(name)?.ok_or_else(|| Error::NotFound(name.to_owned()))
+    }
+
+    /// By name.
+    pub fn list(&self) -> Result<Vec<Volume>> {
+        Ok(self.store.list::<Volume>()?.into_iter().map(|(_, volume)| volume).collect())
+    }
+
+    /// `in_use` names the containers that hold the volume.
+    pub fn remove(&self, name: &str, in_use: &dyn Fn(&str) -> Vec<String>) -> Result<()> {
+        let removed: Result<bool> = self.store.write(|tx| {
+            let containers = in_use(name);
+            if !containers.is_empty() {
+                return Err(Error::InUse { name: name.to_owned(), containers });
+            }
+            let existed = tx.delete::<Volume>(name)?;
+            if existed {
+                tx.emit(Event::now("volume", "destroy", name).with("driver", "local"));
+            }
+            Ok(existed)
+        });
+        if !removed? {
+            return Err(Error::NotFound(name.to_owned()));
+        }
+        self.discard(name)
+    }
+
+    /// Out of sight at once; deleted by the background sweep of the trash.
+    fn discard(&self, name: &str) -> Result<()> {
+        let from = self.root.join(name);
+        let to = self.trash.join(format!("volume-{}", random_name()));
+        match fs::rename(&from, &to) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            done => done.map_err(|source| Error::Io { action: "remove", path: from, source }),
+        }
+    }
+
+    /// The directory that containers see.
+    pub fn mountpoint(&self, name: &str) -> PathBuf {
+        self.root.join(name).join("_data")
+    }
+
+    /// Bytes on disk.
+    pub fn size(&self, name: &str) -> Result<u64> {
+        fn sum(dir: &Path) -> std::io::Result<u64> {
+            let mut total = 0;
+            for entry in fs::read_dir(dir)? {
+                let entry = entry?;
+                let metadata = entry.metadata()?;
+                total += metadata.blocks() * 512;
+                if metadata.is_dir() {
+                    total += sum(&entry.path()).unwrap_or(0);
+                }
+            }
+            Ok(total)
+        }
+        let path = self.mountpoint(name);
+        sum(&path).map_err(|source| Error::Io { action: "measure", path, source })
+    }
+
+    /// Fills a still empty volume with what the image has at `path`: content, owners, modes, times, attributes.
+    pub fn copy_up(&self, name: &str, image: &Root, path: &Path) -> Result<()> {
+        let to = self.mountpoint(name);
+        let copy = |errno| Error::Copy { path: path.to_owned(), errno };
+        let target = Root::open(&to).and_then(|root| root.open_dir(".")).map_err(copy)?;
+        if !target.entries().map_err(copy)?.is_empty() {
+            return Ok(());
+        }
+        let source: Dir = match image.open_dir(path) {
+            Ok(dir) => dir,
+            Err(knarr_linux::Errno::NOENT | knarr_linux::Errno::NOTDIR) => return Ok(()),
+            Err(errno) => return Err(copy(errno)),
+        };
+        copy_tree(&source, &target).map_err(copy)
+    }
+}
+
+fn check(name: &str, request: &CreateVolume) -> Result<()> {
+    if !matches!(request.driver.as_str(), "" | "local") {
+        return Err(Error::UnknownDriver { name: name.to_owned(), driver: request.driver.clone() });
+    }
+    if let Some(option) = request.options.keys().next() {
+        return Err(Error::UnsupportedOption { name: name.to_owned(), option: option.clone() });
+    }
+    if name.len() < 2 {
+        return Err(Error::NameTooShort(name.to_owned()));
+    }
+    let first = name.as_bytes()[0].is_ascii_alphanumeric();
+    let rest = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+    if first && rest && name.len() <= MAX_NAME { Ok(()) } else { Err(Error::NameInvalid(name.to_owned())) }
+}
+
+/// Longest name; a directory entry has at most 255 bytes.
+const MAX_NAME: usize = 255;
+
+fn random_name() -> String {
+    let mut bytes = [0u8; 32];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        // The kernel's pool is ready long before any engine runs; an interrupted call is repeated.
+        filled +=
+            rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
+    }
+    Id::from_bytes(&bytes).to_string()
+}

@@ -1,0 +1,90 @@
+//! Volumes on a real file system.
+use knarr_base::{ErrorKind, Kind};
+use knarr_linux::path::Root;
+use knarr_state::Store;
+use knarr_volume::{CreateVolume, Volumes};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+fn open(dir: &Path) -> Volumes {
+    Volumes::open(dir, Store::open(&dir.join("state.redb")).unwrap()).unwrap()
+}
+
+fn named(name: &str) -> CreateVolume {
+    CreateVolume { name: name.to_owned(), ..CreateVolume::default() }
+}
+
+#[test]
+fn create_list_remove() {
+    let dir = tempfile::tempdir().unwrap();
+    let volumes = open(dir.path());
+    let a = volumes.create(&named("data")).unwrap();
+    assert_eq!(volumes.create(&named("data")).unwrap(), a, "creating twice is the same volume");
+    let anonymous = volumes.create(&named("")).unwrap();
+    assert!(anonymous.anonymous && anonymous.name.len() == 64);
+    assert!(volumes.mountpoint("data").is_dir());
+    assert_eq!(volumes.list().unwrap().len(), 2);
+    let busy = volumes.remove("data", &|_| vec!["abc".to_owned()]).unwrap_err();
+    assert_eq!(busy.to_string(), "remove data: volume is in use - [abc]");
+    assert_eq!(busy.kind(), ErrorKind::Conflict);
+    volumes.remove("data", &|_| Vec::new()).unwrap();
+    assert!(!volumes.mountpoint("data").exists());
+    let gone = volumes.remove("data", &|_| Vec::new()).unwrap_err();
+    assert_eq!(gone.to_string(), "get data: no such volume");
+}
+
+#[test]
+fn names_that_are_no_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let volumes = open(dir.path());
+    for bad in ["a", "../x", "a/b", ".x", "-x", "a b", "\u{e9}\u{e9}"] {
+        let error = volumes.create(&named(bad)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{bad}: {error}");
+    }
+}
+
+#[test]
+fn directories_without_a_row_are_swept() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    fs::create_dir_all(dir.path().join("volumes/lost/_data")).unwrap();
+    let volumes = open(dir.path());
+    assert!(!volumes.mountpoint("lost").exists());
+}
+
+#[test]
+fn copy_up_is_exact_and_happens_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("image");
+    let from = image.join("srv/data");
+    fs::create_dir_all(from.join("sub")).unwrap();
+    fs::write(from.join("file"), "content").unwrap();
+    fs::set_permissions(from.join("file"), fs::Permissions::from_mode(0o4750)).unwrap();
+    fs::hard_link(from.join("file"), from.join("sub/hard")).unwrap();
+    symlink("/etc/passwd", from.join("link")).unwrap();
+    fs::set_permissions(&from, fs::Permissions::from_mode(0o1777)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(from.join("file"), Some(1234), Some(4321)).unwrap();
+        fs::set_permissions(from.join("file"), fs::Permissions::from_mode(0o4750)).unwrap();
+    }
+    symlink("srv", image.join("alias")).unwrap();
+    let volumes = open(dir.path());
+    volumes.create(&named("vol")).unwrap();
+    let root = Root::open(&image).unwrap();
+    volumes.copy_up("vol", &root, Path::new("/alias/data")).unwrap();
+    let to = volumes.mountpoint("vol");
+    let (old, new) = (fs::metadata(from.join("file")).unwrap(), fs::metadata(to.join("file")).unwrap());
+    assert_eq!(
+        (old.mode(), old.uid(), old.gid(), old.mtime_nsec()),
+        (new.mode(), new.uid(), new.gid(), new.mtime_nsec())
+    );
+    assert_eq!(new.ino(), fs::metadata(to.join("sub/hard")).unwrap().ino());
+    assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("/etc/passwd"));
+    assert_eq!(fs::metadata(&to).unwrap().mode() & 0o7777, 0o1777);
+    fs::write(from.join("later"), "").unwrap();
+    volumes.copy_up("vol", &root, Path::new("/srv/data")).unwrap();
+    assert!(!to.join("later").exists(), "a volume that has content is left alone");
+    volumes.create(&named("none")).unwrap();
+    volumes.copy_up("none", &root, Path::new("/missing")).unwrap();
+}
