@@ -5,11 +5,16 @@
 //!
 //! Invariants: one task writes a container's row; a task never waits; reads use database snapshots and wait for no
 //! task; what is in the kernel is named by ids, so that it can be swept without memory.
+mod capability;
 pub mod config;
+mod create;
 pub mod engine;
 pub mod error;
 mod facade;
+mod log_options;
 pub mod machine;
+mod record;
+mod signal;
 pub mod stream;
 pub mod supervisor;
 

@@ -1,0 +1,12 @@
+//! What the database keeps about containers. One row for the configuration, one for the status, one that owns the name.
+//!
+//! Invariant: after creation only the container's task writes its rows.
+mod container;
+mod mount;
+mod status;
+mod time;
+
+pub use container::{Container, NameOwner};
+pub use mount::{MountKind, MountRow};
+pub use status::Status;
+pub use time::Time;

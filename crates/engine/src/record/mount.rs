@@ -1,0 +1,99 @@
+//! A mount of a container, resolved: what `-v`, `--mount`, `--volumes-from` and the image asked for.
+use knarr_docker_types::mount::MountPoint;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MountKind {
+    Bind,
+    Volume,
+    Tmpfs,
+}
+
+impl MountKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MountKind::Bind => "bind",
+            MountKind::Volume => "volume",
+            MountKind::Tmpfs => "tmpfs",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountRow {
+    pub kind: MountKind,
+    /// Of the volume; empty until an anonymous volume is made.
+    #[serde(default)]
+    pub name: String,
+    /// The volume was made for this container.
+    #[serde(default)]
+    pub anonymous: bool,
+    /// On the host.
+    #[serde(default)]
+    pub source: PathBuf,
+    /// Absolute, without `.`, `..` or a slash at the end.
+    pub destination: String,
+    /// As the client wrote it (`ro,z`).
+    #[serde(default)]
+    pub mode: String,
+    pub rw: bool,
+    /// Empty: `rprivate`.
+    #[serde(default)]
+    pub propagation: String,
+    /// What is mounted below the source comes too.
+    pub recursive: bool,
+    /// The mounts below a read-only one stay writable.
+    #[serde(default)]
+    pub read_only_top_only: bool,
+    /// Do not copy the image's content to the fresh volume.
+    #[serde(default)]
+    pub no_copy: bool,
+    #[serde(default)]
+    pub subpath: String,
+    /// Make a missing source directory (`-v`, not `--mount`).
+    #[serde(default)]
+    pub create_source: bool,
+    /// Options of a tmpfs.
+    #[serde(default)]
+    pub options: Vec<String>,
+}
+
+impl MountRow {
+    pub fn new(kind: MountKind, destination: &str) -> Self {
+        Self {
+            kind,
+            name: String::new(),
+            anonymous: false,
+            source: PathBuf::new(),
+            destination: destination.to_owned(),
+            mode: String::new(),
+            rw: true,
+            propagation: String::new(),
+            recursive: true,
+            read_only_top_only: false,
+            no_copy: false,
+            subpath: String::new(),
+            create_source: false,
+            options: Vec::new(),
+        }
+    }
+
+    /// As `inspect` and `ps` show it.
+    pub fn point(&self) -> MountPoint {
+        MountPoint {
+            kind: self.kind.as_str().to_owned(),
+            name: self.name.clone(),
+            source: self.source.to_string_lossy().into_owned(),
+            destination: self.destination.clone(),
+            driver: if self.kind == MountKind::Volume { "local".to_owned() } else { String::new() },
+            mode: self.mode.clone(),
+            rw: self.rw,
+            propagation: match (self.kind, self.propagation.as_str()) {
+                (MountKind::Bind, "") => "rprivate".to_owned(),
+                (_, propagation) => propagation.to_owned(),
+            },
+        }
+    }
+}
