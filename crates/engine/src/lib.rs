@@ -15,8 +15,10 @@ mod log_options;
 pub mod machine;
 mod record;
 mod signal;
+mod spec;
 pub mod stream;
 pub mod supervisor;
+mod user;
 
 pub use config::{AddressPool, BuiltinImage, EngineConfig, NetworkConfig};
 pub use engine::Engine;

@@ -1,0 +1,127 @@
+//! What is mounted inside: the kernel's file systems, files of the engine, volumes.
+use super::process::INIT_PATH;
+use super::{Draft, Input};
+use crate::record::{MountKind, MountRow};
+use knarr_oci::runtime::Mount;
+
+pub(super) fn defaults(input: &Input, draft: &mut Draft) {
+    let host = &input.container.host_config;
+    let mounts = &mut draft.spec.mounts;
+    mounts.push(Mount::new("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]));
+    mounts.push(Mount::new("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]));
+    let pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
+    mounts.push(Mount::new("/dev/pts", "devpts", "devpts", &pts));
+    mounts.push(Mount::new("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]));
+    mounts.push(Mount::new("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev"]));
+    match host.ipc_mode.as_str() {
+        "host" => mounts.push(Mount::new(
+            "/dev/mqueue",
+            "bind",
+            "/dev/mqueue",
+            &["rbind", "nosuid", "noexec", "nodev"],
+        )),
+        _ if input.facts.mqueue => {
+            mounts.push(Mount::new("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
+        }
+        _ => {}
+    }
+    hide_what_is_mounted_over(input, draft);
+}
+
+/// A volume on `/dev/shm` or below `/sys` replaces the default there.
+fn hide_what_is_mounted_over(input: &Input, draft: &mut Draft) {
+    let taken = |destination: &str| input.container.mounts.iter().any(|row| row.destination == destination);
+    draft.spec.mounts.retain(|mount| !taken(&mount.destination));
+}
+
+pub(super) fn shared_memory(input: &Input, draft: &mut Draft) {
+    let host = &input.container.host_config;
+    if input.container.mounts.iter().any(|row| row.destination == "/dev/shm") {
+        return;
+    }
+    let mount = match (host.ipc_mode.as_str(), input.joined.ipc) {
+        ("none", _) => return,
+        ("host", _) => Mount::new("/dev/shm", "bind", "/dev/shm", &["rbind", "rprivate"]),
+        (_, Some(pid)) => {
+            Mount::new("/dev/shm", "bind", &format!("/proc/{pid}/root/dev/shm"), &["bind", "rprivate"])
+        }
+        _ => {
+            let size = if host.shm_size > 0 { host.shm_size } else { input.default_shm_size };
+            let size = format!("size={size}");
+            Mount::new("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size])
+        }
+    };
+    draft.spec.mounts.push(mount);
+}
+
+pub(super) fn files(input: &Input, draft: &mut Draft) {
+    let files = [
+        ("/etc/resolv.conf", &input.files.resolv_conf),
+        ("/etc/hostname", &input.files.hostname),
+        ("/etc/hosts", &input.files.hosts),
+    ];
+    for (destination, source) in files {
+        let Some(source) = source else { continue };
+        if !input.container.mounts.iter().any(|row| row.destination == destination) {
+            draft.spec.mounts.push(Mount::new(
+                destination,
+                "bind",
+                &source.to_string_lossy(),
+                &["rbind", "rprivate"],
+            ));
+        }
+    }
+}
+
+pub(super) fn volumes(input: &Input, draft: &mut Draft) {
+    draft.spec.mounts.extend(input.container.mounts.iter().map(mount));
+}
+
+fn mount(row: &MountRow) -> Mount {
+    let mut options: Vec<String> = Vec::new();
+    if row.kind == MountKind::Tmpfs {
+        options.extend(["noexec", "nosuid", "nodev"].map(str::to_owned));
+        // What is asked for wins over the default, so `exec` takes `noexec` out.
+        for option in &row.options {
+            let opposite = option.strip_prefix("no").map_or_else(|| format!("no{option}"), str::to_owned);
+            options.retain(|have| *have != opposite && have != option);
+            options.push(option.clone());
+        }
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        return Mount::new(&row.destination, "tmpfs", "tmpfs", &options);
+    }
+    options.push(if row.recursive { "rbind" } else { "bind" }.to_owned());
+    if !row.rw {
+        let recursive = row.recursive && !row.read_only_top_only && row.kind == MountKind::Bind;
+        // Docker asks for a recursive read-only mount where the kernel can; the top is always read-only.
+        options.push("ro".to_owned());
+        if recursive {
+            options.push("rro".to_owned());
+        }
+    }
+    options.push(if row.propagation.is_empty() { "rprivate".to_owned() } else { row.propagation.clone() });
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    Mount::new(&row.destination, "bind", &row.source.to_string_lossy(), &options)
+}
+
+pub(super) fn init(input: &Input, draft: &mut Draft) {
+    if let Some(init) = &input.init {
+        draft.spec.mounts.push(Mount::new(INIT_PATH, "bind", &init.to_string_lossy(), &["bind", "ro"]));
+    }
+}
+
+/// A privileged container sees `/sys` and the control groups writable.
+pub(super) fn privileged(input: &Input, draft: &mut Draft) {
+    if !input.container.host_config.privileged {
+        return;
+    }
+    for mount in &mut draft.spec.mounts {
+        if matches!(mount.kind.as_deref(), Some("sysfs" | "cgroup")) {
+            for option in &mut mount.options {
+                if option == "ro" {
+                    "rw".clone_into(option);
+                }
+            }
+        }
+    }
+}
