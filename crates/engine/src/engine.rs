@@ -1,7 +1,24 @@
 //! The engine: what it is made of, opening, shutting down.
+use crate::blocking::Pool;
 use crate::config::EngineConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::execs::Execs;
+use crate::paths::{Paths, engine_id};
+use crate::record::Container;
+use crate::registry::Registry;
+use crate::spec::Facts;
+use crate::supervisor::Spawner;
+use crate::trash::Trash;
+use knarr_base::ContainerId;
+use knarr_image::Images;
+use knarr_network::Networks;
+use knarr_state::{Event, Store};
+use knarr_volume::Volumes;
+use std::fs::File;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A container engine. Cloning shares it.
 #[derive(Clone)]
@@ -10,13 +27,53 @@ pub struct Engine {
 }
 
 pub(crate) struct Inner {
-    pub(crate) config: EngineConfig,
+    pub config: EngineConfig,
+    pub id: String,
+    pub paths: Paths,
+    pub store: Store,
+    pub images: Images,
+    pub networks: Networks,
+    pub volumes: Volumes,
+    pub spawner: Spawner,
+    pub containers: Registry,
+    pub execs: Execs,
+    pub host: Facts,
+    pub pool: Pool,
+    pub trash: Trash,
+    /// Requests being served.
+    pub busy: AtomicUsize,
+    /// Creating a container holds it for reading, removing images for writing.
+    pub image_use: tokio::sync::RwLock<()>,
+    _lock: File,
 }
 
 impl Engine {
     /// Opens the data root, brings back what ran, sweeps what nobody owns.
     pub async fn open(config: EngineConfig) -> Result<Self> {
-        Ok(Self { inner: Arc::new(Inner { config }) })
+        let opened = tokio::task::spawn_blocking(move || open_parts(config)).await;
+        let parts = opened.map_err(|e| Error::Internal(e.to_string()))??;
+        let executable = parts.executable;
+        let spawner = Spawner::start(executable).await?;
+        let inner = Arc::new(Inner {
+            spawner,
+            config: parts.config,
+            id: parts.id,
+            paths: parts.paths,
+            store: parts.store,
+            images: parts.images,
+            networks: parts.networks,
+            volumes: parts.volumes,
+            containers: Registry::default(),
+            execs: Execs::default(),
+            host: parts.host,
+            pool: Pool::new(),
+            trash: parts.trash,
+            busy: AtomicUsize::new(0),
+            image_use: tokio::sync::RwLock::default(),
+            _lock: parts.lock,
+        });
+        crate::restore::run(&inner).await?;
+        Ok(Self { inner })
     }
 
     pub fn config(&self) -> &EngineConfig {
@@ -25,16 +82,148 @@ impl Engine {
 
     /// Short, stable name of this engine: derived from its data root.
     pub fn id(&self) -> &str {
-        ""
+        &self.inner.id
     }
 
     /// Nothing runs and nothing is being done.
     pub fn is_idle(&self) -> bool {
-        false
+        self.inner.busy.load(Ordering::SeqCst) == 0 && !self.inner.containers.any_active()
+    }
+
+    /// Counts as work for [`Engine::is_idle`] until it is dropped.
+    pub fn work(&self) -> Work {
+        self.inner.busy.fetch_add(1, Ordering::SeqCst);
+        Work(Arc::clone(&self.inner))
     }
 
     /// Ends the engine's own work. Containers go on.
     pub async fn shutdown(&self) -> Result<()> {
+        let inner = Arc::clone(&self.inner);
+        if !inner.containers.any_active() {
+            inner.pool.run({
+                let inner = Arc::clone(&inner);
+                move || inner.networks.shutdown()
+            }).await??;
+        }
         Ok(())
+    }
+}
+
+/// Something is being done.
+pub struct Work(Arc<Inner>);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+struct Parts {
+    config: EngineConfig,
+    id: String,
+    paths: Paths,
+    store: Store,
+    images: Images,
+    networks: Networks,
+    volumes: Volumes,
+    trash: Trash,
+    host: Facts,
+    lock: File,
+    executable: std::os::fd::OwnedFd,
+}
+
+fn open_parts(mut config: EngineConfig) -> Result<Parts> {
+    for dir in [&config.data_root, &config.exec_root] {
+        make_dir(dir, 0o711)?;
+    }
+    config.data_root = canonical(&config.data_root)?;
+    config.exec_root = canonical(&config.exec_root)?;
+    let id = engine_id(&config.data_root);
+    let paths = Paths { data_root: config.data_root.clone(), exec_root: config.exec_root.clone() };
+    let lock = lock(&paths.lock())?;
+    make_dir(&paths.containers(), 0o710)?;
+    make_dir(&paths.runs(), 0o711)?;
+    make_dir(&paths.seccomp(), 0o700)?;
+    let executable = sealed_executable(&config.exe)?;
+    if let Ok(exe) = config.exe.canonicalize() {
+        config.exe = exe;
+    }
+    let trash = Trash::open(paths.trash())?;
+    let store = Store::open(&paths.database())?;
+    config.network.engine_id.clone_from(&id);
+    let networks = Networks::open(store.clone(), config.network.clone())?;
+    let volumes = Volumes::open(&config.data_root, store.clone())?;
+    let images = Images::open(&config.data_root, store.clone())?;
+    let host = crate::host::facts();
+    Ok(Parts { config, id, paths, store, images, networks, volumes, trash, host, lock, executable })
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(Error::path("make", path))
+}
+
+fn canonical(path: &Path) -> Result<std::path::PathBuf> {
+    path.canonicalize().map_err(Error::path("resolve", path))
+}
+
+/// One engine per data root.
+fn lock(path: &Path) -> Result<File> {
+    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(Error::path("open", path))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(_) => Err(Error::Conflict(format!(
+            "another engine uses the data root {}",
+            path.parent().unwrap_or(path).display()
+        ))),
+    }
+}
+
+/// A copy of the executable that nobody can change, to run everything near a container from (CVE-2019-5736).
+fn sealed_executable(exe: &Path) -> Result<std::os::fd::OwnedFd> {
+    use rustix::fs::{MemfdFlags, SealFlags};
+    let mut source = File::open(exe).map_err(Error::path("open", exe))?;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let fd = rustix::fs::memfd_create(c"knarr", flags | MemfdFlags::EXEC)
+        .or_else(|_| rustix::fs::memfd_create(c"knarr", flags))
+        .map_err(|e| Error::io("make a sealed copy of the executable")(e.into()))?;
+    let mut copy = File::from(fd);
+    std::io::copy(&mut source, &mut copy).map_err(Error::io("make a sealed copy of the executable"))?;
+    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+    rustix::fs::fcntl_add_seals(&copy, seals).map_err(|e| Error::io("seal the copy of the executable")(e.into()))?;
+    Ok(copy.into())
+}
+
+impl Inner {
+    /// `/<parent>/<id>`.
+    pub fn cgroup_path(&self, container: &Container) -> String {
+        let own = &container.host_config.resources.cgroup_parent;
+        let parent = match (own.as_str(), &self.config.cgroup_parent) {
+            ("", Some(parent)) => parent.clone(),
+            ("", None) => format!("knarr-{}", self.id),
+            (own, _) => own.to_owned(),
+        };
+        format!("/{}/{}", parent.trim_matches('/'), container.id)
+    }
+
+    /// Writes an event that no row change goes with.
+    pub async fn emit(&self, event: Event) {
+        let store = self.store.clone();
+        let written = self.pool.run(move || {
+            store.write(|tx| {
+                tx.emit(event);
+                Ok::<_, knarr_state::Error>(())
+            })
+        });
+        if let Ok(Err(error)) = written.await {
+            tracing::error!(%error, "event not written");
+        }
+    }
+
+    /// Containers that hold a volume, but for one.
+    pub fn volume_users(&self, name: &str, but: Option<&ContainerId>) -> Vec<String> {
+        let uses = |container: &Container| {
+            Some(&container.id) != but && container.mounts.iter().any(|row| !row.name.is_empty() && row.name == name)
+        };
+        self.containers.all().iter().filter(|s| uses(&s.container)).map(|s| s.id().to_string()).collect()
     }
 }

@@ -44,6 +44,22 @@ pub enum Error {
     Path { action: &'static str, path: PathBuf, source: io::Error },
     #[error(transparent)]
     State(#[from] knarr_state::Error),
+    #[error(transparent)]
+    Image(#[from] knarr_image::Error),
+    #[error(transparent)]
+    Network(#[from] knarr_network::Error),
+    #[error(transparent)]
+    Volume(#[from] knarr_volume::Error),
+    #[error(transparent)]
+    Cgroup(#[from] knarr_cgroup::Error),
+    #[error(transparent)]
+    Supervisor(#[from] crate::supervisor::Error),
+    /// The container's process was not made or not executed.
+    #[error("{text}")]
+    Start { text: String, failure: knarr_shim_proto::Failure },
+    /// An error that several waited for.
+    #[error("{text}")]
+    Repeated { text: String, kind: ErrorKind },
     /// Something that should not happen.
     #[error("{0}")]
     Internal(String),
@@ -65,6 +81,13 @@ impl Kind for Error {
             Error::NotImplemented(_) => ErrorKind::NotImplemented,
             Error::Unavailable(_) => ErrorKind::Unavailable,
             Error::State(e) => e.kind(),
+            Error::Image(e) => e.kind(),
+            Error::Network(e) => e.kind(),
+            Error::Volume(e) => e.kind(),
+            Error::Cgroup(e) => e.kind(),
+            Error::Supervisor(e) => e.kind(),
+            Error::Start { failure, .. } => failure.kind(),
+            Error::Repeated { kind, .. } => *kind,
             Error::Io { .. } | Error::Path { .. } | Error::Internal(_) | Error::Failpoint(_) => {
                 ErrorKind::Internal
             }
@@ -73,6 +96,11 @@ impl Kind for Error {
 }
 
 impl Error {
+    /// The same for another who waited.
+    pub(crate) fn repeat(&self) -> Self {
+        Error::Repeated { text: self.to_string(), kind: self.kind() }
+    }
+
     /// For `map_err`: an input or output error of `action`.
     pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let action = action.into();

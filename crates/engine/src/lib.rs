@@ -5,20 +5,34 @@
 //!
 //! Invariants: one task writes a container's row; a task never waits; reads use database snapshots and wait for no
 //! task; what is in the kernel is named by ids, so that it can be swept without memory.
+mod blocking;
 mod capability;
+mod cgroups;
 pub mod config;
 mod create;
+mod detach;
 pub mod engine;
 pub mod error;
+mod execs;
 mod facade;
+mod host;
 mod log_options;
+mod logs;
 pub mod machine;
+mod paths;
 mod record;
+mod registry;
+mod restore;
+mod seccomp;
 mod signal;
 mod spec;
+mod start;
 pub mod stream;
 pub mod supervisor;
+mod task;
+mod trash;
 mod user;
+mod view;
 
 pub use config::{AddressPool, BuiltinImage, EngineConfig, NetworkConfig};
 pub use engine::Engine;

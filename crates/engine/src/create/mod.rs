@@ -1,6 +1,9 @@
 //! Creating a container: pure validation, merging and resolving first; then directories, volumes, one transaction.
+mod apply;
 pub mod generate;
 pub mod merge;
 pub mod mounts;
 pub mod name;
 pub mod validate;
+
+pub(crate) use apply::{create, random_id};

@@ -26,63 +26,6 @@ pub struct LogStream {
 }
 
 impl Engine {
-    pub async fn container_create(
-        &self,
-        _request: CreateRequest,
-        _options: ContainerCreate,
-    ) -> Result<CreateResponse> {
-        pending("container create")
-    }
-    pub async fn container_list(&self, _options: ContainerList) -> Result<Vec<Summary>> {
-        pending("container list")
-    }
-    pub async fn container_inspect(&self, _container: &str, _size: bool) -> Result<InspectResponse> {
-        pending("container inspect")
-    }
-    /// `NotModified` when it runs already.
-    pub async fn container_start(&self, _container: &str) -> Result<()> {
-        pending("container start")
-    }
-    /// `NotModified` when it does not run.
-    pub async fn container_stop(&self, _container: &str, _options: ContainerStop) -> Result<()> {
-        pending("container stop")
-    }
-    pub async fn container_restart(&self, _container: &str, _options: ContainerStop) -> Result<()> {
-        pending("container restart")
-    }
-    /// An empty signal is SIGKILL.
-    pub async fn container_kill(&self, _container: &str, _signal: &str) -> Result<()> {
-        pending("container kill")
-    }
-    pub async fn container_pause(&self, _container: &str) -> Result<()> {
-        pending("container pause")
-    }
-    pub async fn container_unpause(&self, _container: &str) -> Result<()> {
-        pending("container unpause")
-    }
-    /// Registered when it returns: the face sends its reply's head then, and the body when the outcome is there.
-    pub async fn container_wait(&self, _container: &str, _condition: WaitCondition) -> Result<Wait> {
-        pending("container wait")
-    }
-    pub async fn container_remove(&self, _container: &str, _options: ContainerRemove) -> Result<()> {
-        pending("container remove")
-    }
-    pub async fn container_rename(&self, _container: &str, _name: &str) -> Result<()> {
-        pending("container rename")
-    }
-    pub async fn container_logs(&self, _container: &str, _options: ContainerLogs) -> Result<LogStream> {
-        pending("container logs")
-    }
-    pub async fn container_attach(
-        &self,
-        _container: &str,
-        _options: ContainerAttach,
-    ) -> Result<AttachSession> {
-        pending("container attach")
-    }
-    pub async fn container_resize(&self, _container: &str, _rows: u16, _cols: u16) -> Result<()> {
-        pending("container resize")
-    }
     /// `ps_args` as the client wrote them; empty: `-ef`.
     pub async fn container_top(&self, _container: &str, _ps_args: &str) -> Result<TopResponse> {
         pending("container top")

@@ -1,5 +1,8 @@
 //! The engine's methods, one file per resource.
 mod container;
+mod container_life;
+mod container_streams;
+mod container_view;
 mod exec;
 mod image;
 mod network;

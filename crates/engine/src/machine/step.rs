@@ -207,11 +207,12 @@ fn remove(state: &mut State, force: bool, volumes: bool, effects: &mut Vec<Effec
     Reply::When(Milestone::Removed)
 }
 
+/// The removal of the rows is its commit: what is written in between would only be deleted.
 fn delete(state: &mut State, volumes: bool, effects: &mut Vec<Effect>) {
     state.phase = Phase::Removing;
     state.activity = Activity::Removing;
     state.remove_after = None;
-    effects.extend([Effect::Commit, Effect::Reached(Milestone::Stopped), Effect::Delete { volumes }]);
+    effects.extend([Effect::Reached(Milestone::Stopped), Effect::Delete { volumes }]);
 }
 
 /// Outcomes of effects. One that no longer fits (a timer that lost its race) changes nothing.
@@ -281,10 +282,9 @@ fn start_failed(state: &mut State, code: i32, effects: &mut Vec<Effect>) {
     if state.phase != Phase::Created {
         state.phase = Phase::Exited;
     }
-    effects.push(Effect::Commit);
-    let volumes = state.remove_after.or(state.auto_remove.then_some(true));
-    if let Some(volumes) = volumes {
-        delete(state, volumes, effects);
+    match state.remove_after.or(state.auto_remove.then_some(true)) {
+        Some(volumes) => delete(state, volumes, effects),
+        None => effects.push(Effect::Commit),
     }
     effects.extend([Effect::Missed(Milestone::Started), Effect::Reached(Milestone::Stopped)]);
 }
@@ -314,7 +314,6 @@ fn cleaned(state: &mut State, effects: &mut Vec<Effect>) {
     state.activity = Activity::Idle;
     state.phase = Phase::Exited;
     if let Some(volumes) = state.remove_after {
-        effects.push(Effect::Commit);
         return delete(state, volumes, effects);
     }
     if state.start_again {
@@ -328,9 +327,8 @@ fn cleaned(state: &mut State, effects: &mut Vec<Effect>) {
         effects.extend([Effect::Commit, Effect::ArmBackoff { after_ms: state.backoff_ms }]);
         return;
     }
-    effects.push(Effect::Commit);
     if state.auto_remove {
         return delete(state, true, effects);
     }
-    effects.push(Effect::Reached(Milestone::Stopped));
+    effects.extend([Effect::Commit, Effect::Reached(Milestone::Stopped)]);
 }

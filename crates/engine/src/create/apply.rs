@@ -1,0 +1,296 @@
+//! Creating a container: resolve, validate, merge; make its directory and volumes; one transaction.
+use super::{generate, merge, mounts, name, validate};
+use crate::engine::Inner;
+use crate::error::{Error, Result};
+use crate::record::{Container, MountKind, MountRow, NameOwner, Status, Time};
+use crate::task::{self, Restored};
+use knarr_base::{ContainerId, Id};
+use knarr_docker_types::container::{CreateRequest, CreateResponse};
+use knarr_docker_types::host_config::HostConfig;
+use knarr_docker_types::options::ContainerCreate;
+use knarr_image::Image;
+use knarr_linux::path::Root;
+use knarr_oci::rootfs::RootfsMount;
+use knarr_volume::CreateVolume;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Names that are tried for a container without one.
+const MAX_NAME_TRIES: u32 = 8;
+
+/// Creates a container and starts its task.
+pub(crate) async fn create(
+    engine: &Arc<Inner>,
+    request: CreateRequest,
+    options: ContainerCreate,
+) -> Result<CreateResponse> {
+    let _image_use = engine.image_use.read().await;
+    let work = Arc::clone(engine);
+    let (container, warnings) = engine.pool.run(move || build(&work, request, options)).await??;
+    let id = container.id.to_string();
+    task::spawn(engine, container, Status::default(), Restored::default());
+    Ok(CreateResponse { id, warnings: warnings.into() })
+}
+
+fn build(engine: &Inner, request: CreateRequest, options: ContainerCreate) -> Result<(Container, Vec<String>)> {
+    let CreateRequest { mut config, host_config, networking_config } = request;
+    let mut host = host_config.unwrap_or_default();
+    let wanted_name = options.name.as_deref().filter(|n| !n.is_empty()).map(name::check).transpose()?;
+    validate::config(&config)?;
+    validate::host_config(&host)?;
+    if let Some(name) = &wanted_name
+        && let Some(id) = engine.containers.owner(name)
+    {
+        return Err(Error::NameTaken { name: name.clone(), id });
+    }
+    let image = resolve_image(engine, &config.image, &options)?;
+    merge::merge(&mut config, &image.config.config);
+    if config.entrypoint.is_empty() && config.cmd.is_empty() {
+        return Err(Error::Invalid("no command specified".to_owned()));
+    }
+    let warnings = adapt(engine, &mut host)?;
+    check_networks(engine, &mut host)?;
+    let from = volumes_from(engine, &host)?;
+    let mut rows = mounts::plan(&config, &host, from)?;
+    check_sources(&rows)?;
+    let id = ContainerId::from_bytes(&random());
+    let dir = engine.paths.container(&id);
+    let networks = networking_config.map(|n| n.endpoints_config).unwrap_or_default();
+    let undo = Undo { engine, dir: &dir, done: false };
+    std::fs::create_dir_all(&dir).map_err(Error::path("make", &dir))?;
+    let rootfs = engine.images.prepare(&image.id, &dir)?;
+    knarr_base::failpoint!("create.prepared", Error::Failpoint("create.prepared"));
+    make_volumes(engine, &mut rows, &rootfs)?;
+    knarr_base::failpoint!("create.volumes", Error::Failpoint("create.volumes"));
+    let log_driver = match host.log_config.kind.as_str() {
+        "" => engine.config.log_driver.clone(),
+        kind => kind.to_owned(),
+    };
+    let log_opts = if host.log_config.kind.is_empty() {
+        engine.config.log_opts.clone()
+    } else {
+        host.log_config.config.clone().into_inner()
+    };
+    host.log_config.kind.clone_from(&log_driver);
+    host.log_config.config = log_opts.clone().into();
+    let mut container = Container {
+        id,
+        name: String::new(),
+        created: Time::now(),
+        config,
+        host_config: host,
+        networks,
+        image: Some(image.id),
+        platform: "linux".to_owned(),
+        rootfs,
+        mounts: rows,
+        log_driver,
+        log_opts,
+    };
+    if container.config.hostname.is_empty() && container.host_config.uts_mode != "host" && container.host_config.network_mode != "host" {
+        container.config.hostname = container.id.short().to_owned();
+    }
+    crate::start::check_ports(&container)?;
+    commit(engine, &mut container, wanted_name)?;
+    undo.keep();
+    Ok((container, warnings))
+}
+
+/// Takes the container's directory back when its creation fails.
+struct Undo<'a> {
+    engine: &'a Inner,
+    dir: &'a Path,
+    done: bool,
+}
+
+impl Undo<'_> {
+    fn keep(mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.engine.trash.discard(self.dir);
+        }
+    }
+}
+
+fn resolve_image(engine: &Inner, name: &str, options: &ContainerCreate) -> Result<Image> {
+    if name.is_empty() {
+        return Err(Error::Invalid("config cannot be empty in order to create a container".to_owned()));
+    }
+    let image = engine.images.resolve(name)?;
+    if let Some(wanted) = &options.platform
+        && !wanted.architecture.is_empty()
+    {
+        let have = image.config.platform();
+        if have.architecture != wanted.architecture {
+            return Err(Error::NotFound(format!(
+                "image with reference {name} was found but does not provide the specified platform ({}/{})",
+                wanted.os, wanted.architecture
+            )));
+        }
+    }
+    Ok(image)
+}
+
+/// Fills in what follows from what was asked, as Docker does at creation.
+fn adapt(engine: &Inner, host: &mut HostConfig) -> Result<Vec<String>> {
+    let resources = &mut host.resources;
+    if resources.memory > 0 && resources.memory_swap == 0 {
+        resources.memory_swap = resources.memory.saturating_mul(2);
+    }
+    if resources.pids_limit == Some(-1) {
+        resources.pids_limit = Some(0);
+    }
+    if host.restart_policy.name.is_empty() {
+        host.restart_policy.name = "no".to_owned();
+    }
+    if host.network_mode.is_empty() || host.network_mode == "default" {
+        host.network_mode = knarr_network::network::DEFAULT_NETWORK.to_owned();
+    }
+    if host.ipc_mode.is_empty() {
+        host.ipc_mode = "private".to_owned();
+    }
+    if host.shm_size == 0 && (host.ipc_mode == "private" || host.ipc_mode == "shareable") {
+        host.shm_size = engine.config.default_shm_size;
+    }
+    if host.cgroupns_mode.is_empty() {
+        host.cgroupns_mode = match engine.config.cgroupns_mode.as_str() {
+            "" if engine.host.cgroup_v2 && !host.privileged => "private".to_owned(),
+            "" => "host".to_owned(),
+            mode => mode.to_owned(),
+        };
+    }
+    if host.runtime.is_empty() {
+        host.runtime = "knarr".to_owned();
+    }
+    let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let wanted = resources.nano_cpus;
+    if wanted > i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000) {
+        return Err(Error::Invalid(format!(
+            "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
+        )));
+    }
+    let mut warnings = Vec::new();
+    if resources.oom_kill_disable == Some(true) && engine.host.cgroup_v2 {
+        resources.oom_kill_disable = None;
+        warnings.push("Your kernel does not support OomKillDisable. OomKillDisable discarded.".to_owned());
+    }
+    Ok(warnings)
+}
+
+/// Other containers that are named are named by their full id from now on.
+fn check_networks(engine: &Inner, host: &mut HostConfig) -> Result<()> {
+    for mode in [&mut host.network_mode, &mut host.pid_mode, &mut host.ipc_mode] {
+        if let Some(other) = mode.strip_prefix("container:") {
+            let id = engine.containers.resolve(other)?.snapshot.id().to_string();
+            *mode = format!("container:{id}");
+        }
+    }
+    let mode = host.network_mode.as_str();
+    if mode.starts_with("container:") && !host.port_bindings.is_empty() {
+        return Err(Error::Invalid(
+            "conflicting options: port publishing and the container type network mode".to_owned(),
+        ));
+    }
+    if !matches!(mode, "host" | "none") && !mode.starts_with("container:") {
+        engine.networks.resolve(mode)?;
+    }
+    Ok(())
+}
+
+fn volumes_from(engine: &Inner, host: &HostConfig) -> Result<Vec<MountRow>> {
+    let mut rows = Vec::new();
+    for text in &host.volumes_from {
+        let (container, rw) = mounts::parse_volumes_from(text)?;
+        let snapshot = engine.containers.resolve(container)?.snapshot;
+        for row in snapshot.container.mounts.iter().filter(|row| row.kind != MountKind::Tmpfs) {
+            rows.push(MountRow { rw: row.rw && rw, anonymous: false, ..row.clone() });
+        }
+    }
+    Ok(rows)
+}
+
+/// `--mount` wants its source to exist already now.
+fn check_sources(rows: &[MountRow]) -> Result<()> {
+    let strict = rows.iter().filter(|row| row.kind == MountKind::Bind && !row.create_source);
+    for row in strict {
+        crate::start::check_bind(row)?;
+    }
+    Ok(())
+}
+
+/// Makes the volumes that do not exist and fills the empty ones from the image.
+fn make_volumes(engine: &Inner, rows: &mut [MountRow], rootfs: &RootfsMount) -> Result<()> {
+    let mut image: Option<Root> = None;
+    for row in rows.iter_mut().filter(|row| row.kind == MountKind::Volume) {
+        let volume = engine.volumes.create(&CreateVolume { name: row.name.clone(), ..CreateVolume::default() })?;
+        row.name = volume.name;
+        let mountpoint = engine.volumes.mountpoint(&row.name);
+        row.source = if row.subpath.is_empty() { mountpoint } else { subpath(&mountpoint, &row.subpath)? };
+        if row.no_copy || !row.subpath.is_empty() {
+            continue;
+        }
+        if image.is_none() {
+            image = Some(crate::start::view(rootfs, None)?);
+        }
+        if let Some(image) = &image {
+            engine.volumes.copy_up(&row.name, image, Path::new(&row.destination))?;
+        }
+    }
+    Ok(())
+}
+
+/// A directory inside of the volume, reached without following links out of it.
+fn subpath(mountpoint: &Path, subpath: &str) -> Result<std::path::PathBuf> {
+    let root = Root::open_beneath(mountpoint).map_err(|e| Error::path("open", mountpoint)(e.into()))?;
+    root.open_path(subpath).map_err(|errno| {
+        Error::Invalid(format!("cannot access path {}: {errno}", mountpoint.join(subpath).display()))
+    })?;
+    Ok(mountpoint.join(subpath))
+}
+
+/// One transaction: name, rows, event. A name that was made up is made up again when it is taken.
+fn commit(engine: &Inner, container: &mut Container, wanted: Option<String>) -> Result<()> {
+    for attempt in 0..MAX_NAME_TRIES {
+        let seed = random();
+        let random = u64::from_le_bytes(*seed.first_chunk().unwrap_or(&[0; 8]));
+        container.name = wanted.clone().unwrap_or_else(|| generate::name(random, attempt));
+        match commit_as(engine, container) {
+            Err(Error::NameTaken { .. }) if wanted.is_none() => {}
+            done => return done,
+        }
+    }
+    Err(Error::Internal("no free name found".to_owned()))
+}
+
+fn commit_as(engine: &Inner, container: &Container) -> Result<()> {
+    engine.store.write(|tx| {
+        if let Some(owner) = tx.get::<NameOwner>(&container.name)? {
+            return Err(Error::NameTaken { name: container.name.clone(), id: owner.id.to_string() });
+        }
+        tx.put(&container.name, &NameOwner { id: container.id.clone() })?;
+        tx.put(container.id.as_str(), container)?;
+        tx.put(container.id.as_str(), &Status::default())?;
+        tx.emit(container.event("create"));
+        Ok(())
+    })
+}
+
+/// 32 bytes from the kernel.
+pub(crate) fn random() -> [u8; 32] {
+    let mut bytes = [0u8; 32];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
+    }
+    bytes
+}
+
+/// A new random id.
+pub(crate) fn random_id() -> Id {
+    Id::from_bytes(&random())
+}

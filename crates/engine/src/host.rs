@@ -1,0 +1,41 @@
+//! Standing facts about this host, gathered once at the start of the engine.
+use crate::spec::Facts;
+use std::fs;
+use std::path::Path;
+
+pub(crate) fn facts() -> Facts {
+    let uname = rustix::system::uname();
+    let exists = |path: &str| Path::new(path).exists();
+    Facts {
+        bounding: bounding(),
+        cgroup_v2: exists("/sys/fs/cgroup/cgroup.controllers"),
+        kernel: uname.release().to_string_lossy().into_owned(),
+        throttled_cpus: throttled_cpus(),
+        port_start_sysctl: exists("/proc/sys/net/ipv4/ip_unprivileged_port_start"),
+        ping_range_sysctl: exists("/proc/sys/net/ipv4/ping_group_range"),
+        mqueue: fs::read_to_string("/proc/filesystems").is_ok_and(|text| text.contains("mqueue")),
+        apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|t| t.starts_with('Y')),
+        hostname: uname.nodename().to_string_lossy().into_owned(),
+        ..Facts::default()
+    }
+}
+
+/// The engine's own bounding set: `CapBnd` of `/proc/self/status`.
+fn bounding() -> Vec<String> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let hex = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap_or("").trim();
+    let bits = u64::from_str_radix(hex, 16).unwrap_or(0);
+    let all = crate::capability::ALL.iter().enumerate();
+    all.filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, name)| (*name).to_owned()).collect()
+}
+
+fn throttled_cpus() -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/sys/devices/system/cpu") else { return Vec::new() };
+    let mut cpus: Vec<u32> = entries
+        .flatten()
+        .filter(|entry| entry.path().join("thermal_throttle").is_dir())
+        .filter_map(|entry| entry.file_name().to_str()?.strip_prefix("cpu")?.parse().ok())
+        .collect();
+    cpus.sort_unstable();
+    cpus
+}

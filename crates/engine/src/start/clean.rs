@@ -1,0 +1,82 @@
+//! Undoing: after an exit, after a failed start, at removal.
+use crate::engine::Inner;
+use crate::error::{Error, Result};
+use crate::record::{Container, MountKind};
+use crate::supervisor::ShimHandle;
+use knarr_state::Event;
+use std::fs;
+use std::sync::Arc;
+
+/// Gives back what the run held. Never fails: what could not be undone now is swept at the next start.
+pub(crate) async fn clean(engine: &Arc<Inner>, container: &Arc<Container>, live: Option<ShimHandle>) {
+    if let Some(handle) = live {
+        // It ends by itself when its last stream is closed; an error means that it has ended.
+        let _ = handle.shutdown().await;
+    }
+    let (pool, engine, container) = (Arc::clone(engine), Arc::clone(engine), Arc::clone(container));
+    let released = pool.pool.run(move || {
+        knarr_base::failpoint!("exit.release");
+        if uses_network(&container)
+            && let Err(error) = engine.networks.release(&container.id)
+        {
+            tracing::warn!(container = container.id.short(), %error, "network not released");
+        }
+        crate::cgroups::remove(&engine.cgroup_path(&container));
+        knarr_base::failpoint!("exit.released");
+    });
+    if let Err(error) = released.await {
+        tracing::error!(%error, "clean-up aborted");
+    }
+}
+
+fn uses_network(container: &Container) -> bool {
+    let mode = container.host_config.network_mode.as_str();
+    mode != "host" && mode != "none" && !mode.starts_with("container:")
+}
+
+/// Kills every process of a container whose supervisor died.
+pub(crate) async fn kill_leftovers(engine: &Arc<Inner>, container: &Arc<Container>) {
+    let path = engine.cgroup_path(container);
+    let _ = engine.pool.run(move || crate::cgroups::kill(&path)).await;
+}
+
+pub(crate) async fn freeze(engine: &Arc<Inner>, container: &Arc<Container>, frozen: bool) -> Result<()> {
+    let path = engine.cgroup_path(container);
+    engine.pool.run(move || crate::cgroups::freeze(&path, frozen)).await?
+}
+
+/// Removes the container: rows first, so that its name is free; then its directories, out of sight at once and deleted in
+/// the background. A directory that cannot be moved is left to the sweep: a removal does not fail for it.
+pub(crate) async fn remove(
+    engine: &Arc<Inner>,
+    container: &Arc<Container>,
+    volumes: bool,
+    mut events: Vec<Event>,
+) -> Result<()> {
+    let (pool, engine, container) = (Arc::clone(engine), Arc::clone(engine), Arc::clone(container));
+    pool.pool
+        .run(move || {
+            knarr_base::failpoint!("remove.begin", Error::Failpoint("remove.begin"));
+            events.push(container.event("destroy"));
+            crate::task::delete_rows(&engine.store, &container, events)?;
+            knarr_base::failpoint!("remove.rows", Error::Failpoint("remove.rows"));
+            engine.trash.discard(&engine.paths.container(&container.id));
+            let _ = fs::remove_dir_all(engine.paths.run(&container.id));
+            knarr_base::failpoint!("remove.directories", Error::Failpoint("remove.directories"));
+            if volumes {
+                remove_volumes(&engine, &container);
+            }
+            Ok(())
+        })
+        .await?
+}
+
+/// The volumes that were made for this container and that no other uses.
+fn remove_volumes(engine: &Inner, container: &Container) {
+    for row in container.mounts.iter().filter(|row| row.kind == MountKind::Volume && row.anonymous) {
+        let users = |name: &str| engine.volume_users(name, Some(&container.id));
+        if let Err(error) = engine.volumes.remove(&row.name, &users) {
+            tracing::debug!(volume = %row.name, %error, "anonymous volume kept");
+        }
+    }
+}

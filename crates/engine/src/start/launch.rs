@@ -1,0 +1,133 @@
+//! The table itself.
+use super::{config_file, files, network, volumes};
+use crate::engine::Inner;
+use crate::error::{Error, Result};
+use crate::record::{Container, Time};
+use crate::supervisor::{self, Events, ShimHandle, Spawned};
+use knarr_shim_proto::{CgroupConfig, FailureKind, ShimConfig, Streams};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+
+/// A container that runs.
+pub(crate) struct Launched {
+    pub handle: ShimHandle,
+    pub events: Events,
+    pub pid: i32,
+    pub started_at: Time,
+}
+
+/// A container that did not start; everything is undone.
+pub(crate) struct Failed {
+    pub error: Error,
+    /// What `State.ExitCode` becomes.
+    pub code: i32,
+}
+
+/// Docker's exit code of a start that failed for no reason of the program's.
+const CODE_UNKNOWN: i32 = 128;
+
+type Attachers = Vec<(Streams, oneshot::Sender<UnixStream>)>;
+
+/// Runs the table; undoes it when a step fails.
+pub(crate) async fn launch(
+    engine: &Arc<Inner>,
+    container: &Arc<Container>,
+    attachers: Attachers,
+) -> Result<Launched, Failed> {
+    match forward(engine, container, attachers).await {
+        Ok(launched) => Ok(launched),
+        Err(error) => {
+            super::clean(engine, container, None).await;
+            let run = engine.paths.run(&container.id);
+            let _ = engine.pool.run(move || std::fs::remove_dir_all(run)).await;
+            let code = match &error {
+                Error::Start { failure, .. } => failure.kind.exit_code(),
+                _ => CODE_UNKNOWN,
+            };
+            Err(Failed { error, code })
+        }
+    }
+}
+
+async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Attachers) -> Result<Launched> {
+    let prepared = {
+        let (engine, container) = (Arc::clone(engine), Arc::clone(container));
+        let pool = Arc::clone(&engine);
+        pool.pool.run(move || prepare(&engine, &container)).await??
+    };
+    let config = shim_config(engine, container);
+    let spawned = engine.spawner.spawn(config, prepared.as_ref().map(AsFd::as_fd)).await.map_err(start_error)?;
+    drop(prepared);
+    let started = attach_and_start(&spawned, attachers).await;
+    if let Err(error) = started {
+        let _ = spawned.handle.shutdown().await;
+        return Err(error);
+    }
+    let Spawned { handle, events, pid, .. } = spawned;
+    Ok(Launched { handle, events, pid, started_at: Time::now() })
+}
+
+/// The steps before a process exists, on a thread that may block. Gives the network namespace to join.
+fn prepare(engine: &Arc<Inner>, container: &Arc<Container>) -> Result<Option<OwnedFd>> {
+    knarr_base::failpoint!("start.begin", Error::Failpoint("start.begin"));
+    files::make_run_directory(engine, container)?;
+    knarr_base::failpoint!("start.volumes", Error::Failpoint("start.volumes"));
+    volumes::prepare(engine, container)?;
+    knarr_base::failpoint!("start.network", Error::Failpoint("start.network"));
+    let network = network::connect(engine, container)?;
+    knarr_base::failpoint!("start.files", Error::Failpoint("start.files"));
+    let files = files::write(engine, container, &network)?;
+    knarr_base::failpoint!("start.spec", Error::Failpoint("start.spec"));
+    config_file::write(engine, container, &files)?;
+    knarr_base::failpoint!("start.spawn", Error::Failpoint("start.spawn"));
+    Ok(network.namespace)
+}
+
+fn shim_config(engine: &Inner, container: &Container) -> ShimConfig {
+    let [rows, cols] = container.host_config.console_size;
+    let clamp = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
+    let log_path = engine.paths.log(&container.id);
+    let attrs = crate::log_options::attributes(container);
+    ShimConfig {
+        id: container.id.to_string(),
+        dir: engine.paths.run(&container.id),
+        rootfs: Some(container.rootfs.clone()),
+        log: crate::log_options::config(&container.log_driver, &container.log_opts, &log_path, attrs),
+        open_stdin: container.config.open_stdin,
+        stdin_once: container.config.stdin_once,
+        rows: clamp(rows),
+        cols: clamp(cols),
+        cgroup: CgroupConfig { path: engine.cgroup_path(container), systemd: false },
+        seccomp_cache: Some(engine.paths.seccomp()),
+    }
+}
+
+/// Clients that wait for the container's output get it before the program can print anything.
+async fn attach_and_start(spawned: &Spawned, attachers: Attachers) -> Result<()> {
+    for (streams, client) in attachers {
+        if client.is_closed() {
+            continue;
+        }
+        let stream = spawned.handle.attach(streams).await.map_err(start_error)?;
+        let _ = client.send(stream);
+    }
+    knarr_base::failpoint!("start.start", Error::Failpoint("start.start"));
+    spawned.handle.start().await.map_err(start_error)
+}
+
+/// Docker's text around the supervisor's; its client looks for the words inside to choose the exit code.
+fn start_error(error: supervisor::Error) -> Error {
+    let failure = match error {
+        supervisor::Error::Failure(failure) => failure,
+        other => knarr_shim_proto::Failure::new(FailureKind::Internal, other.to_string()),
+    };
+    Error::Start {
+        text: format!(
+            "failed to create task for container: failed to create shim task: OCI runtime create failed: knarr create \
+             failed: unable to start container process: {failure}: unknown"
+        ),
+        failure,
+    }
+}

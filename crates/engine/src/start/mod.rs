@@ -1,0 +1,23 @@
+//! Starting a container: a table of steps, each with its undo. After an exit or a failure the table is undone backwards.
+//!
+//! Invariant: each undo is safe to repeat and safe when its step never ran, since after a crash nobody knows.
+mod clean;
+mod config_file;
+mod files;
+mod launch;
+mod network;
+mod rootfs;
+mod volumes;
+
+pub(crate) use clean::{clean, freeze, kill_leftovers, remove};
+pub(crate) use config_file::gather_facts;
+pub(crate) use launch::{Failed, Launched, launch};
+pub(crate) use rootfs::view;
+pub(crate) use volumes::bind as check_bind;
+
+/// Whether the ports asked for can be understood.
+pub(crate) fn check_ports(container: &crate::record::Container) -> crate::error::Result<()> {
+    network::exposed_ports(container)?;
+    network::port_bindings(container)?;
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! The network of one run, finished before any process exists.
+use crate::engine::Inner;
+use crate::error::{Error, Result};
+use crate::record::Container;
+use knarr_base::ContainerId;
+use knarr_docker_types::host_config::PortBinding as AskedBinding;
+use knarr_docker_types::network::EndpointSettings;
+use knarr_network::{Endpoint, EndpointRequest, ExposedPort, Namespace, PortBinding, PortRange, Protocol};
+use rustix::fs::{CWD, Mode, OFlags};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// What a container got.
+#[derive(Default)]
+pub(super) struct Network {
+    /// To join; `None`: the host's.
+    pub namespace: Option<OwnedFd>,
+    pub endpoints: Vec<Endpoint>,
+    /// The container whose network it uses.
+    pub shared_with: Option<ContainerId>,
+}
+
+/// Connects the container as its network mode says.
+pub(super) fn connect(engine: &Inner, container: &Container) -> Result<Network> {
+    let mode = container.host_config.network_mode.as_str();
+    match mode {
+        "host" => Ok(Network::default()),
+        "none" => {
+            let namespace = Namespace::create()?;
+            Ok(Network { namespace: Some(namespace.into_fd()), ..Network::default() })
+        }
+        _ => match mode.strip_prefix("container:") {
+            Some(other) => share(engine, other),
+            None => own(engine, container),
+        },
+    }
+}
+
+fn share(engine: &Inner, other: &str) -> Result<Network> {
+    let entry = engine.containers.resolve(other)?;
+    let snapshot = entry.snapshot;
+    if !snapshot.is_live() {
+        return Err(Error::Conflict(format!("cannot join network of a non running container: {}", snapshot.id())));
+    }
+    let path = format!("/proc/{}/ns/net", snapshot.status.pid);
+    let fd = rustix::fs::openat(CWD, path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let fd = fd.map_err(|errno| Error::path("open", &path)(errno.into()))?;
+    Ok(Network { namespace: Some(fd), endpoints: Vec::new(), shared_with: Some(snapshot.id().clone()) })
+}
+
+/// The first network brings the namespace; the others are connected in it.
+fn own(engine: &Inner, container: &Container) -> Result<Network> {
+    let mut network = Network::default();
+    for request in requests(container)? {
+        match &network.namespace {
+            None => {
+                let connected = engine.networks.connect(&request)?;
+                network.namespace = Some(connected.netns);
+                network.endpoints.push(connected.endpoint);
+            }
+            Some(namespace) => {
+                network.endpoints.push(engine.networks.connect_in(&request, namespace.as_fd())?);
+            }
+        }
+        knarr_base::failpoint!("start.connected", Error::Failpoint("start.connected"));
+    }
+    Ok(network)
+}
+
+/// One request per network; the one of the network mode comes first and has the ports.
+pub(crate) fn requests(container: &Container) -> Result<Vec<EndpointRequest>> {
+    let host = &container.host_config;
+    let mode = match host.network_mode.as_str() {
+        "" | "default" => knarr_network::network::DEFAULT_NETWORK,
+        mode => mode,
+    };
+    let mut names = vec![mode];
+    names.extend(container.networks.keys().map(String::as_str).filter(|name| *name != mode && *name != "default"));
+    let mut requests = Vec::new();
+    for (index, name) in names.into_iter().enumerate() {
+        let settings = container.networks.get(name).or_else(|| (index == 0).then(|| container.networks.get("default")).flatten());
+        let mut request = request(container, name, settings)?;
+        if index == 0 {
+            request.ports = port_bindings(container)?;
+            request.exposed = exposed_ports(container)?;
+            request.publish_all = host.publish_all_ports;
+        }
+        request.default_route = index == 0;
+        requests.push(request);
+    }
+    Ok(requests)
+}
+
+pub(crate) fn request(
+    container: &Container,
+    network: &str,
+    settings: Option<&EndpointSettings>,
+) -> Result<EndpointRequest> {
+    let mut request = EndpointRequest::new(container.id.clone(), container.name.clone(), network);
+    request.hostname = Some(container.hostname().to_owned());
+    if let Some(settings) = settings {
+        request.aliases = settings.aliases.to_vec();
+        if !settings.mac_address.is_empty() {
+            let mac = settings.mac_address.parse();
+            request.mac = Some(mac.map_err(|e: knarr_network::mac::InvalidMac| Error::Invalid(e.to_string()))?);
+        }
+        let address = settings.ipam_config.as_ref().map_or("", |c| c.ipv4_address.as_str());
+        if !address.is_empty() {
+            let ipv4 = address.parse().map_err(|_| Error::Invalid(format!("invalid IPv4 address: {address}")))?;
+            request.ipv4 = Some(ipv4);
+        }
+    }
+    Ok(request)
+}
+
+/// `80/tcp`; without a protocol it is TCP.
+pub(crate) fn parse_port(text: &str) -> Result<(u16, Protocol)> {
+    let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = Protocol::parse(protocol).ok_or_else(|| Error::Invalid(format!("invalid proto: {protocol}")))?;
+    let number = number.parse::<u16>().ok().filter(|n| *n > 0);
+    Ok((number.ok_or_else(|| Error::Invalid(format!("invalid containerPort: {text}")))?, protocol))
+}
+
+pub(crate) fn exposed_ports(container: &Container) -> Result<Vec<ExposedPort>> {
+    let ports = container.config.exposed_ports.keys().map(|text| parse_port(text));
+    ports.map(|port| port.map(|(port, protocol)| ExposedPort { protocol, port })).collect()
+}
+
+pub(crate) fn port_bindings(container: &Container) -> Result<Vec<PortBinding>> {
+    let mut bindings = Vec::new();
+    for (text, asked) in &container.host_config.port_bindings {
+        let (container_port, protocol) = parse_port(text)?;
+        let any = [AskedBinding::default()];
+        let asked = if asked.is_empty() { &any[..] } else { asked.as_slice() };
+        for binding in asked {
+            bindings.push(PortBinding {
+                protocol,
+                container_port,
+                host_ip: host_ip(&binding.host_ip)?,
+                host_port: host_port(&binding.host_port)?,
+            });
+        }
+    }
+    Ok(bindings)
+}
+
+fn host_ip(text: &str) -> Result<Option<std::net::IpAddr>> {
+    match text {
+        "" => Ok(None),
+        "localhost" => Ok(Some(std::net::Ipv4Addr::LOCALHOST.into())),
+        text => text.parse().map(Some).map_err(|_| Error::Invalid(format!("invalid IP address: {text}"))),
+    }
+}
+
+fn host_port(text: &str) -> Result<Option<PortRange>> {
+    let invalid = || Error::Invalid(format!("invalid port specification: {text:?}"));
+    match text {
+        "" | "0" => Ok(None),
+        text => {
+            let (begin, end) = text.split_once('-').unwrap_or((text, text));
+            let (begin, end) = (begin.parse::<u16>().map_err(|_| invalid())?, end.parse::<u16>().map_err(|_| invalid())?);
+            if begin == 0 || begin > end { Err(invalid()) } else { Ok(Some(PortRange { begin, end })) }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Carrying out the machine's effects.
+use super::message::{Message, Outcome, Refused};
+use super::run::Task;
+use crate::error::Result;
+use crate::machine::{Activity, Effect, Phase};
+use crate::record::{Container, NameOwner, Status};
+use crate::start;
+use knarr_state::Event;
+use std::path::Path;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+type ReplySlot = Option<oneshot::Sender<Result<(), Refused>>>;
+
+impl Task {
+    /// In order; the effects that take time are started, not awaited. A signal asked for by a request answers it when
+    /// it was delivered.
+    pub(super) async fn apply(&mut self, effects: Vec<Effect>, reply: &mut ReplySlot) {
+        for effect in effects {
+            match effect {
+                Effect::Launch => self.launch(),
+                Effect::Signal(signal) => self.signal(signal, reply.take()),
+                Effect::ArmStop { after_ms } => self.stop_at = Some(Instant::now() + Duration::from_millis(after_ms)),
+                Effect::DisarmStop => self.stop_at = None,
+                Effect::ArmBackoff { after_ms } => {
+                    self.restart_at = Some(Instant::now() + Duration::from_millis(after_ms));
+                }
+                Effect::DisarmBackoff => self.restart_at = None,
+                Effect::Freeze => self.freeze(true),
+                Effect::Thaw => self.freeze(false),
+                Effect::Clean => self.clean(),
+                Effect::Delete { volumes } => self.delete(volumes),
+                Effect::Commit => self.commit().await,
+                Effect::Reached(_) | Effect::Missed(_) => self.answer(effect),
+            }
+        }
+    }
+
+    /// Runs `job` and takes its outcome back through the inbox.
+    fn start_job(&self, job: impl Future<Output = Outcome> + Send + 'static) {
+        let inbox = self.inbox.clone();
+        tokio::spawn(async move {
+            let outcome = job.await;
+            // The task is gone only after it removed the container: then nobody needs the outcome.
+            let _ = inbox.send(Message::Outcome(outcome)).await;
+        });
+    }
+
+    fn launch(&mut self) {
+        let (engine, container) = (self.engine.clone(), self.container.clone());
+        let attachers = std::mem::take(&mut self.attachers);
+        self.start_job(async move {
+            match start::launch(&engine, &container, attachers).await {
+                Ok(launched) => Outcome::Started(Box::new(launched)),
+                Err(failed) => Outcome::StartFailed(Box::new(failed)),
+            }
+        });
+    }
+
+    fn signal(&mut self, signal: i32, reply: ReplySlot) {
+        let Some(handle) = self.live.clone() else { return };
+        let event = self.container.event("kill").with("signal", signal.to_string());
+        let (engine, id) = (self.engine.clone(), self.container.id.clone());
+        tokio::spawn(async move {
+            if let Err(error) = handle.kill(signal).await {
+                tracing::debug!(container = id.short(), signal, %error, "signal not delivered");
+            }
+            if let Some(reply) = reply {
+                let _ = reply.send(Ok(()));
+            }
+            engine.emit(event).await;
+        });
+    }
+
+    fn freeze(&mut self, frozen: bool) {
+        let (engine, container) = (self.engine.clone(), self.container.clone());
+        self.start_job(async move {
+            let result = start::freeze(&engine, &container, frozen).await;
+            if frozen { Outcome::Frozen(result) } else { Outcome::Thawed(result) }
+        });
+    }
+
+    fn clean(&mut self) {
+        let (engine, container, live) = (self.engine.clone(), self.container.clone(), self.live.take());
+        self.events = None;
+        self.start_job(async move {
+            start::clean(&engine, &container, live).await;
+            Outcome::Cleaned
+        });
+    }
+
+    fn delete(&mut self, volumes: bool) {
+        self.status.phase = self.state.phase;
+        self.status.pid = 0;
+        self.publish();
+        let (engine, container) = (self.engine.clone(), self.container.clone());
+        let events = std::mem::take(&mut self.outbox);
+        self.start_job(async move { Outcome::Removed(start::remove(&engine, &container, volumes, events).await) });
+    }
+
+    /// Writes the status and the waiting events in one transaction, then publishes it.
+    async fn commit(&mut self) {
+        let exited = self.state.phase == Phase::Exited || self.state.phase == Phase::Restarting;
+        let ended = self.status.pid != 0 && !self.state.phase.is_live();
+        self.status.phase = self.state.phase;
+        self.status.exit_code = self.state.exit_code;
+        self.status.restarts = self.state.restarts;
+        self.status.stopped_by_user = self.state.stopped_by_user;
+        if !self.state.phase.is_live() {
+            self.status.pid = 0;
+        } else {
+            self.status.exit_code = 0;
+        }
+        if ended && self.state.stopped_by_user {
+            self.outbox.push(self.container.event("stop"));
+        }
+        let (store, status, events) = (self.engine.store.clone(), self.status.clone(), std::mem::take(&mut self.outbox));
+        let (id, run) = (self.container.id.clone(), self.engine.paths.run(&self.container.id));
+        let written = self.engine.pool.run(move || {
+            write_status(&store, id.as_str(), &status, events)?;
+            knarr_base::failpoint!("exit.committed");
+            // Only now is the supervisor's record of no more use.
+            if exited {
+                discard_run(&run);
+            }
+            Ok::<_, crate::error::Error>(())
+        });
+        if let Err(error) = written.await.and_then(|inner| inner) {
+            tracing::error!(container = self.container.id.short(), %error, "status not written");
+        }
+        self.publish();
+        if ended && self.state.activity == Activity::Idle || exited {
+            self.waiters.exited(self.state.exit_code);
+        }
+    }
+}
+
+fn write_status(store: &knarr_state::Store, id: &str, status: &Status, events: Vec<Event>) -> Result<()> {
+    store.write(|tx| {
+        // A container whose rows are gone is not brought back.
+        if tx.get::<Container>(id)?.is_some() {
+            tx.put(id, status)?;
+        }
+        for event in events {
+            tx.emit(event);
+        }
+        Ok(())
+    })
+}
+
+fn discard_run(run: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(run)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %run.display(), %error, "run directory not removed");
+    }
+}
+
+/// Removes all rows of a container; its name is free from then on.
+pub(crate) fn delete_rows(store: &knarr_state::Store, container: &Container, events: Vec<Event>) -> Result<()> {
+    store.write(|tx| {
+        tx.delete::<Container>(container.id.as_str())?;
+        tx.delete::<Status>(container.id.as_str())?;
+        if tx.get::<NameOwner>(&container.name)?.is_some_and(|owner| owner.id == container.id) {
+            tx.delete::<NameOwner>(&container.name)?;
+        }
+        for event in events {
+            tx.emit(event);
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,11 @@
+//! How containers are shown: rows to Docker's JSON. Reads only.
+mod filter;
+mod inspect;
+mod network;
+mod status_text;
+mod summary;
+
+pub(crate) use filter::{FILTERS, matches};
+pub(crate) use inspect::inspect;
+pub(crate) use network::{networks, port_map, ports};
+pub(crate) use summary::summary;
