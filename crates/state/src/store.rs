@@ -160,6 +160,11 @@ impl Store {
         self.inner.newest.subscribe()
     }
 
+    /// How many watch.
+    pub fn subscribers(&self) -> usize {
+        self.inner.newest.receiver_count()
+    }
+
     /// The rows that were found damaged and moved aside.
     pub fn quarantined(&self) -> Result<Vec<Damaged>> {
         self.read(ReadTx::quarantined)

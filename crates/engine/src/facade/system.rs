@@ -1,6 +1,7 @@
 //! The engine as a whole: information, disk usage, events.
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::system;
 use knarr_docker_types::event::Message;
 use knarr_docker_types::options::{DiskUsageOf, Events};
 use knarr_docker_types::registry::{AuthConfig, AuthResponse};
@@ -13,10 +14,11 @@ fn pending<T>(what: &str) -> Result<T> {
 
 impl Engine {
     pub async fn system_info(&self) -> Result<Info> {
-        pending("info")
+        let inner = self.inner.clone();
+        self.inner.pool.run(move || system::info(&inner)).await?
     }
     pub async fn system_version(&self) -> Result<Version> {
-        pending("version")
+        Ok(system::version(&self.inner))
     }
     pub async fn system_df(&self, _of: DiskUsageOf) -> Result<DiskUsage> {
         pending("disk usage")
@@ -29,7 +31,7 @@ impl Engine {
         pending("auth")
     }
     /// Ends at `until`; without it, when the receiver is dropped.
-    pub async fn events(&self, _options: Events) -> Result<mpsc::Receiver<Message>> {
-        pending("events")
+    pub async fn events(&self, options: Events) -> Result<mpsc::Receiver<Message>> {
+        crate::events::stream(&self.inner, &options).await
     }
 }
