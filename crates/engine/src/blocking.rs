@@ -17,6 +17,8 @@ impl Pool {
     /// Runs `f` on a thread that may block. A panic there is an error here.
     pub async fn run<T: Send + 'static>(&self, f: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let _permit = self.permits.acquire().await.map_err(|e| Error::Internal(e.to_string()))?;
-        tokio::task::spawn_blocking(f).await.map_err(|e| Error::Internal(format!("an operation was aborted: {e}")))
+        tokio::task::spawn_blocking(f)
+            .await
+            .map_err(|e| Error::Internal(format!("an operation was aborted: {e}")))
     }
 }

@@ -27,6 +27,10 @@ pub(crate) fn kill(path: &str) -> Result<()> {
 
 pub(crate) fn freeze(path: &str, frozen: bool) -> Result<()> {
     let group = Cgroup::new(path)?;
-    if frozen { group.freeze()? } else { group.thaw()? }
+    if frozen {
+        group.freeze()?
+    } else {
+        group.thaw()?
+    }
     Ok(())
 }

@@ -100,10 +100,13 @@ impl Engine {
     pub async fn shutdown(&self) -> Result<()> {
         let inner = Arc::clone(&self.inner);
         if !inner.containers.any_active() {
-            inner.pool.run({
-                let inner = Arc::clone(&inner);
-                move || inner.networks.shutdown()
-            }).await??;
+            inner
+                .pool
+                .run({
+                    let inner = Arc::clone(&inner);
+                    move || inner.networks.shutdown()
+                })
+                .await??;
         }
         Ok(())
     }
@@ -168,7 +171,12 @@ fn canonical(path: &Path) -> Result<std::path::PathBuf> {
 
 /// One engine per data root.
 fn lock(path: &Path) -> Result<File> {
-    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(Error::path("open", path))?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(Error::path("open", path))?;
     match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(_) => Err(Error::Conflict(format!(
@@ -189,7 +197,8 @@ fn sealed_executable(exe: &Path) -> Result<std::os::fd::OwnedFd> {
     let mut copy = File::from(fd);
     std::io::copy(&mut source, &mut copy).map_err(Error::io("make a sealed copy of the executable"))?;
     let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    rustix::fs::fcntl_add_seals(&copy, seals).map_err(|e| Error::io("seal the copy of the executable")(e.into()))?;
+    rustix::fs::fcntl_add_seals(&copy, seals)
+        .map_err(|e| Error::io("seal the copy of the executable")(e.into()))?;
     Ok(copy.into())
 }
 
@@ -222,7 +231,8 @@ impl Inner {
     /// Containers that hold a volume, but for one.
     pub fn volume_users(&self, name: &str, but: Option<&ContainerId>) -> Vec<String> {
         let uses = |container: &Container| {
-            Some(&container.id) != but && container.mounts.iter().any(|row| !row.name.is_empty() && row.name == name)
+            Some(&container.id) != but
+                && container.mounts.iter().any(|row| !row.name.is_empty() && row.name == name)
         };
         self.containers.all().iter().filter(|s| uses(&s.container)).map(|s| s.id().to_string()).collect()
     }

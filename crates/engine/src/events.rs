@@ -11,8 +11,20 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 const FILTERS: &[&str] = &[
-    "config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret",
-    "service", "type", "volume",
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "node",
+    "plugin",
+    "scope",
+    "secret",
+    "service",
+    "type",
+    "volume",
 ];
 
 pub(crate) async fn stream(engine: &Arc<Inner>, options: &Events) -> Result<mpsc::Receiver<Message>> {
@@ -87,12 +99,15 @@ fn message(event: Event) -> Message {
 }
 
 fn matches(filters: &Filters, event: &Event) -> bool {
-    let any = |name: &str, test: &dyn Fn(&str) -> bool| !filters.contains(name) || filters.get(name).any(test);
+    let any =
+        |name: &str, test: &dyn Fn(&str) -> bool| !filters.contains(name) || filters.get(name).any(test);
     let action = event.action.split(':').next().unwrap_or(&event.action);
     any("type", &|kind| event.kind == kind)
         && any("scope", &|scope| scope == "local")
         && any("event", &|wanted| wanted == action || wanted == event.action)
-        && ["container", "image", "network", "volume", "daemon", "plugin"].iter().all(|kind| any(kind, &|wanted| is_about(event, kind, wanted)))
+        && ["container", "image", "network", "volume", "daemon", "plugin"]
+            .iter()
+            .all(|kind| any(kind, &|wanted| is_about(event, kind, wanted)))
         && filters.labels_match("label", &event.attributes)
 }
 
@@ -102,10 +117,16 @@ fn is_about(event: &Event, kind: &str, wanted: &str) -> bool {
         "image" => {
             let bare = |name: &str| name.rsplit_once(':').is_some_and(|(repo, _)| repo == wanted);
             let image = event.attributes.get("image").or_else(|| event.attributes.get("name"));
-            (event.kind == "image" && (event.id == wanted || event.id.trim_start_matches("sha256:").starts_with(wanted)))
+            (event.kind == "image"
+                && (event.id == wanted || event.id.trim_start_matches("sha256:").starts_with(wanted)))
                 || image.is_some_and(|name| name == wanted || bare(name))
         }
-        _ => event.kind == kind && (event.id == wanted || attribute("name") || (wanted.len() >= 12 && event.id.starts_with(wanted))),
+        _ => {
+            event.kind == kind
+                && (event.id == wanted
+                    || attribute("name")
+                    || (wanted.len() >= 12 && event.id.starts_with(wanted)))
+        }
     }
 }
 
@@ -115,7 +136,9 @@ mod tests {
 
     #[test]
     fn filters() {
-        let event = Event::now("container", "exec_start: sh", "abcdef").with("name", "web").with("image", "busybox:1");
+        let event = Event::now("container", "exec_start: sh", "abcdef")
+            .with("name", "web")
+            .with("image", "busybox:1");
         let passes = |name: &str, value: &str| matches(&Filters::default().with(name, value), &event);
         assert!(passes("type", "container") && passes("event", "exec_start") && passes("container", "web"));
         assert!(passes("image", "busybox") && passes("label", "name=web"));

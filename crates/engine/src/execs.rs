@@ -57,7 +57,8 @@ impl Execs {
     /// By id or its beginning.
     pub fn get(&self, id: &str) -> Result<Exec> {
         let map = self.lock();
-        let mut found = map.range(id.to_owned()..).take_while(|(key, _)| !id.is_empty() && key.starts_with(id));
+        let mut found =
+            map.range(id.to_owned()..).take_while(|(key, _)| !id.is_empty() && key.starts_with(id));
         match (found.next(), found.next()) {
             (Some((_, exec)), None) => Ok(exec.clone()),
             (Some((key, exec)), Some(_)) if key == id => Ok(exec.clone()),
@@ -88,7 +89,8 @@ impl Execs {
 
     pub fn of(&self, container: &ContainerId) -> Vec<String> {
         let map = self.lock();
-        let live = map.values().filter(|e| e.container == *container && !matches!(e.state, ExecState::Ended { .. }));
+        let live =
+            map.values().filter(|e| e.container == *container && !matches!(e.state, ExecState::Ended { .. }));
         live.map(|e| e.id.clone()).collect()
     }
 
@@ -118,7 +120,8 @@ impl Execs {
     fn forget_old(&self, container: &ContainerId) {
         let mut map = self.lock();
         let ended = |e: &&Exec| e.container == *container && matches!(e.state, ExecState::Ended { .. });
-        let mut ended: Vec<(u64, String)> = map.values().filter(ended).map(|e| (e.number, e.id.clone())).collect();
+        let mut ended: Vec<(u64, String)> =
+            map.values().filter(ended).map(|e| (e.number, e.id.clone())).collect();
         ended.sort_unstable();
         let surplus = ended.len().saturating_sub(MAX_ENDED);
         for (_, id) in ended.into_iter().take(surplus) {

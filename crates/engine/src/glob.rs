@@ -14,7 +14,9 @@ fn at(pattern: &[char], text: &[char]) -> bool {
         }
         Some(('?', rest)) => text.split_first().is_some_and(|(c, more)| *c != '/' && at(rest, more)),
         Some(('[', rest)) => {
-            let (Some(end), Some((c, more))) = (rest.iter().skip(1).position(|c| *c == ']'), text.split_first()) else {
+            let (Some(end), Some((c, more))) =
+                (rest.iter().skip(1).position(|c| *c == ']'), text.split_first())
+            else {
                 return false;
             };
             let (class, rest) = (&rest[..=end], &rest[end + 2..]);
@@ -50,10 +52,18 @@ mod tests {
 
     #[test]
     fn patterns() {
-        for (pattern, text) in [("busy*", "busybox"), ("*/x", "a/x"), ("b?sybox:[l-m]*", "busybox:latest"), ("a\\*", "a*"), ("[^a]b", "cb")] {
+        for (pattern, text) in [
+            ("busy*", "busybox"),
+            ("*/x", "a/x"),
+            ("b?sybox:[l-m]*", "busybox:latest"),
+            ("a\\*", "a*"),
+            ("[^a]b", "cb"),
+        ] {
             assert!(matches(pattern, text), "{pattern} {text}");
         }
-        for (pattern, text) in [("busy*", "lib/busybox"), ("*", "a/b"), ("[^a]b", "ab"), ("", "x"), ("[", "[")] {
+        for (pattern, text) in
+            [("busy*", "lib/busybox"), ("*", "a/b"), ("[^a]b", "ab"), ("", "x"), ("[", "[")]
+        {
             assert!(!matches(pattern, text), "{pattern} {text}");
         }
     }

@@ -39,21 +39,25 @@ pub fn config(
 /// Labels and variables that the options name: attributes of every line.
 pub fn attributes(container: &crate::record::Container) -> BTreeMap<String, String> {
     let mut attributes = BTreeMap::new();
-    let names = |option: &str| container.log_opts.get(option).map(|text| text.split(',').map(str::trim).collect::<Vec<_>>());
+    let names = |option: &str| {
+        container.log_opts.get(option).map(|text| text.split(',').map(str::trim).collect::<Vec<_>>())
+    };
     for name in names("labels").unwrap_or_default() {
         if let Some(value) = container.config.labels.get(name) {
             attributes.insert(name.to_owned(), value.clone());
         }
     }
     for name in names("env").unwrap_or_default() {
-        let found = container.config.env.iter().filter_map(|e| e.split_once('=')).find(|(key, _)| *key == name);
+        let found =
+            container.config.env.iter().filter_map(|e| e.split_once('=')).find(|(key, _)| *key == name);
         if let Some((_, value)) = found {
             attributes.insert(name.to_owned(), value.to_owned());
         }
     }
     if let Some(tag) = container.log_opts.get("tag").filter(|tag| !tag.is_empty()) {
         let tag = tag.replace("{{.ID}}", container.id.short()).replace("{{.FullID}}", container.id.as_str());
-        let tag = tag.replace("{{.Name}}", &container.name).replace("{{.ImageName}}", &container.config.image);
+        let tag =
+            tag.replace("{{.Name}}", &container.name).replace("{{.ImageName}}", &container.config.image);
         attributes.insert("tag".to_owned(), tag);
     }
     attributes

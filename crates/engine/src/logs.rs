@@ -37,16 +37,24 @@ pub(crate) async fn stream(engine: &Arc<Inner>, entry: &Entry, options: &Contain
         tail: tail(&options.tail)?,
         follow: options.follow,
     };
-    let shape =
-        Shape { multiplexed: !container.config.tty, timestamps: options.timestamps, details: options.details };
+    let shape = Shape {
+        multiplexed: !container.config.tty,
+        timestamps: options.timestamps,
+        details: options.details,
+    };
     let bytes = read(engine, entry, query, shape).await?;
     Ok(LogStream { multiplexed: shape.multiplexed, bytes })
 }
 
 /// What was printed so far, for an attach with `logs=1`.
-pub(crate) async fn history(engine: &Arc<Inner>, entry: &Entry, options: &ContainerAttach) -> Result<ByteStream> {
+pub(crate) async fn history(
+    engine: &Arc<Inner>,
+    entry: &Entry,
+    options: &ContainerAttach,
+) -> Result<ByteStream> {
     let query = Query { stdout: options.stdout, stderr: options.stderr, ..Query::default() };
-    let shape = Shape { multiplexed: !entry.snapshot.container.config.tty, timestamps: false, details: false };
+    let shape =
+        Shape { multiplexed: !entry.snapshot.container.config.tty, timestamps: false, details: false };
     read(engine, entry, query, shape).await
 }
 
@@ -63,7 +71,8 @@ async fn read(engine: &Arc<Inner>, entry: &Entry, query: Query, shape: Shape) ->
         .stack_size(256 << 10)
         .spawn(move || {
             let mut last = Chunk { sender, bytes: Vec::new() };
-            let result = LogReader::open(&path, query, control).and_then(|reader| pump(reader, shape, &mut last));
+            let result =
+                LogReader::open(&path, query, control).and_then(|reader| pump(reader, shape, &mut last));
             if let Err(error) = result {
                 let _ = last.sender.blocking_send(Err(Error::Internal(error.to_string())));
             }

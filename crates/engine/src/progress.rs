@@ -23,7 +23,10 @@ pub(crate) fn message(progress: Progress) -> Message {
         Progress::Status { id: None, status } => Message::status(status),
         Progress::Transfer { id, status, current, total } => {
             let bar = bar(current, total);
-            Message { progress: bar, ..Message::status(status).with_id(id).with_progress(number(current), number(total)) }
+            Message {
+                progress: bar,
+                ..Message::status(status).with_id(id).with_progress(number(current), number(total))
+            }
         }
         Progress::Stream(line) => Message::stream(line),
         Progress::Pushed { tag, digest, size } => Message {
@@ -55,7 +58,13 @@ pub(crate) fn human(bytes: u64) -> String {
         value /= 1000.0;
         unit += 1;
     }
-    let digits = if value >= 100.0 { 1 } else if value >= 10.0 { 2 } else { 3 };
+    let digits = if value >= 100.0 {
+        1
+    } else if value >= 10.0 {
+        2
+    } else {
+        3
+    };
     let text = format!("{value:.digits$}");
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text}{}", UNITS[unit])
@@ -67,7 +76,14 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (bytes, text) in [(0, "0B"), (999, "999B"), (1000, "1kB"), (1234, "1.234kB"), (28_123_456, "28.12MB"), (5_000_000_000, "5GB")] {
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (1234, "1.234kB"),
+            (28_123_456, "28.12MB"),
+            (5_000_000_000, "5GB"),
+        ] {
             assert_eq!(human(bytes), text);
         }
     }

@@ -90,7 +90,8 @@ impl Registry {
         if !hex {
             return Err(missing());
         }
-        let mut matches = maps.by_id.range(reference.to_owned()..).take_while(|(id, _)| id.starts_with(reference));
+        let mut matches =
+            maps.by_id.range(reference.to_owned()..).take_while(|(id, _)| id.starts_with(reference));
         match (matches.next(), matches.next()) {
             (None, _) => Err(missing()),
             (Some((_, entry)), None) => Ok(entry.clone()),
@@ -116,7 +117,10 @@ impl Registry {
     pub fn any_active(&self) -> bool {
         let maps = self.maps.read().unwrap_or_else(PoisonError::into_inner);
         maps.by_id.values().any(|entry| {
-            matches!(entry.snapshot.status.phase, Phase::Running | Phase::Paused | Phase::Restarting | Phase::Removing)
+            matches!(
+                entry.snapshot.status.phase,
+                Phase::Running | Phase::Paused | Phase::Restarting | Phase::Removing
+            )
         })
     }
 }

@@ -6,9 +6,18 @@ use crate::spec::Facts;
 use knarr_oci::runtime::{Seccomp, Spec};
 
 /// `None`: no filter (privileged or unconfined).
-pub(crate) fn filter(engine: &Inner, container: &Container, _spec: &Spec, _facts: &Facts) -> Result<Option<Seccomp>> {
+pub(crate) fn filter(
+    engine: &Inner,
+    container: &Container,
+    _spec: &Spec,
+    _facts: &Facts,
+) -> Result<Option<Seccomp>> {
     let host = &container.host_config;
-    let asked = host.security_opt.iter().rev().find_map(|o| o.strip_prefix("seccomp=").or_else(|| o.strip_prefix("seccomp:")));
+    let asked = host
+        .security_opt
+        .iter()
+        .rev()
+        .find_map(|o| o.strip_prefix("seccomp=").or_else(|| o.strip_prefix("seccomp:")));
     match asked.or(engine.config.seccomp_profile.as_deref()) {
         Some("unconfined") => Ok(None),
         _ if host.privileged => Ok(None),

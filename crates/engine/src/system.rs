@@ -5,7 +5,9 @@ use crate::machine::Phase;
 use crate::record::Time;
 use knarr_docker_types::plugin::PluginsInfo;
 use knarr_docker_types::registry::{IndexInfo, ServiceConfig};
-use knarr_docker_types::system::{Commit, ComponentVersion, FirewallInfo, Info, PlatformInfo, Runtime, Version};
+use knarr_docker_types::system::{
+    Commit, ComponentVersion, FirewallInfo, Info, PlatformInfo, Runtime, Version,
+};
 use knarr_docker_types::{ApiVersion, List, Map};
 use std::fs;
 
@@ -61,10 +63,16 @@ pub(crate) fn info(engine: &Inner) -> Result<Info> {
         containers: count(&|_| true),
         containers_running: count(&|p| matches!(p, Phase::Running | Phase::Restarting)),
         containers_paused: count(&|p| p == Phase::Paused),
-        containers_stopped: count(&|p| matches!(p, Phase::Created | Phase::Exited | Phase::Dead | Phase::Removing)),
+        containers_stopped: count(&|p| {
+            matches!(p, Phase::Created | Phase::Exited | Phase::Dead | Phase::Removing)
+        }),
         images: i64::try_from(engine.images.list()?.len()).unwrap_or(i64::MAX),
         driver: "overlay2".to_owned(),
-        driver_status: vec![pair("Backing Filesystem", &backing(&config.data_root)), pair("Mount API", "fsopen")].into(),
+        driver_status: vec![
+            pair("Backing Filesystem", &backing(&config.data_root)),
+            pair("Mount API", "fsopen"),
+        ]
+        .into(),
         plugins: PluginsInfo {
             volume: list(&["local"]),
             network: list(&["bridge", "host", "null"]),
@@ -124,7 +132,10 @@ fn security_options(engine: &Inner) -> List<String> {
     if engine.host.apparmor {
         options.push("name=apparmor".to_owned());
     }
-    options.push(format!("name=seccomp,profile={}", engine.config.seccomp_profile.as_deref().unwrap_or("builtin")));
+    options.push(format!(
+        "name=seccomp,profile={}",
+        engine.config.seccomp_profile.as_deref().unwrap_or("builtin")
+    ));
     if engine.host.cgroup_v2 {
         options.push("name=cgroupns".to_owned());
     }
@@ -133,14 +144,20 @@ fn security_options(engine: &Inner) -> List<String> {
 
 fn registries(engine: &Inner) -> ServiceConfig {
     let config = &engine.config;
-    let (networks, hosts): (Vec<_>, Vec<_>) = config.insecure_registries.iter().partition(|text| is_network(text));
+    let (networks, hosts): (Vec<_>, Vec<_>) =
+        config.insecure_registries.iter().partition(|text| is_network(text));
     let mut networks: List<String> = networks.into_iter().cloned().collect();
     for local in ["::1/128", "127.0.0.0/8"] {
         networks.push(local.to_owned());
     }
     let mirrors: List<String> = config.registry_mirrors.clone().into();
     let mut index_configs: Map<IndexInfo> = Map::empty();
-    let hub = IndexInfo { name: "docker.io".into(), mirrors: mirrors.clone().not_nil(), secure: true, official: true };
+    let hub = IndexInfo {
+        name: "docker.io".into(),
+        mirrors: mirrors.clone().not_nil(),
+        secure: true,
+        official: true,
+    };
     index_configs.insert("docker.io".to_owned(), hub);
     for host in hosts {
         let info = IndexInfo { name: host.clone(), mirrors: List::empty(), secure: false, official: false };

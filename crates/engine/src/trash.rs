@@ -36,7 +36,8 @@ impl Trash {
 
 fn delete(path: PathBuf) {
     let job = move || {
-        let deleted = if path.is_dir() { remove_tree(&path) } else { fs::remove_file(&path).map_err(Into::into) };
+        let deleted =
+            if path.is_dir() { remove_tree(&path) } else { fs::remove_file(&path).map_err(Into::into) };
         if let Err(error) = deleted {
             tracing::warn!(path = %path.display(), %error, "trash not deleted");
         }

@@ -46,7 +46,8 @@ pub(crate) fn until(text: &str) -> Result<i64> {
         return Ok(crate::record::Time::now().0 - nanos);
     }
     let time = crate::logs::time(text)?;
-    time.map(|t| crate::record::Time::from(t).0).ok_or_else(|| Error::Invalid(format!("invalid filter 'until={text}'")))
+    time.map(|t| crate::record::Time::from(t).0)
+        .ok_or_else(|| Error::Invalid(format!("invalid filter 'until={text}'")))
 }
 
 fn any_name(image: &Image, pattern: &str) -> bool {
@@ -59,9 +60,15 @@ fn name_matches(pattern: &str, name: &str) -> bool {
     crate::glob::matches(pattern, name) || bare.is_some_and(|(repo, _)| crate::glob::matches(pattern, repo))
 }
 
-fn summary(engine: &Inner, image: &Image, _options: &ImageList, only: Option<&knarr_docker_types::Filters>) -> Summary {
+fn summary(
+    engine: &Inner,
+    image: &Image,
+    _options: &ImageList,
+    only: Option<&knarr_docker_types::Filters>,
+) -> Summary {
     let wanted = |name: &&String| only.is_none_or(|f| f.get("reference").any(|p| name_matches(p, name)));
-    let containers = engine.containers.all().iter().filter(|s| s.container.image.as_ref() == Some(&image.id)).count();
+    let containers =
+        engine.containers.all().iter().filter(|s| s.container.image.as_ref() == Some(&image.id)).count();
     Summary {
         containers: i64::try_from(containers).unwrap_or(-1),
         created: image.created_nanos().unwrap_or(0).div_euclid(1_000_000_000),

@@ -32,7 +32,11 @@ pub(crate) async fn create(
     Ok(CreateResponse { id, warnings: warnings.into() })
 }
 
-fn build(engine: &Inner, request: CreateRequest, options: ContainerCreate) -> Result<(Container, Vec<String>)> {
+fn build(
+    engine: &Inner,
+    request: CreateRequest,
+    options: ContainerCreate,
+) -> Result<(Container, Vec<String>)> {
     let CreateRequest { mut config, host_config, networking_config } = request;
     let mut host = host_config.unwrap_or_default();
     let wanted_name = options.name.as_deref().filter(|n| !n.is_empty()).map(name::check).transpose()?;
@@ -87,7 +91,10 @@ fn build(engine: &Inner, request: CreateRequest, options: ContainerCreate) -> Re
         log_driver,
         log_opts,
     };
-    if container.config.hostname.is_empty() && container.host_config.uts_mode != "host" && container.host_config.network_mode != "host" {
+    if container.config.hostname.is_empty()
+        && container.host_config.uts_mode != "host"
+        && container.host_config.network_mode != "host"
+    {
         container.config.hostname = container.id.short().to_owned();
     }
     crate::start::check_ports(&container)?;
@@ -227,7 +234,8 @@ fn check_sources(rows: &[MountRow]) -> Result<()> {
 fn make_volumes(engine: &Inner, rows: &mut [MountRow], rootfs: &RootfsMount) -> Result<()> {
     let mut image: Option<Root> = None;
     for row in rows.iter_mut().filter(|row| row.kind == MountKind::Volume) {
-        let volume = engine.volumes.create(&CreateVolume { name: row.name.clone(), ..CreateVolume::default() })?;
+        let volume =
+            engine.volumes.create(&CreateVolume { name: row.name.clone(), ..CreateVolume::default() })?;
         row.name = volume.name;
         let mountpoint = engine.volumes.mountpoint(&row.name);
         row.source = if row.subpath.is_empty() { mountpoint } else { subpath(&mountpoint, &row.subpath)? };
@@ -285,7 +293,8 @@ pub(crate) fn random() -> [u8; 32] {
     let mut bytes = [0u8; 32];
     let mut filled = 0;
     while filled < bytes.len() {
-        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
+        filled +=
+            rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
     }
     bytes
 }

@@ -17,7 +17,11 @@ const DEFAULT_STOP_TIMEOUT_S: i64 = 10;
 const KILL_WAIT: Duration = Duration::from_secs(10);
 
 impl Engine {
-    pub async fn container_create(&self, request: CreateRequest, options: ContainerCreate) -> Result<CreateResponse> {
+    pub async fn container_create(
+        &self,
+        request: CreateRequest,
+        options: ContainerCreate,
+    ) -> Result<CreateResponse> {
         // In a task of its own: a client that goes away drops a reply, not the work.
         let engine = self.inner.clone();
         let work = self.work();
@@ -100,7 +104,9 @@ impl Engine {
         let name = crate::create::name::check(name)?;
         let old = entry.snapshot.container.name.clone();
         if name == old {
-            return Err(Error::Invalid("Renaming a container with the same name as its current name".to_owned()));
+            return Err(Error::Invalid(
+                "Renaming a container with the same name as its current name".to_owned(),
+            ));
         }
         let id = entry.snapshot.id().clone();
         let new = name.clone();
@@ -146,7 +152,9 @@ fn refusal_error(entry: &Entry, event: Event, refusal: Refusal) -> Error {
     let (id, name) = (&container.id, &container.name);
     match refusal {
         Refusal::AlreadyStarted | Refusal::AlreadyStopped => Error::NotModified(String::new()),
-        Refusal::IsPaused => Error::Conflict("cannot start a paused container, try unpause instead".to_owned()),
+        Refusal::IsPaused => {
+            Error::Conflict("cannot start a paused container, try unpause instead".to_owned())
+        }
         Refusal::MarkedForRemoval => {
             Error::Conflict("container is marked for removal and cannot be started".to_owned())
         }

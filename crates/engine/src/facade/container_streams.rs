@@ -35,7 +35,11 @@ impl Engine {
         }
         let stdin = options.stdin && config.open_stdin;
         let streams = Streams { stdin, stdout: options.stdout, stderr: options.stderr };
-        let history = if options.logs { Some(crate::logs::history(&self.inner, &entry, &options).await?) } else { None };
+        let history = if options.logs {
+            Some(crate::logs::history(&self.inner, &entry, &options).await?)
+        } else {
+            None
+        };
         let source = match (options.stream, snapshot.supervisor()) {
             (false, _) => Source::None,
             (true, Some(shim)) => match shim.attach(streams).await {
@@ -63,7 +67,8 @@ impl Engine {
     pub async fn container_resize(&self, container: &str, rows: u16, cols: u16) -> Result<()> {
         let entry = self.entry(container)?;
         let shim = entry.snapshot.supervisor().cloned();
-        let shim = shim.ok_or_else(|| Error::Conflict(format!("container {} is not running", entry.snapshot.id())))?;
+        let shim =
+            shim.ok_or_else(|| Error::Conflict(format!("container {} is not running", entry.snapshot.id())))?;
         shim.resize(None, rows, cols).await?;
         let size = [("height", rows.to_string()), ("width", cols.to_string())];
         let event = size.into_iter().fold(entry.snapshot.container.event("resize"), |e, (k, v)| e.with(k, v));

@@ -15,7 +15,8 @@ pub(super) fn write(engine: &Inner, container: &Container, files: &Files) -> Res
     let wants_init = container.host_config.init.unwrap_or(engine.config.init);
     let host = &container.host_config;
     let limits = &engine.config.default_ulimits;
-    let default_ulimits: Vec<_> = limits.iter().map(|(name, (soft, hard))| (name.clone(), *soft, *hard)).collect();
+    let default_ulimits: Vec<_> =
+        limits.iter().map(|(name, (soft, hard))| (name.clone(), *soft, *hard)).collect();
     let cgroup_path = engine.cgroup_path(container);
     let input = Input {
         container,
@@ -51,7 +52,10 @@ fn joined(engine: &Inner, container: &Container) -> Result<Joined> {
         let Some(other) = mode.strip_prefix("container:") else { return Ok(None) };
         let snapshot = engine.containers.resolve(other)?.snapshot;
         if !snapshot.is_live() {
-            return Err(Error::Conflict(format!("cannot join {what} of a non running container: {}", snapshot.id())));
+            return Err(Error::Conflict(format!(
+                "cannot join {what} of a non running container: {}",
+                snapshot.id()
+            )));
         }
         Ok(Some(snapshot.status.pid))
     };
@@ -65,7 +69,12 @@ pub(crate) fn gather_facts(engine: &Inner, container: &Container) -> Result<Fact
     let host = &container.host_config;
     for mapping in &host.resources.devices {
         let path = Path::new(&mapping.path_on_host);
-        let missing = |e: std::io::Error| Error::Invalid(format!("error gathering device information while adding custom device \"{}\": {e}", path.display()));
+        let missing = |e: std::io::Error| {
+            Error::Invalid(format!(
+                "error gathering device information while adding custom device \"{}\": {e}",
+                path.display()
+            ))
+        };
         let nodes = match DeviceNode::at(path).map_err(missing)? {
             Some(node) => vec![node],
             None => DeviceNode::below(path),
@@ -79,7 +88,12 @@ pub(crate) fn gather_facts(engine: &Inner, container: &Container) -> Result<Fact
         facts.devices.insert(mapping.path_on_host.clone(), nodes);
     }
     let r = &host.resources;
-    let throttled = [&r.blkio_device_read_bps, &r.blkio_device_write_bps, &r.blkio_device_read_iops, &r.blkio_device_write_iops];
+    let throttled = [
+        &r.blkio_device_read_bps,
+        &r.blkio_device_write_bps,
+        &r.blkio_device_read_iops,
+        &r.blkio_device_write_iops,
+    ];
     let weighed = r.blkio_weight_device.iter().map(|d| &d.path);
     for path in throttled.into_iter().flatten().map(|d| &d.path).chain(weighed) {
         let node = DeviceNode::at(Path::new(path)).map_err(Error::path("look at", path))?;

@@ -83,7 +83,9 @@ fn resolv_text(engine: &Inner, container: &Container) -> Result<String> {
     let defaults = engine.networks.config();
     let servers = host_config.dns.iter().map(|text| text.parse());
     let mut choice = Choice {
-        servers: servers.collect::<Result<_, _>>().map_err(|_| Error::Invalid("invalid DNS server address".into()))?,
+        servers: servers
+            .collect::<Result<_, _>>()
+            .map_err(|_| Error::Invalid("invalid DNS server address".into()))?,
         search: host_config.dns_search.to_vec(),
         options: host_config.dns_options.to_vec(),
     };

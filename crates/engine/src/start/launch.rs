@@ -58,7 +58,8 @@ async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Att
         pool.pool.run(move || prepare(&engine, &container)).await??
     };
     let config = shim_config(engine, container);
-    let spawned = engine.spawner.spawn(config, prepared.as_ref().map(AsFd::as_fd)).await.map_err(start_error)?;
+    let spawned =
+        engine.spawner.spawn(config, prepared.as_ref().map(AsFd::as_fd)).await.map_err(start_error)?;
     drop(prepared);
     let started = attach_and_start(&spawned, attachers).await;
     if let Err(error) = started {

@@ -39,7 +39,10 @@ fn share(engine: &Inner, other: &str) -> Result<Network> {
     let entry = engine.containers.resolve(other)?;
     let snapshot = entry.snapshot;
     if !snapshot.is_live() {
-        return Err(Error::Conflict(format!("cannot join network of a non running container: {}", snapshot.id())));
+        return Err(Error::Conflict(format!(
+            "cannot join network of a non running container: {}",
+            snapshot.id()
+        )));
     }
     let path = format!("/proc/{}/ns/net", snapshot.status.pid);
     let fd = rustix::fs::openat(CWD, path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
@@ -74,10 +77,15 @@ pub(crate) fn requests(container: &Container) -> Result<Vec<EndpointRequest>> {
         mode => mode,
     };
     let mut names = vec![mode];
-    names.extend(container.networks.keys().map(String::as_str).filter(|name| *name != mode && *name != "default"));
+    names.extend(
+        container.networks.keys().map(String::as_str).filter(|name| *name != mode && *name != "default"),
+    );
     let mut requests = Vec::new();
     for (index, name) in names.into_iter().enumerate() {
-        let settings = container.networks.get(name).or_else(|| (index == 0).then(|| container.networks.get("default")).flatten());
+        let settings = container
+            .networks
+            .get(name)
+            .or_else(|| (index == 0).then(|| container.networks.get("default")).flatten());
         let mut request = request(container, name, settings)?;
         if index == 0 {
             request.ports = port_bindings(container)?;
@@ -101,11 +109,13 @@ pub(crate) fn request(
         request.aliases = settings.aliases.to_vec();
         if !settings.mac_address.is_empty() {
             let mac = settings.mac_address.parse();
-            request.mac = Some(mac.map_err(|e: knarr_network::mac::InvalidMac| Error::Invalid(e.to_string()))?);
+            request.mac =
+                Some(mac.map_err(|e: knarr_network::mac::InvalidMac| Error::Invalid(e.to_string()))?);
         }
         let address = settings.ipam_config.as_ref().map_or("", |c| c.ipv4_address.as_str());
         if !address.is_empty() {
-            let ipv4 = address.parse().map_err(|_| Error::Invalid(format!("invalid IPv4 address: {address}")))?;
+            let ipv4 =
+                address.parse().map_err(|_| Error::Invalid(format!("invalid IPv4 address: {address}")))?;
             request.ipv4 = Some(ipv4);
         }
     }
@@ -115,7 +125,8 @@ pub(crate) fn request(
 /// `80/tcp`; without a protocol it is TCP.
 pub(crate) fn parse_port(text: &str) -> Result<(u16, Protocol)> {
     let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let protocol = Protocol::parse(protocol).ok_or_else(|| Error::Invalid(format!("invalid proto: {protocol}")))?;
+    let protocol =
+        Protocol::parse(protocol).ok_or_else(|| Error::Invalid(format!("invalid proto: {protocol}")))?;
     let number = number.parse::<u16>().ok().filter(|n| *n > 0);
     Ok((number.ok_or_else(|| Error::Invalid(format!("invalid containerPort: {text}")))?, protocol))
 }
@@ -157,7 +168,8 @@ fn host_port(text: &str) -> Result<Option<PortRange>> {
         "" | "0" => Ok(None),
         text => {
             let (begin, end) = text.split_once('-').unwrap_or((text, text));
-            let (begin, end) = (begin.parse::<u16>().map_err(|_| invalid())?, end.parse::<u16>().map_err(|_| invalid())?);
+            let (begin, end) =
+                (begin.parse::<u16>().map_err(|_| invalid())?, end.parse::<u16>().map_err(|_| invalid())?);
             if begin == 0 || begin > end { Err(invalid()) } else { Ok(Some(PortRange { begin, end })) }
         }
     }

@@ -6,7 +6,9 @@ use knarr_linux::Errno;
 use knarr_linux::path::{Resolve, Root};
 use knarr_oci::rootfs::RootfsMount;
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+};
 use std::path::{Path, PathBuf};
 
 /// The tree for reading. `pid` is the container's init, when it runs.

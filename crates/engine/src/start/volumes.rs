@@ -24,7 +24,12 @@ pub(crate) fn bind(row: &MountRow) -> Result<()> {
         Ok(_) => Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && row.create_source => {
             let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(&row.source);
-            made.map_err(|e| Error::Invalid(format!("error while creating mount source path '{}': {e}", row.source.display())))
+            made.map_err(|e| {
+                Error::Invalid(format!(
+                    "error while creating mount source path '{}': {e}",
+                    row.source.display()
+                ))
+            })
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Error::Invalid(format!(
             "invalid mount config for type \"bind\": bind source path does not exist: {}",

@@ -21,7 +21,9 @@ impl Task {
             match effect {
                 Effect::Launch => self.launch(),
                 Effect::Signal(signal) => self.signal(signal, reply.take()),
-                Effect::ArmStop { after_ms } => self.stop_at = Some(Instant::now() + Duration::from_millis(after_ms)),
+                Effect::ArmStop { after_ms } => {
+                    self.stop_at = Some(Instant::now() + Duration::from_millis(after_ms))
+                }
                 Effect::DisarmStop => self.stop_at = None,
                 Effect::ArmBackoff { after_ms } => {
                     self.restart_at = Some(Instant::now() + Duration::from_millis(after_ms));
@@ -96,7 +98,9 @@ impl Task {
         self.publish();
         let (engine, container) = (self.engine.clone(), self.container.clone());
         let events = std::mem::take(&mut self.outbox);
-        self.start_job(async move { Outcome::Removed(start::remove(&engine, &container, volumes, events).await) });
+        self.start_job(
+            async move { Outcome::Removed(start::remove(&engine, &container, volumes, events).await) },
+        );
     }
 
     /// Writes the status and the waiting events in one transaction, then publishes it.
@@ -115,7 +119,8 @@ impl Task {
         if ended && self.state.stopped_by_user {
             self.outbox.push(self.container.event("stop"));
         }
-        let (store, status, events) = (self.engine.store.clone(), self.status.clone(), std::mem::take(&mut self.outbox));
+        let (store, status, events) =
+            (self.engine.store.clone(), self.status.clone(), std::mem::take(&mut self.outbox));
         let (id, run) = (self.container.id.clone(), self.engine.paths.run(&self.container.id));
         let written = self.engine.pool.run(move || {
             write_status(&store, id.as_str(), &status, events)?;
@@ -158,7 +163,11 @@ fn discard_run(run: &Path) {
 }
 
 /// Removes all rows of a container; its name is free from then on.
-pub(crate) fn delete_rows(store: &knarr_state::Store, container: &Container, events: Vec<Event>) -> Result<()> {
+pub(crate) fn delete_rows(
+    store: &knarr_state::Store,
+    container: &Container,
+    events: Vec<Event>,
+) -> Result<()> {
     store.write(|tx| {
         tx.delete::<Container>(container.id.as_str())?;
         tx.delete::<Status>(container.id.as_str())?;

@@ -16,11 +16,24 @@ pub(crate) enum Message {
     /// Answered when it is refused or its milestone has come.
     Request(machine::Event, oneshot::Sender<Result<(), Refused>>),
     /// `registered` is answered first: nothing is missed from then on.
-    Wait { condition: WaitCondition, outcome: oneshot::Sender<WaitResponse>, registered: oneshot::Sender<()> },
+    Wait {
+        condition: WaitCondition,
+        outcome: oneshot::Sender<WaitResponse>,
+        registered: oneshot::Sender<()>,
+    },
     /// The stream of the container's next process; dropped when it does not start.
-    AttachNext { streams: Streams, stream: oneshot::Sender<UnixStream>, registered: oneshot::Sender<()> },
+    AttachNext {
+        streams: Streams,
+        stream: oneshot::Sender<UnixStream>,
+        registered: oneshot::Sender<()>,
+    },
     /// A changed configuration row to commit, with its event.
-    Configure { change: Box<dyn FnOnce(&mut Container) + Send>, action: &'static str, extra: Vec<(String, String)>, reply: oneshot::Sender<Result<()>> },
+    Configure {
+        change: Box<dyn FnOnce(&mut Container) + Send>,
+        action: &'static str,
+        extra: Vec<(String, String)>,
+        reply: oneshot::Sender<Result<()>>,
+    },
     Outcome(Outcome),
 }
 
@@ -57,7 +70,9 @@ impl Inbox {
     pub async fn request(&self, event: machine::Event) -> Result<(), Refused> {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Request(event, reply)).await.map_err(Refused::Failed)?;
-        answer.await.unwrap_or_else(|_| Err(Refused::Failed(Error::Unavailable("the engine is shutting down".into()))))
+        answer.await.unwrap_or_else(|_| {
+            Err(Refused::Failed(Error::Unavailable("the engine is shutting down".into())))
+        })
     }
 
     pub async fn wait(&self, condition: WaitCondition) -> Result<oneshot::Receiver<WaitResponse>> {
@@ -86,5 +101,4 @@ impl Inbox {
         self.send(Message::Configure { change: Box::new(change), action, extra, reply }).await?;
         answer.await.map_err(|_| Error::Unavailable("the engine is shutting down".to_owned()))?
     }
-
 }

@@ -1,7 +1,7 @@
 //! The loop of a container's task.
+use super::Inbox;
 use super::message::{Message, Outcome, Refused};
 use super::waiters::Waiters;
-use super::Inbox;
 use crate::engine::Inner;
 use crate::error::{Error, Result};
 use crate::machine::{self, Effect, Event as Happening, Milestone, Phase, Policy, Reply, State};
@@ -163,7 +163,11 @@ impl Task {
         self.apply(effects, &mut None).await;
     }
 
-    fn wait(&mut self, condition: knarr_docker_types::options::WaitCondition, outcome: oneshot::Sender<knarr_docker_types::container::WaitResponse>) {
+    fn wait(
+        &mut self,
+        condition: knarr_docker_types::options::WaitCondition,
+        outcome: oneshot::Sender<knarr_docker_types::container::WaitResponse>,
+    ) {
         use knarr_docker_types::options::WaitCondition::NotRunning;
         let busy = self.state.phase.is_live()
             || self.state.phase == Phase::Restarting
@@ -334,7 +338,9 @@ impl Task {
                 let failure = self.failure.as_ref().map(Error::repeat);
                 let why = || match (&failure, milestone) {
                     (Some(error), _) => error.repeat(),
-                    (None, Milestone::Paused | Milestone::Unpaused) => Error::Conflict("the container is not running".into()),
+                    (None, Milestone::Paused | Milestone::Unpaused) => {
+                        Error::Conflict("the container is not running".into())
+                    }
                     (None, _) => Error::Internal("the container did not get there".into()),
                 };
                 self.waiters.answer(milestone, Some(&why));
@@ -344,7 +350,12 @@ impl Task {
     }
 }
 
-fn commit_configuration(store: &knarr_state::Store, row: &Container, old_name: &str, event: Event) -> Result<()> {
+fn commit_configuration(
+    store: &knarr_state::Store,
+    row: &Container,
+    old_name: &str,
+    event: Event,
+) -> Result<()> {
     use crate::record::NameOwner;
     store.write(|tx| {
         if row.name != old_name {

@@ -6,14 +6,28 @@ use crate::registry::Snapshot;
 use knarr_docker_types::Filters;
 
 pub(crate) const FILTERS: &[&str] = &[
-    "ancestor", "before", "exited", "expose", "health", "id", "isolation", "is-task", "label", "name", "network",
-    "publish", "since", "status", "volume",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "isolation",
+    "is-task",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
 ];
 
 /// Whether the container passes all filters; values of one filter are alternatives.
 pub(crate) fn matches(engine: &Inner, snapshot: &Snapshot, filters: &Filters) -> Result<bool> {
     let container = &snapshot.container;
-    let any = |name: &str, test: &dyn Fn(&str) -> bool| !filters.contains(name) || filters.get(name).any(test);
+    let any =
+        |name: &str, test: &dyn Fn(&str) -> bool| !filters.contains(name) || filters.get(name).any(test);
     for wanted in filters.get("status") {
         if !Phase::ALL.iter().any(|phase| phase.as_str() == wanted) {
             return Err(Error::Invalid(format!("invalid filter 'status={wanted}'")));
@@ -25,7 +39,8 @@ pub(crate) fn matches(engine: &Inner, snapshot: &Snapshot, filters: &Filters) ->
         }
     }
     let exited = |code: &str| {
-        let ended = matches!(snapshot.status.phase, Phase::Exited | Phase::Dead) && !snapshot.status.finished_at.is_never();
+        let ended = matches!(snapshot.status.phase, Phase::Exited | Phase::Dead)
+            && !snapshot.status.finished_at.is_never();
         ended && code.parse() == Ok(snapshot.status.exit_code)
     };
     Ok(any("id", &|id| container.id.as_str().starts_with(id))
@@ -33,12 +48,21 @@ pub(crate) fn matches(engine: &Inner, snapshot: &Snapshot, filters: &Filters) ->
         && any("status", &|status| snapshot.status.phase.as_str() == status)
         && any("exited", &exited)
         && any("ancestor", &|image| is_ancestor(engine, snapshot, image))
-        && any("volume", &|volume| container.mounts.iter().any(|m| m.name == volume || m.destination == volume || m.source.as_os_str() == volume))
+        && any("volume", &|volume| {
+            container
+                .mounts
+                .iter()
+                .any(|m| m.name == volume || m.destination == volume || m.source.as_os_str() == volume)
+        })
         && any("network", &|network| in_network(engine, snapshot, network))
         && any("health", &|health| health == "none")
         && any("is-task", &|value| matches!(value, "false" | "0"))
-        && any("expose", &|port| container.config.exposed_ports.contains_key(&crate::create::merge::normal_port(port)))
-        && any("publish", &|port| container.host_config.port_bindings.contains_key(&crate::create::merge::normal_port(port)))
+        && any("expose", &|port| {
+            container.config.exposed_ports.contains_key(&crate::create::merge::normal_port(port))
+        })
+        && any("publish", &|port| {
+            container.host_config.port_bindings.contains_key(&crate::create::merge::normal_port(port))
+        })
         && filters.labels_match("label", &container.config.labels))
 }
 
@@ -72,7 +96,9 @@ fn is_ancestor(engine: &Inner, snapshot: &Snapshot, image: &str) -> bool {
 
 fn in_network(engine: &Inner, snapshot: &Snapshot, network: &str) -> bool {
     let networks = super::networks(engine, snapshot);
-    networks.iter().any(|(name, settings)| name == network || (!network.is_empty() && settings.network_id.starts_with(network)))
+    networks.iter().any(|(name, settings)| {
+        name == network || (!network.is_empty() && settings.network_id.starts_with(network))
+    })
 }
 
 #[cfg(test)]
@@ -81,7 +107,9 @@ mod tests {
 
     #[test]
     fn names() {
-        assert!(name_matches("eb", "web-1") && name_matches("^web", "web-1") && name_matches("^/web-1$", "web-1"));
+        assert!(
+            name_matches("eb", "web-1") && name_matches("^web", "web-1") && name_matches("^/web-1$", "web-1")
+        );
         assert!(!name_matches("^eb", "web-1") && !name_matches("web$", "web-1"));
     }
 }

@@ -31,7 +31,11 @@ pub(crate) fn inspect(engine: &Inner, snapshot: &Snapshot, size: bool) -> Result
         resolv_conf_path: file("resolv.conf"),
         hostname_path: file("hostname"),
         hosts_path: file("hosts"),
-        log_path: if container.log_driver == "none" { String::new() } else { engine.paths.log(&container.id).to_string_lossy().into_owned() },
+        log_path: if container.log_driver == "none" {
+            String::new()
+        } else {
+            engine.paths.log(&container.id).to_string_lossy().into_owned()
+        },
         name: format!("/{}", container.name),
         restart_count: i64::from(snapshot.status.restarts),
         driver: "overlay2".to_owned(),
@@ -41,11 +45,20 @@ pub(crate) fn inspect(engine: &Inner, snapshot: &Snapshot, size: bool) -> Result
         graph_driver: Some(graph_driver(&container.rootfs)),
         size_rw: sizes.map(|(rw, _)| rw),
         size_root_fs: sizes.map(|(_, all)| all),
-        mounts: container.mounts.iter().filter(|m| m.kind != crate::record::MountKind::Tmpfs).map(|m| m.point()).collect(),
+        mounts: container
+            .mounts
+            .iter()
+            .filter(|m| m.kind != crate::record::MountKind::Tmpfs)
+            .map(|m| m.point())
+            .collect(),
         config: Some(container.config.clone()),
         network_settings: Some(NetworkSettings {
             sandbox_id: String::new(),
-            sandbox_key: if snapshot.is_live() { format!("/proc/{}/ns/net", snapshot.status.pid) } else { String::new() },
+            sandbox_key: if snapshot.is_live() {
+                format!("/proc/{}/ns/net", snapshot.status.pid)
+            } else {
+                String::new()
+            },
             ports: super::port_map(engine, snapshot),
             networks: super::networks(engine, snapshot),
         }),
@@ -93,7 +106,8 @@ fn graph_driver(rootfs: &RootfsMount) -> DriverData {
 pub(crate) fn sizes(engine: &Inner, snapshot: &Snapshot) -> (i64, i64) {
     let RootfsMount::Overlay { upper, .. } = &snapshot.container.rootfs else { return (0, 0) };
     let own = tree_size(upper);
-    let image = snapshot.container.image.as_ref().and_then(|id| engine.images.get(id).ok()).map_or(0, |i| i.size);
+    let image =
+        snapshot.container.image.as_ref().and_then(|id| engine.images.get(id).ok()).map_or(0, |i| i.size);
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     (number(own), number(own + image))
 }

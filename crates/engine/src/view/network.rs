@@ -53,7 +53,8 @@ fn fill(settings: &mut EndpointSettings, endpoint: &Endpoint) {
     settings.ip_address = endpoint.ipv4.map_or_else(String::new, |ip| ip.to_string());
     settings.ip_prefix_len = i64::from(endpoint.prefix);
     settings.mac_address = endpoint.mac.map_or_else(String::new, |mac| mac.to_string());
-    settings.dns_names = if endpoint.dns_names.is_empty() { List::nil() } else { endpoint.dns_names.clone().into() };
+    settings.dns_names =
+        if endpoint.dns_names.is_empty() { List::nil() } else { endpoint.dns_names.clone().into() };
 }
 
 /// `NetworkSettings.Ports`: exposed ports with what they are published on.
@@ -68,7 +69,8 @@ pub(crate) fn port_map(engine: &Inner, snapshot: &Snapshot) -> PortMap {
     }
     for port in endpoints(engine, snapshot).iter().flat_map(|e| &e.ports) {
         let key = format!("{}/{}", port.container_port, port.protocol);
-        let binding = PortBinding { host_ip: port.host_ip.to_string(), host_port: port.host_port.to_string() };
+        let binding =
+            PortBinding { host_ip: port.host_ip.to_string(), host_port: port.host_port.to_string() };
         map.entry(key).or_insert_with(List::nil).push(binding);
     }
     map

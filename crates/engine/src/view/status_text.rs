@@ -43,7 +43,9 @@ mod tests {
 
     #[test]
     fn durations() {
-        let texts = [0, 1, 59, 60, 119, 120, 3599, 3600, 5399, 5400, 86_400, 172_800, 1_209_600, 6_000_000, 70_000_000];
+        let texts = [
+            0, 1, 59, 60, 119, 120, 3599, 3600, 5399, 5400, 86_400, 172_800, 1_209_600, 6_000_000, 70_000_000,
+        ];
         let texts: Vec<_> = texts.iter().map(|s| format!("{s}: {}", duration(*s))).collect();
         insta::assert_snapshot!(texts.join("\n"));
     }

@@ -28,7 +28,12 @@ pub(crate) fn summary(engine: &Inner, snapshot: &Snapshot, size: bool) -> Result
             annotations: container.host_config.annotations.clone(),
         },
         network_settings: Some(SummaryNetworkSettings { networks: super::networks(engine, snapshot) }),
-        mounts: container.mounts.iter().filter(|m| m.kind != crate::record::MountKind::Tmpfs).map(|m| m.point()).collect(),
+        mounts: container
+            .mounts
+            .iter()
+            .filter(|m| m.kind != crate::record::MountKind::Tmpfs)
+            .map(|m| m.point())
+            .collect(),
         ..Summary::default()
     })
 }
@@ -36,7 +41,8 @@ pub(crate) fn summary(engine: &Inner, snapshot: &Snapshot, size: bool) -> Result
 /// The name that was asked for, while it still means that image; else the id.
 fn shown_image(engine: &Inner, snapshot: &Snapshot) -> String {
     let asked = &snapshot.container.config.image;
-    let same = engine.images.resolve(asked).is_ok_and(|image| Some(&image.id) == snapshot.container.image.as_ref());
+    let same =
+        engine.images.resolve(asked).is_ok_and(|image| Some(&image.id) == snapshot.container.image.as_ref());
     match &snapshot.container.image {
         Some(id) if !same => format!("sha256:{id}"),
         _ => asked.clone(),
@@ -46,7 +52,11 @@ fn shown_image(engine: &Inner, snapshot: &Snapshot) -> String {
 /// As Go joins `Path` and `Args` in the list: arguments with spaces are quoted.
 fn command_text(command: &[&str]) -> String {
     let quoted = command.iter().map(|argument| {
-        if argument.contains(' ') { format!("'{}'", argument.replace('\'', "'\"'\"'")) } else { (*argument).to_owned() }
+        if argument.contains(' ') {
+            format!("'{}'", argument.replace('\'', "'\"'\"'"))
+        } else {
+            (*argument).to_owned()
+        }
     });
     quoted.collect::<Vec<_>>().join(" ")
 }
