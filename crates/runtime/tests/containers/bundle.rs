@@ -3,6 +3,7 @@ use knarr_cgroup::Cgroup;
 use knarr_linux::process::{self, Exit};
 use knarr_oci::rootfs::RootfsMount;
 use knarr_oci::runtime::{Capabilities, Linux, Mount, Namespace, NamespaceType, Process, Root, Spec, User};
+use knarr_oci::seccomp::{Facts, KernelVersion, Machine, default_profile};
 use knarr_runtime::{CgroupOptions, CreateOptions, Created, Error, ExecOptions, Stdio};
 use std::fs;
 use std::io::Read;
@@ -213,6 +214,9 @@ pub fn spec(args: &[&str], id: &str) -> Spec {
     use NamespaceType::{Cgroup, Ipc, Mount as Mnt, Network, Pid, Uts};
     let json = include_str!("docker-linux.json");
     let mut linux: Linux = serde_json::from_str(json).unwrap();
+    let caps: Vec<String> = DEFAULT_CAPS.iter().map(|&c| c.to_owned()).collect();
+    let facts = Facts { machine: Machine::native(), kernel: KernelVersion(6, 1), caps: &caps };
+    linux.seccomp = Some(default_profile().resolve(&facts).unwrap());
     linux.namespaces = [Mnt, Network, Uts, Pid, Ipc, Cgroup].map(Namespace::new).to_vec();
     Spec {
         oci_version: "1.2.0".to_owned(),

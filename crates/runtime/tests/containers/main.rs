@@ -1,13 +1,20 @@
 //! Real containers, made by this single-threaded process as root from a static busybox.
 mod basics;
 mod bundle;
+mod hooks;
+mod isolation;
+mod limits;
+mod mounts;
+mod terminal;
 
 type Test = (&'static str, fn());
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let mut failed = Vec::new();
-    let all: Vec<Test> = basics::TESTS.to_vec();
+    let all: Vec<Test> =
+        [basics::TESTS, isolation::TESTS, limits::TESTS, mounts::TESTS, terminal::TESTS, hooks::TESTS]
+            .concat();
     let mut count = 0;
     for (name, test) in all {
         if !wanted.is_empty() && wanted.iter().all(|w| !name.contains(w.as_str())) {

@@ -1,0 +1,61 @@
+//! Hooks run where and when they should.
+use crate::bundle::Bundle;
+use knarr_oci::runtime::{Hook, Hooks};
+use std::fs;
+
+pub const TESTS: &[(&str, fn())] =
+    &[("hooks::run_in_order", run_in_order), ("hooks::a_failure_ends_it", a_failure_ends_it)];
+
+fn hook(script: &str, timeout: Option<i64>) -> Hook {
+    Hook {
+        path: "/bin/busybox".into(),
+        args: ["sh", "sh", "-c", script].iter().skip(1).map(|&a| a.to_owned()).collect(),
+        env: vec!["PATH=/bin".to_owned()],
+        timeout,
+    }
+}
+
+fn run_in_order() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let path = log.path().to_str().unwrap().to_owned();
+    let note = |name: &str| {
+        vec![hook(&format!("cat | grep -o '\"status\":\"[a-z]*\"' >> {path}; echo {name} >> {path}"), None)]
+    };
+    let mut bundle = Bundle::new(&["cat", "/started"]);
+    bundle.spec.hooks = Some(Hooks {
+        prestart: note("prestart"),
+        create_runtime: note("createRuntime"),
+        create_container: note("createContainer"),
+        start_container: vec![hook("echo in $(hostname) as $(cat | grep -c pid) > /started", None)],
+        poststart: note("poststart"),
+        ..Hooks::default()
+    });
+    let host = &bundle.id[bundle.id.len() - 8..];
+    assert_eq!(bundle.output(), format!("in {host} as 1\n"));
+    let text = fs::read_to_string(log.path()).unwrap();
+    let names: Vec<&str> = text.lines().filter(|l| !l.starts_with('"')).collect();
+    assert_eq!(names, ["prestart", "createRuntime", "createContainer", "poststart"]);
+    assert_eq!(text.matches("creating").count(), 3);
+    assert_eq!(text.matches("running").count(), 1);
+}
+
+fn a_failure_ends_it() {
+    for kind in 0..4 {
+        let mut bundle = Bundle::new(&["true"]);
+        let mut hooks = Hooks::default();
+        let failing = vec![hook("exit 3", None)];
+        match kind {
+            0 => hooks.prestart = failing,
+            1 => hooks.create_runtime = failing,
+            2 => hooks.create_container = failing,
+            _ => hooks.start_container = failing,
+        }
+        bundle.spec.hooks = Some(hooks);
+        assert!(bundle.run().is_err(), "{kind}");
+        assert!(!bundle.cgroup().exists());
+    }
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.spec.hooks = Some(Hooks { prestart: vec![hook("sleep 100", Some(1))], ..Hooks::default() });
+    let error = bundle.run().map(|o| o.exit).unwrap_err();
+    assert!(error.to_string().contains("timed out"), "{error}");
+}

@@ -1,0 +1,156 @@
+//! Mounts of every kind.
+use crate::bundle::Bundle;
+use knarr_oci::runtime::{Device, DeviceType, Mount, Namespace, NamespaceType};
+use std::fs;
+use std::os::unix::fs::symlink;
+
+pub const TESTS: &[(&str, fn())] = &[
+    ("mounts::binds", binds),
+    ("mounts::recursive_read_only", recursive_read_only),
+    ("mounts::places_are_made", places_are_made),
+    ("mounts::tmpfs_with_content", tmpfs_with_content),
+    ("mounts::many_layers", many_layers),
+    ("mounts::plain_directory_root", plain_directory_root),
+    ("mounts::devices", devices),
+    ("mounts::host_namespaces", host_namespaces),
+    ("mounts::joined_namespaces", joined_namespaces),
+    ("mounts::host_table_is_untouched", host_table_is_untouched),
+];
+
+fn binds() {
+    let source = tempfile::tempdir().unwrap();
+    fs::write(source.path().join("file"), "content").unwrap();
+    let path = source.path().to_str().unwrap();
+    let mut bundle = Bundle::new(&["sh", "-c", "cat /a/file /b; echo new > /a/made; touch /ro/x"]);
+    bundle.spec.mounts.push(Mount::new("/a", "bind", path, &["rbind", "rprivate"]));
+    bundle.spec.mounts.push(Mount::new("/b", "bind", &format!("{path}/file"), &["bind", "ro", "nosuid"]));
+    bundle.spec.mounts.push(Mount::new("/ro", "bind", path, &["rbind", "ro"]));
+    let outcome = bundle.run().unwrap();
+    assert_eq!(outcome.stdout, "contentcontent");
+    assert!(outcome.stderr.contains("Read-only file system"), "{}", outcome.stderr);
+    assert_eq!(fs::read_to_string(source.path().join("made")).unwrap(), "new\n");
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.spec.mounts.push(Mount::new("/a", "bind", "/does/not/exist", &["rbind"]));
+    let error = bundle.run().map(|o| o.exit).unwrap_err();
+    assert_eq!(error.errno(), Some(2), "{error}");
+}
+
+fn recursive_read_only() {
+    let mut bundle = Bundle::new(&["sh", "-c", "touch /host/shm/knarr-test; touch /host/knarr-test"]);
+    bundle.spec.mounts.push(Mount::new("/host", "bind", "/dev", &["rbind", "rro"]));
+    let outcome = bundle.run().unwrap();
+    assert_eq!(outcome.stderr.matches("Read-only file system").count(), 2, "{}", outcome.stderr);
+}
+
+/// Also through links of the image, dangling ones included, which stay inside.
+fn places_are_made() {
+    let mut bundle = Bundle::new(&["sh", "-c", "cat /etc/resolv.conf /run/x/stub; ls -d /deep/er"]);
+    symlink("../run/x/stub", bundle.lower().join("etc/resolv.conf")).unwrap();
+    symlink("/real", bundle.lower().join("deep")).unwrap();
+    let file = bundle.dir.path().join("resolv.conf");
+    fs::write(&file, "nameserver\n").unwrap();
+    bundle.spec.mounts.push(Mount::new("/etc/resolv.conf", "bind", file.to_str().unwrap(), &["rbind"]));
+    bundle.spec.mounts.push(Mount::new("/deep/er", "tmpfs", "tmpfs", &["size=1m"]));
+    assert_eq!(bundle.output(), "nameserver\nnameserver\n/deep/er\n");
+    assert!(bundle.dir.path().join("upper/real/er").is_dir());
+}
+
+fn tmpfs_with_content() {
+    let mut bundle = Bundle::new(&["sh", "-c", "ls /data; stat -c %a /data /data/file; touch /data/new"]);
+    fs::create_dir(bundle.lower().join("data")).unwrap();
+    fs::write(bundle.lower().join("data/file"), "x").unwrap();
+    bundle.spec.mounts.push(Mount::new("/data", "tmpfs", "tmpfs", &["tmpcopyup", "mode=1777", "ro"]));
+    let outcome = bundle.run().unwrap();
+    assert_eq!(outcome.stdout, "file\n1777\n644\n");
+    assert!(outcome.stderr.contains("Read-only"), "{}", outcome.stderr);
+}
+
+/// More layers than one page of options could name.
+fn many_layers() {
+    use knarr_linux::mount;
+    use std::ffi::CString;
+    let bundle = Bundle::new(&["true"]);
+    let text = |path: &std::path::Path| CString::new(path.to_str().unwrap()).unwrap();
+    let layers: Vec<CString> = (0..150)
+        .map(|n| {
+            let path = bundle.dir.path().join(format!("layer-{n:064}"));
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join(format!("file{n}")), "").unwrap();
+            text(&path)
+        })
+        .collect();
+    let (upper, work) = (text(&bundle.dir.path().join("upper")), text(&bundle.dir.path().join("work")));
+    let made = mount::overlay(&layers, &upper, &work, &[]).unwrap();
+    let root = knarr_linux::path::Root::from_fd(made, knarr_linux::path::Resolve::InRoot);
+    assert_eq!(root.open_dir("/").unwrap().entries().unwrap().len(), 150);
+}
+
+fn plain_directory_root() {
+    let mut bundle = Bundle::new(&["sh", "-c", "touch /written; ls /"]);
+    bundle.overlay = false;
+    bundle.output();
+    assert!(bundle.lower().join("written").exists());
+}
+
+fn devices() {
+    let mut bundle = Bundle::new(&["stat", "-c", "%F %a %t:%T %u", "/dev/mine", "/odd/place/fifo"]);
+    let device = |kind, path: &str, mode| Device {
+        kind,
+        path: path.to_owned(),
+        major: 1,
+        minor: 5,
+        file_mode: Some(mode),
+        uid: Some(7),
+        gid: Some(8),
+    };
+    bundle.linux().devices.push(device(DeviceType::Char, "/dev/mine", 0o640));
+    bundle.linux().devices.push(device(DeviceType::Fifo, "/odd/place/fifo", 0o600));
+    assert_eq!(bundle.output(), "character special file 640 1:5 7\nfifo 600 0:0 7\n");
+}
+
+fn host_namespaces() {
+    let mut bundle = Bundle::new(&["sh", "-c", "for n in net uts pid; do readlink /proc/self/ns/$n; done"]);
+    bundle
+        .linux()
+        .namespaces
+        .retain(|n| !matches!(n.kind, NamespaceType::Network | NamespaceType::Uts | NamespaceType::Pid));
+    bundle.linux().sysctl.clear();
+    bundle.spec.hostname = None;
+    let own = ["net", "uts", "pid"].map(|n| fs::read_link(format!("/proc/self/ns/{n}")).unwrap());
+    let own: Vec<String> = own.iter().map(|p| p.to_str().unwrap().to_owned()).collect();
+    assert_eq!(bundle.output().lines().collect::<Vec<_>>(), own);
+}
+
+/// Network, PID and the others of another container.
+fn joined_namespaces() {
+    let first = Bundle::new(&["sleep", "1000"]);
+    let running = first.start();
+    let pid = running.created.pid;
+    let mut second =
+        Bundle::new(&["sh", "-c", "ps | grep -c '[s]leep 1000'; hostname; readlink /proc/self/ns/net"]);
+    second.spec.hostname = None;
+    let joined = [
+        (NamespaceType::Pid, "pid"),
+        (NamespaceType::Network, "net"),
+        (NamespaceType::Uts, "uts"),
+        (NamespaceType::Ipc, "ipc"),
+    ];
+    second.linux().namespaces.retain(|n| matches!(n.kind, NamespaceType::Mount | NamespaceType::Cgroup));
+    for (kind, name) in joined {
+        second.linux().namespaces.push(Namespace::joined(kind, format!("/proc/{pid}/ns/{name}")));
+    }
+    let net = fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+    let expected = format!("1\n{}\n{}\n", &first.id[first.id.len() - 8..], net.display());
+    assert_eq!(second.output(), expected);
+    let own = |name: &str| fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
+    assert_eq!(own("pid"), own("pid_for_children"), "this process makes children in its own namespace again");
+}
+
+fn host_table_is_untouched() {
+    let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let bundle = Bundle::new(&["sleep", "1000"]);
+    let running = bundle.start();
+    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+    drop(running);
+    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+}
