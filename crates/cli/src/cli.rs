@@ -24,8 +24,6 @@ pub trait EngineStarter {
 /// State of one run of the client.
 pub struct Cli {
     pub globals: Matches,
-    /// `knarr container ls`, as usage texts name the command.
-    pub path: String,
     starter: Option<Box<dyn EngineStarter>>,
     config: OnceCell<ConfigFile>,
     client: OnceCell<Client>,
@@ -35,8 +33,8 @@ pub struct Cli {
 pub type Shared = Rc<Cli>;
 
 impl Cli {
-    pub fn new(globals: Matches, path: String, starter: Option<Box<dyn EngineStarter>>) -> Shared {
-        Rc::new(Self { globals, path, starter, config: OnceCell::new(), client: OnceCell::new() })
+    pub fn new(globals: Matches, starter: Option<Box<dyn EngineStarter>>) -> Shared {
+        Rc::new(Self { globals, starter, config: OnceCell::new(), client: OnceCell::new() })
     }
 
     /// The configuration file, read at the first use.

@@ -18,6 +18,7 @@ pub enum Args {
     Exactly(usize),
     AtLeast(usize),
     AtMost(usize),
+    Between(usize, usize),
     Any,
 }
 
@@ -117,10 +118,6 @@ impl Command {
         self
     }
 
-    pub fn child(&self, name: &str) -> Option<&'static Command> {
-        find(self.children, name)
-    }
-
     fn check_arguments(&self, path: &str, count: usize) -> Outcome {
         let plural = |n: usize| if n == 1 { "argument" } else { "arguments" };
         let wrong = match self.args {
@@ -128,6 +125,9 @@ impl Command {
             Args::Exactly(n) if count != n => format!("requires {n} {}", plural(n)),
             Args::AtLeast(n) if count < n => format!("requires at least {n} {}", plural(n)),
             Args::AtMost(n) if count > n => format!("requires at most {n} {}", plural(n)),
+            Args::Between(least, most) if !(least..=most).contains(&count) => {
+                format!("requires at least {least} and at most {most} arguments")
+            }
             _ => return Ok(()),
         };
         Err(Failure::new(format!("knarr: '{path}' {wrong}\n\n{}", help::pointer(path, self.usage))))
@@ -237,13 +237,22 @@ async fn run(
     let usage = |message: String| {
         Failure::with_code(EXIT_USAGE, format!("{message}\n\n{}", help::pointer(&path, command.usage)))
     };
+    // words to complete may look like flags
+    let end = ["--".to_owned()];
+    let raw: Vec<String>;
+    let args = if command.category == Category::Hidden && command.name.starts_with('_') {
+        raw = end.into_iter().chain(args.iter().cloned()).collect();
+        &raw
+    } else {
+        args
+    };
     let matches = Matches::parse(command.flags, args, command.interspersed).map_err(usage)?;
     let Some(run) = command.run.filter(|_| !matches.help) else {
         print!("{}", help::of(command, &path));
         return Ok(());
     };
     command.check_arguments(&path, matches.args.len())?;
-    run(Cli::new(globals, path, starter), matches).await
+    run(Cli::new(globals, starter), matches).await
 }
 
 /// `knarr help [COMMAND...]`.

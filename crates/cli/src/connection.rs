@@ -16,7 +16,6 @@ pub const DEFAULT_SOCKET: &str = "/run/knarr/knarr.sock";
 
 /// A chosen engine.
 pub struct Target {
-    pub context: String,
     pub host: String,
     pub tls: Option<TlsFiles>,
     /// Nothing was configured: an engine may be started.
@@ -59,7 +58,7 @@ pub fn choose(cli: &Cli) -> Outcome<Target> {
         let found = store.get(&context)?;
         let tls = store.tls(&found);
         let host = if found.host.is_empty() { default_host() } else { found.host };
-        return Ok(Target { context, host, tls, is_default: false });
+        return Ok(Target { host, tls, is_default: false });
     }
     let hosts = cli.globals.list("host");
     let host = match hosts.as_slice() {
@@ -68,7 +67,7 @@ pub fn choose(cli: &Cli) -> Outcome<Target> {
         _ => return Err(Failure::new("specify only one -H")),
     };
     let tls = tls_of_flags(cli);
-    Ok(Target { context, is_default: host.is_none(), host: host.unwrap_or_else(default_host), tls })
+    Ok(Target { is_default: host.is_none(), host: host.unwrap_or_else(default_host), tls })
 }
 
 pub fn default_host() -> String {

@@ -72,6 +72,8 @@ fn volumes(m: &Matches) -> Result<(List<String>, Map<Empty>), String> {
     for text in m.list("volume") {
         match volume::parse(&text)? {
             volume::Volume::Anonymous(path) => drop(anonymous.insert(path, Empty)),
+            // the same bind twice is one bind
+            volume::Volume::Bind(bind) if binds.contains(&bind) => {}
             volume::Volume::Bind(bind) => binds.push(bind),
         }
     }
@@ -90,7 +92,10 @@ fn environment(m: &Matches, proxies: &[(String, String)]) -> Result<Vec<String>,
             variables.push(format!("{name}={value}"));
         }
     }
-    variables.extend(given);
+    // a variable that is given again keeps only its last value
+    let name = |text: &String| text.split('=').next().unwrap_or_default().to_owned();
+    let last = |i: usize| given[i + 1..].iter().all(|later| name(later) != name(&given[i]));
+    variables.extend(given.iter().enumerate().filter(|(i, _)| last(*i)).map(|(_, text)| text.clone()));
     Ok(variables)
 }
 
@@ -208,8 +213,8 @@ fn host_config(m: &Matches) -> Result<HostConfig, String> {
         volumes_from: nil_if_empty(m.list("volumes-from")),
         console_size: crate::term::size_of_stdout().map_or([0, 0], |(r, c)| [u32::from(r), u32::from(c)]),
         annotations: key_values(&m.list("annotation")),
-        cap_add: nil_if_empty(m.list("cap-add")),
-        cap_drop: nil_if_empty(m.list("cap-drop")),
+        cap_add: nil_if_empty(capabilities(&m.list("cap-add"))),
+        cap_drop: nil_if_empty(capabilities(&m.list("cap-drop"))),
         cgroupns_mode: text("cgroupns"),
         dns: dns.into(),
         dns_options: m.lists(&["dns-opt", "dns-option"]).into(),
@@ -239,6 +244,16 @@ fn host_config(m: &Matches) -> Result<HostConfig, String> {
         init: m.changed("init").then(|| m.flag("init")),
         ..HostConfig::default()
     })
+}
+
+/// Names in upper case with their prefix, once each, sorted; `ALL` is not a name.
+fn capabilities(names: &[String]) -> Vec<String> {
+    let full = |name: &String| {
+        let upper = name.trim().to_uppercase();
+        if upper == "ALL" || upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") }
+    };
+    let all: std::collections::BTreeSet<String> = names.iter().map(full).collect();
+    all.into_iter().collect()
 }
 
 /// A size; the table has checked it.
@@ -370,6 +385,8 @@ fn gpus(text: &str) -> Result<DeviceRequest, String> {
     if request.count == 0 && request.device_ids.is_empty() {
         request.count = 1;
     }
+    capabilities.sort();
+    capabilities.dedup();
     request.capabilities = vec![capabilities.into()].into();
     Ok(request)
 }

@@ -148,13 +148,20 @@ pub async fn prune(cli: Shared, m: Matches) -> Outcome {
     if !m.flag("force") && !cli.confirm(question)? {
         return Err(Failure::new("container prune has been cancelled"));
     }
+    let (reclaimed, text) = prune_containers(&cli, &m.list("filter")).await?;
+    let text = if text.is_empty() { text } else { format!("{text}\n") };
+    let reclaimed = units::size(i64::try_from(reclaimed).unwrap_or(i64::MAX));
+    cli.print(&format!("{text}Total reclaimed space: {reclaimed}\n"))
+}
+
+/// Prunes containers; what was reclaimed and the text to print.
+pub async fn prune_containers(cli: &Shared, filters: &[String]) -> Outcome<(u64, String)> {
     let client = cli.client().await?;
-    let filters = filter::collect(&m.list("filter"));
-    let report: PruneReport = client.post("/containers/prune").filters(&filters).fetch().await?;
-    let mut text = String::new();
-    if !report.containers_deleted.is_empty() {
-        text = format!("Deleted Containers:\n{}\n\n", report.containers_deleted.join("\n"));
-    }
-    let reclaimed = i64::try_from(report.space_reclaimed).unwrap_or(i64::MAX);
-    cli.print(&format!("{text}Total reclaimed space: {}\n", units::size(reclaimed)))
+    let report: PruneReport =
+        client.post("/containers/prune").filters(&filter::collect(filters)).fetch().await?;
+    let text = match report.containers_deleted.is_empty() {
+        true => String::new(),
+        false => format!("Deleted Containers:\n{}\n", report.containers_deleted.join("\n")),
+    };
+    Ok((report.space_reclaimed, text))
 }

@@ -1,0 +1,198 @@
+//! `top`, `port`, `diff`, `commit`, `export`, `update`.
+use crate::arguments::Matches;
+use crate::cli::Shared;
+use crate::cmd::create_request::memory;
+use crate::cmd::transfer::copy_to;
+use crate::failure::{Failure, Outcome, joined};
+use crate::flag::{BYTES, CPUS, Flag, SWAP, Ty};
+use crate::format::columns;
+use crate::format::listing::Listing;
+use crate::spec::{decimal, restart};
+use knarr_docker_types::container::{
+    FilesystemChange, InspectResponse, TopResponse, UpdateRequest, UpdateResponse,
+};
+use knarr_docker_types::id_response::IdResponse;
+use knarr_docker_types::resources::Resources;
+use knarr_oci::reference::Reference;
+
+pub static COMMIT_FLAGS: &[Flag] = &[
+    Flag::new("author", Ty::Str, "Author (e.g., \"John Hannibal Smith <hannibal@a-team.com>\")").short('a'),
+    Flag::new("change", Ty::List, "Apply Dockerfile instruction to the created image").short('c'),
+    Flag::new("message", Ty::Str, "Commit message").short('m'),
+    Flag::new("pause", Ty::Bool, "Pause container during commit").short('p').default("true"),
+];
+pub static EXPORT_FLAGS: &[Flag] =
+    &[Flag::new("output", Ty::Str, "Write to a file, instead of STDOUT").short('o')];
+pub static UPDATE_FLAGS: &[Flag] = &[
+    Flag::new(
+        "blkio-weight",
+        Ty::Uint16,
+        "Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)",
+    ),
+    Flag::new("cpu-period", Ty::Int, "Limit CPU CFS (Completely Fair Scheduler) period"),
+    Flag::new("cpu-quota", Ty::Int, "Limit CPU CFS (Completely Fair Scheduler) quota"),
+    Flag::new("cpu-rt-period", Ty::Int, "Limit the CPU real-time period in microseconds"),
+    Flag::new("cpu-rt-runtime", Ty::Int, "Limit the CPU real-time runtime in microseconds"),
+    Flag::new("cpu-shares", Ty::Int, "CPU shares (relative weight)").short('c'),
+    Flag::new("cpus", CPUS, "Number of CPUs"),
+    Flag::new("cpuset-cpus", Ty::Str, "CPUs in which to allow execution (0-3, 0,1)"),
+    Flag::new("cpuset-mems", Ty::Str, "MEMs in which to allow execution (0-3, 0,1)"),
+    Flag::new("memory", BYTES, "Memory limit").short('m'),
+    Flag::new("memory-reservation", BYTES, "Memory soft limit"),
+    Flag::new("memory-swap", SWAP, "Swap limit equal to memory plus swap: -1 to enable unlimited swap"),
+    Flag::new("pids-limit", Ty::Int, "Tune container pids limit (set -1 for unlimited)"),
+    Flag::new("restart", Ty::Str, "Restart policy to apply when a container exits"),
+];
+
+pub async fn top(cli: Shared, m: Matches) -> Outcome {
+    let client = cli.client().await?;
+    let request =
+        client.get(format!("/containers/{}/top", m.args[0])).query_some("ps_args", m.args[1..].join(" "));
+    let processes: TopResponse = request.fetch().await?;
+    let mut text = processes.titles.join("\t") + "\n";
+    for process in &processes.processes {
+        text.push_str(&process.join("\t"));
+        text.push('\n');
+    }
+    cli.print(&columns::align(&text, &columns::TOP))
+}
+
+pub async fn port(cli: Shared, m: Matches) -> Outcome {
+    let client = cli.client().await?;
+    let container: InspectResponse = client.get(format!("/containers/{}/json", m.args[0])).fetch().await?;
+    let ports = container.network_settings.unwrap_or_default().ports;
+    let join = |ip: &str, port: &str| {
+        if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
+    };
+    if let Some(wanted) = m.args.get(1) {
+        let full = if wanted.contains('/') { wanted.clone() } else { format!("{wanted}/tcp") };
+        let number = full.split('/').next().unwrap_or_default();
+        if number.parse::<u16>().is_err() {
+            return Err(Failure::new(format!("invalid port ({number}): value out of range or not a number")));
+        }
+        let found = ports.get(&full).filter(|bindings| !bindings.is_empty());
+        let Some(bindings) = found else {
+            return Err(Failure::new(format!("no public port '{wanted}' published for {}", m.args[0])));
+        };
+        let lines: Vec<String> = bindings.iter().map(|b| join(&b.host_ip, &b.host_port)).collect();
+        return cli.println(&lines.join("\n"));
+    }
+    let mut sorted: Vec<_> = ports.iter().collect();
+    sorted.sort_by_key(|(port, _)| {
+        let (number, protocol) = port.split_once('/').unwrap_or((port, ""));
+        (number.parse::<u32>().unwrap_or(0), protocol.to_owned())
+    });
+    for (port, bindings) in sorted {
+        for binding in bindings {
+            cli.println(&format!("{port} -> {}", join(&binding.host_ip, &binding.host_port)))?;
+        }
+    }
+    Ok(())
+}
+
+static DIFF: Listing = Listing {
+    type_name: "*container.diffContext",
+    table: "{{.Type}} {{.Path}}",
+    quiet: "{{.Path}}",
+    titles: &[("Type", "CHANGE TYPE"), ("Path", "PATH")],
+};
+
+pub async fn diff(cli: Shared, m: Matches) -> Outcome {
+    let client = cli.client().await?;
+    let changes: Option<Vec<FilesystemChange>> =
+        client.get(format!("/containers/{}/changes", m.args[0])).fetch().await?;
+    let chosen = DIFF.choose(DIFF.table, false)?;
+    let rows = changes.unwrap_or_default().into_iter().map(|change| {
+        let kind = match change.kind {
+            0 => "C",
+            1 => "A",
+            2 => "D",
+            _ => "",
+        };
+        vec![("Type", kind.into()), ("Path", change.path.into())]
+    });
+    cli.print(&DIFF.render(&chosen, rows)?)
+}
+
+pub async fn commit(cli: Shared, m: Matches) -> Outcome {
+    let (repository, tag) = match m.args.get(1) {
+        None => (String::new(), String::new()),
+        Some(text) => {
+            let reference = Reference::parse_name(text).map_err(|e| Failure::new(e.to_string()))?;
+            if reference.digest().is_some() {
+                return Err(Failure::new("refusing to create a tag with a digest reference"));
+            }
+            (reference.familiar_name(), reference.tag().unwrap_or("latest").to_owned())
+        }
+    };
+    let client = cli.client().await?;
+    let mut request = client
+        .post("/commit")
+        .query("container", &m.args[0])
+        .query_some("repo", repository)
+        .query_some("tag", tag)
+        .query_some("comment", m.text("message"))
+        .query_some("author", m.text("author"));
+    for change in m.list("change") {
+        request = request.query("changes", change);
+    }
+    if !m.flag("pause") {
+        request = request.query("pause", "0");
+    }
+    let created: IdResponse = request.json(&serde_json::Value::Null).fetch().await?;
+    cli.println(&created.id)
+}
+
+pub async fn export(cli: Shared, m: Matches) -> Outcome {
+    if m.text("output").is_empty() && crate::term::stdout_is_terminal() {
+        return Err(Failure::new("cowardly refusing to save to a terminal. Use the -o flag or redirect"));
+    }
+    let client = cli.client().await?;
+    let response = client.get(format!("/containers/{}/export", m.args[0])).send().await?;
+    copy_to(response, m.text("output"), "failed to export container").await
+}
+
+pub async fn update(cli: Shared, m: Matches) -> Outcome {
+    let changed = UPDATE_FLAGS.iter().any(|flag| m.changed(flag.long));
+    if !changed {
+        return Err(Failure::new("you must provide one or more flags when using this command"));
+    }
+    let body = UpdateRequest {
+        resources: Resources {
+            blkio_weight: m.text("blkio-weight").parse().unwrap_or(0),
+            cpu_shares: m.int("cpu-shares"),
+            memory: memory(&m, "memory"),
+            memory_reservation: memory(&m, "memory-reservation"),
+            memory_swap: memory(&m, "memory-swap"),
+            cpu_period: m.int("cpu-period"),
+            cpu_quota: m.int("cpu-quota"),
+            cpu_realtime_period: m.int("cpu-rt-period"),
+            cpu_realtime_runtime: m.int("cpu-rt-runtime"),
+            cpuset_cpus: m.text("cpuset-cpus").to_owned(),
+            cpuset_mems: m.text("cpuset-mems").to_owned(),
+            nano_cpus: match m.text("cpus") {
+                "" => 0,
+                text => decimal::nano_cpus(text)?,
+            },
+            pids_limit: m.changed("pids-limit").then(|| m.int("pids-limit")),
+            ..Resources::default()
+        },
+        restart_policy: restart::parse(m.text("restart"))?,
+    };
+    let client = cli.client().await?;
+    let (mut failures, mut warnings) = (Vec::new(), Vec::new());
+    for name in &m.args {
+        let request = client.post(format!("/containers/{name}/update")).json(&body);
+        match request.fetch::<UpdateResponse>().await {
+            Ok(response) => {
+                cli.println(name)?;
+                warnings.extend(response.warnings);
+            }
+            Err(error) => failures.push(error.to_string()),
+        }
+    }
+    if !warnings.is_empty() {
+        cli.warn(&warnings.join("\n"));
+    }
+    joined(failures)
+}

@@ -1,0 +1,150 @@
+//! `system df`. Engines before API 1.52 answer with lists, newer ones with totals; both are understood.
+use crate::arguments::Matches;
+use crate::cli::Shared;
+use crate::cmd::{images, ps, volume};
+use crate::failure::Outcome;
+use crate::flag::{Flag, Ty};
+use crate::format::listing::Listing;
+use crate::format::units;
+use knarr_docker_types::{container, image, volume as volumes};
+use knarr_gotemplate::Value;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+pub static FLAGS: &[Flag] = &[
+    Flag::new("format", Ty::Str, ps::FORMAT_HELP),
+    Flag::new("verbose", Ty::Bool, "Show detailed information on space usage").short('v'),
+];
+
+static LISTING: Listing = Listing {
+    type_name: "*formatter.diskUsageContext",
+    table: "{{.Type}}\\t{{.TotalCount}}\\t{{.Active}}\\t{{.Size}}\\t{{.Reclaimable}}",
+    quiet: "{{.Type}}",
+    titles: &[
+        ("Type", "TYPE"),
+        ("TotalCount", "TOTAL"),
+        ("Active", "ACTIVE"),
+        ("Size", "SIZE"),
+        ("Reclaimable", "RECLAIMABLE"),
+    ],
+};
+const IMAGES: &str = "{{.Repository}}\\t{{.Tag}}\\t{{.ID}}\\t{{.CreatedSince}}\\t{{.Size}}\\t{{.SharedSize}}\\t{{.UniqueSize}}\\t{{.Containers}}";
+const CONTAINERS: &str = "{{.ID}}\\t{{.Image}}\\t{{.Command}}\\t{{.LocalVolumes}}\\t{{.Size}}\\t{{.RunningFor}}\\t{{.Status}}\\t{{.Names}}";
+const VOLUMES: &str = "{{.Name}}\\t{{.Links}}\\t{{.Size}}";
+
+/// What both shapes of the answer tell.
+struct Usage {
+    layers_size: i64,
+    images: Vec<image::Summary>,
+    containers: Vec<container::Summary>,
+    volumes: Vec<volumes::Volume>,
+}
+
+fn items<T: DeserializeOwned>(document: &Json, new: &str, old: &str) -> Vec<T> {
+    let list = document.pointer(&format!("/{new}/Items")).or_else(|| document.get(old));
+    let list = list.and_then(Json::as_array).cloned().unwrap_or_default();
+    list.into_iter().filter_map(|item| serde_json::from_value(item).ok()).collect()
+}
+
+impl Usage {
+    fn read(document: &Json) -> Self {
+        let size = document.pointer("/ImageUsage/TotalSize").or_else(|| document.get("LayersSize"));
+        Self {
+            layers_size: size.and_then(Json::as_i64).unwrap_or(0),
+            images: items(document, "ImageUsage", "Images"),
+            containers: items(document, "ContainerUsage", "Containers"),
+            volumes: items(document, "VolumeUsage", "Volumes"),
+        }
+    }
+}
+
+/// `1.2MB (50%)`.
+fn share(part: i64, all: i64) -> String {
+    match all {
+        1.. => format!("{} ({}%)", units::size(part), part.saturating_mul(100) / all),
+        _ => units::size(part),
+    }
+}
+
+fn is_active(state: &str) -> bool {
+    matches!(state, "running" | "paused" | "restarting")
+}
+
+fn rows(usage: &Usage) -> Vec<Vec<(&'static str, Value)>> {
+    let row = |kind: &str, total: usize, active: usize, size: String, reclaimable: String| {
+        vec![
+            ("Type", kind.into()),
+            ("TotalCount", total.to_string().into()),
+            ("Active", active.to_string().into()),
+            ("Size", size.into()),
+            ("Reclaimable", reclaimable.into()),
+        ]
+    };
+    let used: i64 = usage
+        .images
+        .iter()
+        .filter(|i| i.containers != 0 && i.size != -1 && i.shared_size != -1)
+        .map(|i| i.size - i.shared_size)
+        .sum();
+    let images_active = usage.images.iter().filter(|i| i.containers > 0).count();
+    let (active, stopped): (Vec<_>, Vec<_>) = usage.containers.iter().partition(|c| is_active(&c.state));
+    let own = |list: &[&container::Summary]| list.iter().map(|c| c.size_rw).sum::<i64>();
+    let volume_size = |all: bool| -> i64 {
+        let sizes = usage.volumes.iter().filter_map(|v| v.usage_data.as_ref());
+        sizes.filter(|u| u.size > 0 && (all || u.ref_count == 0)).map(|u| u.size).sum()
+    };
+    let in_use =
+        usage.volumes.iter().filter(|v| v.usage_data.as_ref().is_some_and(|u| u.ref_count > 0)).count();
+    let all = own(&active) + own(&stopped);
+    vec![
+        row(
+            "Images",
+            usage.images.len(),
+            images_active,
+            units::size(usage.layers_size),
+            share(usage.layers_size - used, usage.layers_size),
+        ),
+        row("Containers", usage.containers.len(), active.len(), units::size(all), share(own(&stopped), all)),
+        row(
+            "Local Volumes",
+            usage.volumes.len(),
+            in_use,
+            units::size(volume_size(true)),
+            share(volume_size(false), volume_size(true)),
+        ),
+        row("Build Cache", 0, 0, units::size(0), units::size(0)),
+    ]
+}
+
+pub async fn df(cli: Shared, m: Matches) -> Outcome {
+    let format = m.text("format");
+    let chosen = LISTING.choose(format, false)?;
+    let client = cli.client().await?;
+    let verbose = m.flag("verbose");
+    let document: Json = client.get("/system/df").flag("verbose", true).fetch().await?;
+    let usage = Usage::read(&document);
+    if !verbose || !(format.is_empty() || format == "table") {
+        return cli.print(&LISTING.render(&chosen, rows(&usage))?);
+    }
+    let now = units::now();
+    let table = |listing: &Listing, text: &str| listing.choose_with_table("", false, text);
+    let image_rows = usage.images.iter().map(|image| {
+        let first = image.repo_tags.first().and_then(|text| text.rsplit_once(':'));
+        let (repository, tag) = first.unwrap_or(("<none>", "<none>"));
+        let name = images::Name { repository: repository.into(), tag: tag.into(), digest: String::new() };
+        images::row(image, &name, true, now)
+    });
+    let image_table = images::LISTING.render(&table(&images::LISTING, IMAGES)?, image_rows)?;
+    let container_rows = usage.containers.iter().map(|container| {
+        let mut own = container.clone();
+        own.size_root_fs = 0;
+        ps::row(&own, true, now)
+    });
+    let container_table = ps::LISTING.render(&table(&ps::LISTING, CONTAINERS)?, container_rows)?;
+    let volume_table =
+        volume::LISTING.render(&table(&volume::LISTING, VOLUMES)?, usage.volumes.iter().map(volume::row))?;
+    cli.print(&format!(
+        "Images space usage:\n\n{image_table}\nContainers space usage:\n\n{container_table}\nLocal Volumes space usage:\n\n{volume_table}\nBuild cache usage: {}\n\nCACHE ID   CACHE TYPE   SIZE      CREATED   LAST USED   USAGE     SHARED\n",
+        units::size(0)
+    ))
+}

@@ -1,0 +1,411 @@
+//! Images in and out: `pull`, `push`, `load`, `save`, `import`, `tag`, `rmi`, `image prune`, `search`.
+use crate::arguments::Matches;
+use crate::cli::Shared;
+use crate::cmd::images::platform_json;
+use crate::credentials;
+use crate::failure::{Failure, Outcome, os_text};
+use crate::flag::{FILTER, Flag, Ty};
+use crate::format::listing::Listing;
+use crate::format::progress::{Display, terminal_width};
+use crate::format::units;
+use crate::spec::filter;
+use bytes::Bytes;
+use futures_util::stream;
+use knarr_docker_client::{JsonLines, Response};
+use knarr_docker_types::image::{DeleteResponse, PruneReport, SearchResult};
+use knarr_oci::reference::Reference;
+use std::io::{IsTerminal, Read, Write};
+use std::path::Path;
+
+const PLATFORM: Flag = Flag::new("platform", Ty::Str, "Set platform if server is multi-platform capable");
+const CHUNK_BYTES: usize = 256 * 1024;
+const QUEUE_CHUNKS: usize = 4;
+
+pub static PULL_FLAGS: &[Flag] = &[
+    Flag::new("all-tags", Ty::Bool, "Download all tagged images in the repository").short('a'),
+    Flag::new("disable-content-trust", Ty::Bool, "Skip image verification").default("true").hidden(),
+    PLATFORM,
+    Flag::new("quiet", Ty::Bool, "Suppress verbose output").short('q'),
+];
+pub static PUSH_FLAGS: &[Flag] = &[
+    Flag::new("all-tags", Ty::Bool, "Push all tags of an image to the repository").short('a'),
+    Flag::new("disable-content-trust", Ty::Bool, "Skip image signing").default("true").hidden(),
+    Flag::new(
+        "platform",
+        Ty::Str,
+        "Push a platform-specific manifest as a single-platform image to the registry",
+    ),
+    Flag::new("quiet", Ty::Bool, "Suppress verbose output").short('q'),
+];
+pub static LOAD_FLAGS: &[Flag] = &[
+    Flag::new("input", Ty::Str, "Read from tar archive file, instead of STDIN").short('i'),
+    Flag::new(
+        "platform",
+        Ty::Str,
+        "Load only the given platform variant. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")",
+    ),
+    Flag::new("quiet", Ty::Bool, "Suppress the load output").short('q'),
+];
+pub static SAVE_FLAGS: &[Flag] = &[
+    Flag::new("output", Ty::Str, "Write to a file, instead of STDOUT").short('o'),
+    Flag::new(
+        "platform",
+        Ty::Str,
+        "Save only the given platform variant. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")",
+    ),
+];
+pub static IMPORT_FLAGS: &[Flag] = &[
+    Flag::new("change", Ty::List, "Apply Dockerfile instruction to the created image").short('c'),
+    Flag::new("message", Ty::Str, "Set commit message for imported image").short('m'),
+    PLATFORM,
+];
+pub static RMI_FLAGS: &[Flag] = &[
+    Flag::new("force", Ty::Bool, "Force removal of the image").short('f'),
+    Flag::new("no-prune", Ty::Bool, "Do not delete untagged parents"),
+];
+pub static PRUNE_FLAGS: &[Flag] = &[
+    Flag::new("all", Ty::Bool, "Remove all unused images, not just dangling ones").short('a'),
+    Flag::new("filter", FILTER, "Provide filter values (e.g. \"until=<timestamp>\")"),
+    Flag::new("force", Ty::Bool, "Do not prompt for confirmation").short('f'),
+];
+pub static SEARCH_FLAGS: &[Flag] = &[
+    Flag::new("filter", FILTER, "Filter output based on conditions provided").short('f'),
+    Flag::new("format", Ty::Str, "Pretty-print search using a Go template"),
+    Flag::new("limit", Ty::Int, "Max number of search results"),
+    Flag::new("no-trunc", Ty::Bool, "Don't truncate output"),
+];
+
+fn parse(image: &str) -> Outcome<Reference> {
+    Reference::parse_name(image).map_err(|e| Failure::new(e.to_string()))
+}
+
+async fn show(stream: JsonLines, quiet: bool) -> Outcome {
+    let mut stdout = std::io::stdout();
+    let mut sink = std::io::sink();
+    let out: &mut dyn Write = if quiet { &mut sink } else { &mut stdout };
+    Display::new(out, terminal_width(false)).follow(stream, |_| {}).await
+}
+
+pub async fn pull(cli: Shared, m: Matches) -> Outcome {
+    let (all, quiet) = (m.flag("all-tags"), m.flag("quiet"));
+    let mut reference = parse(&m.args[0])?;
+    if all && !reference.is_name_only() {
+        return Err(Failure::new("tag can't be used with --all-tags/-a"));
+    }
+    if !all && reference.is_name_only() {
+        if !quiet {
+            cli.println("Using default tag: latest")?;
+        }
+        reference = reference.with_tag("latest").map_err(|e| Failure::new(e.to_string()))?;
+    }
+    let tag = match (reference.digest(), reference.tag()) {
+        (Some(digest), _) => digest.to_string(),
+        (None, tag) => tag.unwrap_or_default().to_owned(),
+    };
+    let client = cli.client().await?;
+    let auth = credentials::header_for_image(cli.config()?, &m.args[0])?;
+    let request = client
+        .post("/images/create")
+        .query("fromImage", reference.familiar_name())
+        .query_some("tag", tag)
+        .query_some("platform", m.text("platform"))
+        .header("X-Registry-Auth", &auth);
+    show(request.lines().await?, quiet).await?;
+    cli.println(&full_name(&reference))
+}
+
+/// `docker.io/library/busybox:latest`.
+fn full_name(reference: &Reference) -> String {
+    let mut text = reference.name();
+    if let Some(tag) = reference.tag() {
+        text.push(':');
+        text.push_str(tag);
+    }
+    if let Some(digest) = reference.digest() {
+        text.push('@');
+        text.push_str(&digest.to_string());
+    }
+    text
+}
+
+pub async fn push(cli: Shared, m: Matches) -> Outcome {
+    let (all, quiet) = (m.flag("all-tags"), m.flag("quiet"));
+    let mut reference = parse(&m.args[0])?;
+    if all && !reference.is_name_only() {
+        return Err(Failure::new("tag can't be used with --all-tags/-a"));
+    }
+    if !all && reference.is_name_only() {
+        if !quiet {
+            cli.println("Using default tag: latest")?;
+        }
+        reference = reference.with_tag("latest").map_err(|e| Failure::new(e.to_string()))?;
+    }
+    let client = cli.client().await?;
+    let auth = credentials::header_for_image(cli.config()?, &m.args[0])?;
+    let mut request = client
+        .post(format!("/images/{}/push", reference.familiar_name()))
+        .query_some("tag", reference.tag().unwrap_or_default())
+        .header("X-Registry-Auth", &auth);
+    if m.changed("platform") {
+        request = request.query("platform", platform_json(m.text("platform"))?);
+    }
+    show(request.lines().await?, quiet).await?;
+    if quiet { cli.println(&full_name(&reference)) } else { Ok(()) }
+}
+
+/// A file or standard input as a body; read by a thread, a bounded number of chunks ahead.
+pub fn body_of(
+    mut source: impl Read + Send + 'static,
+) -> impl stream::Stream<Item = std::io::Result<Bytes>> + Send {
+    let (sender, receiver) = tokio::sync::mpsc::channel::<std::io::Result<Bytes>>(QUEUE_CHUNKS);
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; CHUNK_BYTES];
+        loop {
+            let item = match source.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(count) => Ok(Bytes::copy_from_slice(&buffer[..count])),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+            let failed = item.is_err();
+            if sender.blocking_send(item).is_err() || failed {
+                return;
+            }
+        }
+    });
+    stream::unfold(receiver, |mut receiver| async { receiver.recv().await.map(|item| (item, receiver)) })
+}
+
+fn open(path: &str) -> Outcome<std::fs::File> {
+    std::fs::File::open(path).map_err(|e| Failure::new(format!("open {path}: {}", os_text(&e))))
+}
+
+pub async fn load(cli: Shared, m: Matches) -> Outcome {
+    let input: Box<dyn Read + Send> = match m.text("input") {
+        "" if std::io::stdin().is_terminal() => {
+            return Err(Failure::new("requested load from stdin, but stdin is empty"));
+        }
+        "" => Box::new(std::io::stdin()),
+        path => Box::new(open(path)?),
+    };
+    let quiet = m.flag("quiet") || !crate::term::stdout_is_terminal();
+    let client = cli.client().await?;
+    let mut request = client.post("/images/load").query("quiet", if quiet { "1" } else { "0" });
+    if m.changed("platform") {
+        request = request.query("platform", platform_json(m.text("platform"))?);
+    }
+    let response = request.stream("application/x-tar", body_of(input)).send().await?;
+    show(response.lines(), false).await
+}
+
+/// Copies a reply to a writer.
+pub async fn copy(mut response: Response, out: &mut dyn Write) -> Outcome {
+    while let Some(chunk) = response.chunk().await? {
+        out.write_all(&chunk)?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Copies a reply into a file that appears only when it is complete, or to standard output.
+pub async fn copy_to(response: Response, path: &str, what: &str) -> Outcome {
+    if path.is_empty() {
+        return copy(response, &mut std::io::stdout().lock()).await;
+    }
+    let failed = |e: std::io::Error| Failure::new(format!("{what}: open {path}: {}", os_text(&e)));
+    let target = Path::new(path);
+    if std::fs::metadata(target).is_ok_and(|meta| !meta.is_file()) {
+        // a device or a pipe is written to as it is
+        let mut file = std::fs::OpenOptions::new().write(true).open(target).map_err(failed)?;
+        return copy(response, &mut file).await;
+    }
+    let temporary = format!("{path}.{}.tmp", std::process::id());
+    let written = async {
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)
+            .map_err(failed)?;
+        copy(response, &mut file).await?;
+        std::fs::rename(&temporary, target).map_err(failed)
+    }
+    .await;
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+pub async fn save(cli: Shared, m: Matches) -> Outcome {
+    if m.text("output").is_empty() && crate::term::stdout_is_terminal() {
+        return Err(Failure::new("cowardly refusing to save to a terminal. Use the -o flag or redirect"));
+    }
+    let client = cli.client().await?;
+    let mut request = client.get("/images/get");
+    for name in &m.args {
+        request = request.query("names", name);
+    }
+    if m.changed("platform") {
+        request = request.query("platform", platform_json(m.text("platform"))?);
+    }
+    copy_to(request.send().await?, m.text("output"), "failed to save image").await
+}
+
+pub async fn import(cli: Shared, m: Matches) -> Outcome {
+    let source = m.args[0].as_str();
+    let input: Option<Box<dyn Read + Send>> = match source {
+        "-" => Some(Box::new(std::io::stdin())),
+        url if url.starts_with("http://") || url.starts_with("https://") => None,
+        path => Some(Box::new(open(path)?)),
+    };
+    let client = cli.client().await?;
+    let (repository, tag) = match m.args.get(1) {
+        None => (String::new(), String::new()),
+        Some(text) => {
+            let reference = parse(text)?;
+            if reference.digest().is_some() {
+                return Err(Failure::new("refusing to create a tag with a digest reference"));
+            }
+            (reference.familiar_name(), reference.tag().unwrap_or_default().to_owned())
+        }
+    };
+    let mut request = client
+        .post("/images/create")
+        .query("fromSrc", if input.is_some() { "-" } else { source })
+        .query_some("repo", repository)
+        .query_some("tag", tag)
+        .query_some("message", m.text("message"))
+        .query_some("platform", m.text("platform").to_lowercase());
+    for change in m.list("change") {
+        request = request.query("changes", change);
+    }
+    if let Some(input) = input {
+        request = request.stream("application/x-tar", body_of(input));
+    }
+    show(request.lines().await?, false).await
+}
+
+pub async fn tag(cli: Shared, m: Matches) -> Outcome {
+    let target = Reference::parse_name(&m.args[1]).map_err(|e| {
+        Failure::new(format!(
+            "error parsing reference: {} is not a valid repository/tag: {e}",
+            knarr_gotemplate::quote(&m.args[1])
+        ))
+    })?;
+    if target.digest().is_some() {
+        return Err(Failure::new("refusing to create a tag with a digest reference"));
+    }
+    let client = cli.client().await?;
+    let request = client
+        .post(format!("/images/{}/tag", m.args[0]))
+        .query("repo", target.familiar_name())
+        .query("tag", target.tag().unwrap_or("latest"));
+    Ok(request.done().await?)
+}
+
+pub async fn rmi(cli: Shared, m: Matches) -> Outcome {
+    let force = m.flag("force");
+    let client = cli.client().await?;
+    let (mut failures, mut fatal) = (Vec::new(), false);
+    for name in &m.args {
+        let request =
+            client.delete(format!("/images/{name}")).flag("force", force).flag("noprune", m.flag("no-prune"));
+        match request.fetch::<Vec<DeleteResponse>>().await {
+            Ok(items) => {
+                for item in items {
+                    match item.deleted.as_str() {
+                        "" => cli.println(&format!("Untagged: {}", item.untagged))?,
+                        id => cli.println(&format!("Deleted: {id}"))?,
+                    }
+                }
+            }
+            Err(error) if error.is_connection() => return Err(error.into()),
+            Err(error) => {
+                fatal |= !error.is_not_found();
+                failures.push(error.to_string());
+            }
+        }
+    }
+    if failures.is_empty() {
+        return Ok(());
+    }
+    if force && !fatal {
+        cli.warn(&failures.join("\n"));
+        return Ok(());
+    }
+    Err(Failure::new(failures.join("\n")))
+}
+
+/// Prunes images; what was reclaimed and the text to print.
+pub async fn prune_images(cli: &Shared, all: bool, filters: &[String]) -> Outcome<(u64, String)> {
+    let filters = filter::collect(filters).with("dangling", if all { "false" } else { "true" });
+    let client = cli.client().await?;
+    let report: PruneReport = client.post("/images/prune").filters(&filters).fetch().await?;
+    let mut text = String::new();
+    if !report.images_deleted.is_empty() {
+        text.push_str("Deleted Images:\n");
+        for item in &report.images_deleted {
+            let line = match item.untagged.as_str() {
+                "" => format!("deleted: {}\n", item.deleted),
+                name => format!("untagged: {name}\n"),
+            };
+            text.push_str(&line);
+        }
+    }
+    Ok((report.space_reclaimed, text))
+}
+
+pub async fn prune(cli: Shared, m: Matches) -> Outcome {
+    let all = m.flag("all");
+    let what =
+        if all { "images without at least one container associated to them" } else { "dangling images" };
+    let question = format!("WARNING! This will remove all {what}.\nAre you sure you want to continue?");
+    if !m.flag("force") && !cli.confirm(&question)? {
+        return Err(Failure::new("image prune has been cancelled"));
+    }
+    let (reclaimed, text) = prune_images(&cli, all, &m.list("filter")).await?;
+    let text = if text.is_empty() { text } else { format!("{text}\n") };
+    let reclaimed = units::size(i64::try_from(reclaimed).unwrap_or(i64::MAX));
+    cli.print(&format!("{text}Total reclaimed space: {reclaimed}\n"))
+}
+
+static SEARCH: Listing = Listing {
+    type_name: "*registry.searchContext",
+    table: "{{.Name}}\\t{{.Description}}\\t{{.StarCount}}\\t{{.IsOfficial}}",
+    quiet: "{{.Name}}",
+    titles: &[
+        ("Name", "NAME"),
+        ("Description", "DESCRIPTION"),
+        ("StarCount", "STARS"),
+        ("IsOfficial", "OFFICIAL"),
+        ("IsAutomated", "AUTOMATED"),
+    ],
+};
+
+pub async fn search(cli: Shared, m: Matches) -> Outcome {
+    let chosen = SEARCH.choose(m.text("format"), false)?;
+    let client = cli.client().await?;
+    let auth = credentials::header_for_image(cli.config()?, &m.args[0])?;
+    let request = client
+        .get("/images/search")
+        .query("term", &m.args[0])
+        .query_some("limit", if m.changed("limit") { m.text("limit") } else { "" })
+        .filters(&filter::collect(&m.list("filter")))
+        .header("X-Registry-Auth", &auth);
+    let mut results: Vec<SearchResult> = request.fetch().await?;
+    results.sort_by_key(|r| std::cmp::Reverse(r.star_count));
+    let ok = |yes: bool| if yes { "[OK]" } else { "" };
+    let rows = results.iter().map(|r| {
+        let description = r.description.replace(['\n', '\r'], " ");
+        let description = if m.flag("no-trunc") { description } else { units::ellipsis(&description, 45) };
+        vec![
+            ("Name", r.name.as_str().into()),
+            ("Description", description.into()),
+            ("StarCount", r.star_count.to_string().into()),
+            ("IsOfficial", ok(r.is_official).into()),
+            ("IsAutomated", ok(r.is_automated).into()),
+        ]
+    });
+    cli.print(&SEARCH.render(&chosen, rows)?)
+}
