@@ -26,7 +26,7 @@ pub enum Error {
     Status { method: http::Method, url: String, status: StatusCode, cause: RegistryError },
     /// No answer.
     #[error("{method} \"{url}\": {cause}")]
-    Transport { method: http::Method, url: String, cause: String, temporary: bool },
+    Transport { method: http::Method, url: String, cause: String, temporary: bool, connected: bool },
     #[error("{url}: no answer in {limit:?}")]
     Timeout { url: String, limit: Duration },
     #[error("{url}: answer is larger than {limit} bytes")]

@@ -1,8 +1,9 @@
 //! Checking credentials, for `docker login`.
 use crate::client::Client;
 use crate::credentials::Credentials;
+use crate::endpoint;
 use crate::error::{Error, RegistryError, Result};
-use crate::repository::Access;
+use crate::repository::{Access, Repository};
 use knarr_oci::reference::Reference;
 
 /// The registry let the user in.
@@ -16,9 +17,10 @@ impl Client {
     /// Checks credentials at a registry (`docker.io`, `host:port`; an URL's scheme and path are ignored).
     pub async fn login(&self, server: &str, credentials: Credentials) -> Result<Login> {
         let domain = domain_of(server);
-        let invalid = |_| Error::Config(format!("invalid registry address {server:?}"));
-        let reference = Reference::parse(&format!("{domain}/library/login")).map_err(invalid)?;
-        let repository = self.repository(&reference, Some(credentials), Access::Push)?;
+        // Endpoints come from the address itself: as part of a name, a host without a dot would mean `docker.io`.
+        let endpoints = endpoint::endpoints(domain, self.config(), false)?;
+        let nothing = Reference::parse("login").map_err(|error| Error::Config(error.to_string()))?;
+        let repository = Repository::new(self.clone(), &nothing, Some(credentials), Access::Push, endpoints);
         match repository.each(async |session| session.login().await).await {
             Ok(identity_token) => Ok(Login { identity_token }),
             Err(Error::Unauthorized { method, url, .. }) => {

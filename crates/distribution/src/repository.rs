@@ -76,7 +76,7 @@ impl Repository {
 
     /// Whether the registry answers and lets this user in.
     pub async fn ping(&self) -> Result<()> {
-        self.each(async |session| session.ready().await.map(drop)).await
+        self.each(async |_| Ok(())).await
     }
 
     /// Does something at the first endpoint where it works.
@@ -84,7 +84,12 @@ impl Repository {
         let first = self.current.load(Ordering::Relaxed);
         let mut last = None;
         for (at, session) in self.sessions.iter().enumerate().skip(first) {
-            match work(session).await {
+            // Before `work`, which has a patience of its own.
+            let done = match session.ready().await {
+                Ok(_) => work(session).await,
+                Err(error) => Err(error),
+            };
+            match done {
                 Ok(done) => {
                     self.current.store(at, Ordering::Relaxed);
                     return Ok(done);
@@ -154,11 +159,12 @@ impl Session {
         self.transport
             .get_or_try_init(|| async {
                 let transport = self.client.transport(&self.endpoint)?;
-                // With two protocols to try, patience is for the second.
-                if self.endpoint.fallback {
-                    self.ping(&transport).await?;
-                } else {
-                    retry::retry(|| self.ping(&transport)).await?;
+                match self.ping(&transport).await {
+                    // Nobody is there: said at once. Patience is for those that answer.
+                    Err(error @ Error::Transport { connected: false, .. }) => return Err(error),
+                    Err(error) if self.endpoint.fallback => return Err(error),
+                    Err(_) => retry::retry(|| self.ping(&transport)).await?,
+                    Ok(()) => {}
                 }
                 Ok(transport)
             })

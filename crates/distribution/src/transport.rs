@@ -112,7 +112,7 @@ pub fn transport_error(method: Method, url: String, error: &reqwest::Error) -> E
         || error.is_body()
         || error.is_request()
         || error.is_decode();
-    Error::Transport { method, url, cause: chain(error), temporary }
+    Error::Transport { method, url, cause: chain(error), temporary, connected: !error.is_connect() }
 }
 
 /// The innermost cause says most.
