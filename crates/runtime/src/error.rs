@@ -19,6 +19,8 @@ pub enum Error {
     /// A step of making the container failed.
     #[error("{stage}{}: {}", path_text(path), std::io::Error::from_raw_os_error(*errno))]
     Step { stage: String, path: Option<PathBuf>, errno: i32 },
+    #[error("container {id} does not exist")]
+    NoContainer { id: String },
     /// The new process ended before it was ready.
     #[error("the container's process ended unexpectedly: {how}")]
     Died { how: String },
@@ -56,6 +58,7 @@ impl Kind for Error {
         match self {
             Self::Invalid { .. } | Self::Exec { .. } => ErrorKind::InvalidArgument,
             Self::Unsupported { .. } => ErrorKind::NotImplemented,
+            Self::NoContainer { .. } => ErrorKind::NotFound,
             Self::Step { .. } | Self::Cgroup(_) | Self::Died { .. } | Self::Hook { .. } => {
                 ErrorKind::Internal
             }

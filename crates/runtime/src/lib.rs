@@ -5,6 +5,7 @@
 //!
 //! The caller of [`create`] and [`exec`] must be single-threaded (the supervisor, the runtime command): the child shares
 //! the caller's copied memory, and no lock may be held by a thread that does not exist in it.
+pub mod cli;
 mod error;
 mod handshake;
 pub mod hooks;

@@ -10,6 +10,8 @@ mod devices;
 mod mounts;
 mod process;
 mod step;
+#[cfg(test)]
+mod tests;
 
 pub use step::{Device, Filesystem, MountStep, Source, Step, Target};
 

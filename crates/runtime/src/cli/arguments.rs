@@ -1,0 +1,94 @@
+//! Options and words of a command line: `--name value`, `--name=value`, `-x value`, `--` ends the options.
+use crate::{Error, Result};
+
+pub(crate) struct Arguments<'a> {
+    left: &'a [String],
+    options_ended: bool,
+}
+
+impl<'a> Arguments<'a> {
+    pub(crate) fn new(all: &'a [String]) -> Self {
+        Self { left: all, options_ended: false }
+    }
+
+    fn next(&mut self) -> Option<&'a String> {
+        let (first, rest) = self.left.split_first()?;
+        self.left = rest;
+        Some(first)
+    }
+
+    /// The next option with the value that was joined to it, if an option is next.
+    pub(crate) fn option(&mut self) -> Result<Option<(String, Option<String>)>> {
+        let Some(next) = self.left.first() else { return Ok(None) };
+        if self.options_ended || !next.starts_with('-') || next == "-" {
+            return Ok(None);
+        }
+        self.next();
+        if next == "--" {
+            self.options_ended = true;
+            return Ok(None);
+        }
+        let name = next.trim_start_matches('-');
+        Ok(Some(match name.split_once('=') {
+            Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+            None => (name.to_owned(), None),
+        }))
+    }
+
+    /// The value of an option: joined, or the next word.
+    pub(crate) fn value(&mut self, name: &str, joined: Option<String>) -> Result<String> {
+        match joined {
+            Some(value) => Ok(value),
+            None => {
+                self.next().cloned().ok_or_else(|| Error::Invalid { what: format!("--{name} needs a value") })
+            }
+        }
+    }
+
+    pub(crate) fn word(&mut self) -> Option<&'a str> {
+        self.next().map(String::as_str)
+    }
+
+    /// The only word that is left.
+    pub(crate) fn id(&mut self) -> Result<&'a str> {
+        let id = self.word().ok_or_else(|| Error::Invalid { what: "which container?".to_owned() })?;
+        Ok(id)
+    }
+
+    pub(crate) fn rest(&mut self) -> &'a [String] {
+        let rest = self.left;
+        self.left = &[];
+        match rest.split_first() {
+            Some((first, more)) if first == "--" => more,
+            _ => rest,
+        }
+    }
+
+    pub(crate) fn end(&mut self) -> Result<()> {
+        match self.word() {
+            None => Ok(()),
+            Some(word) => Err(Error::Invalid { what: format!("unexpected argument {word:?}") }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_values_and_words() {
+        let all = ["--bundle", "/b", "--tty=true", "id", "--", "-x"].map(str::to_owned);
+        let mut arguments = Arguments::new(&all);
+        let (name, joined) = arguments.option().unwrap().unwrap();
+        assert_eq!((name.as_str(), arguments.value("bundle", joined).unwrap().as_str()), ("bundle", "/b"));
+        assert_eq!(arguments.option().unwrap(), Some(("tty".to_owned(), Some("true".to_owned()))));
+        assert_eq!(arguments.option().unwrap(), None);
+        assert_eq!(arguments.id().unwrap(), "id");
+        assert_eq!(arguments.rest(), ["-x"]);
+        let lonely = ["--bundle".to_owned()];
+        let mut arguments = Arguments::new(&lonely);
+        arguments.option().unwrap();
+        assert!(arguments.value("bundle", None).is_err());
+    }
+}

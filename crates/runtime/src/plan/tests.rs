@@ -1,0 +1,162 @@
+//! Plans as text.
+use super::*;
+use knarr_cgroup::Hierarchies;
+use knarr_linux::caps::CapSet;
+use knarr_oci::runtime::Namespace;
+use std::path::PathBuf;
+
+const V2: &str = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
+const V1: &str = "\
+34 31 0:29 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd
+35 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+36 31 0:31 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+";
+
+fn spec(text: &str) -> Spec {
+    serde_json::from_str(text).unwrap()
+}
+
+fn plan_on(spec: &Spec, mountinfo: &str, change: impl FnOnce(&mut Facts<'_>)) -> Result<Plan> {
+    let hierarchies = Hierarchies::parse(mountinfo);
+    let rootfs = RootfsMount::Overlay {
+        lower: vec![PathBuf::from("/layers/b/fs"), PathBuf::from("/layers/a/fs")],
+        upper: "/containers/x/upper".into(),
+        work: "/containers/x/work".into(),
+    };
+    let mut facts = Facts {
+        bundle: Path::new("/bundle"),
+        rootfs: Some(&rootfs),
+        netns_given: false,
+        terminal: None,
+        hierarchies: hierarchies.as_ref(),
+        cgroup: Some("/knarr/x"),
+        bounding: CapSet(u64::MAX >> 23),
+        hard_limits: None,
+    };
+    change(&mut facts);
+    container(spec, &facts)
+}
+
+const DOCKER: &str = r#"{
+  "ociVersion": "1.2.0",
+  "process": {
+    "user": {"uid": 0, "gid": 0, "additionalGids": [0, 10]},
+    "args": ["sh", "-c", "true"],
+    "env": ["PATH=/usr/local/bin:/bin:", "HOSTNAME=x"],
+    "cwd": "/work",
+    "capabilities": {"bounding": ["CAP_CHOWN", "CAP_KILL"], "effective": ["CAP_CHOWN", "CAP_KILL"],
+      "permitted": ["CAP_CHOWN", "CAP_KILL"]},
+    "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": 4096}],
+    "oomScoreAdj": 0
+  },
+  "root": {"path": "ignored", "readonly": true},
+  "hostname": "x",
+  "mounts": [
+    {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
+    {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]},
+    {"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+      "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]},
+    {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+    {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro", "nosuid", "noexec", "nodev"]},
+    {"destination": "/etc/hosts", "type": "bind", "source": "/containers/x/hosts", "options": ["rbind", "rprivate"]},
+    {"destination": "/data/", "source": "relative", "options": ["bind", "ro", "noatime", "rnosuid"]}
+  ],
+  "linux": {
+    "sysctl": {"net.ipv4.ip_forward": "1"},
+    "namespaces": [{"type": "mount"}, {"type": "network"}, {"type": "uts"}, {"type": "pid"}, {"type": "ipc"}, {"type": "cgroup"}],
+    "seccomp": {"defaultAction": "SCMP_ACT_ERRNO"},
+    "devices": [{"type": "c", "path": "/dev/null", "major": 1, "minor": 3, "fileMode": 384, "uid": 1}],
+    "maskedPaths": ["/proc/kcore"],
+    "readonlyPaths": ["/proc/sys"]
+  }
+}"#;
+
+#[test]
+fn docker_on_cgroup_v2() {
+    let plan = plan_on(&spec(DOCKER), V2, |_| {}).unwrap();
+    assert_eq!(
+        plan.clone_flags,
+        flags::NEWNS | flags::NEWNET | flags::NEWUTS | flags::NEWPID | flags::NEWIPC
+    );
+    insta::assert_snapshot!(plan.text());
+}
+
+#[test]
+fn docker_on_cgroup_v1_with_terminal_and_given_network() {
+    let mut spec = spec(DOCKER);
+    spec.process.as_mut().unwrap().no_new_privileges = true;
+    let plan = plan_on(&spec, V1, |facts| {
+        facts.netns_given = true;
+        facts.terminal = Some((24, 80));
+    });
+    let plan = plan.unwrap();
+    assert_eq!(plan.clone_flags & flags::NEWNET, 0);
+    insta::assert_snapshot!(plan.text());
+}
+
+#[test]
+fn host_namespaces_and_host_dev() {
+    let mut spec = spec(DOCKER);
+    let linux = spec.linux.as_mut().unwrap();
+    linux.namespaces.retain(|n| n.kind == NamespaceType::Mount);
+    linux.sysctl.clear();
+    spec.hostname = None;
+    spec.mounts = serde_json::from_str(
+        r#"[{"destination": "/dev", "type": "bind", "source": "/dev", "options": ["rbind", "rslave"]}]"#,
+    )
+    .unwrap();
+    let plan = plan_on(&spec, V2, |_| {}).unwrap();
+    assert_eq!(plan.clone_flags, flags::NEWNS);
+    insta::assert_snapshot!(plan.text());
+}
+
+#[test]
+fn another_process() {
+    let spec = spec(DOCKER);
+    let hierarchies = Hierarchies::parse(V2);
+    let facts = Facts {
+        bundle: Path::new("/"),
+        rootfs: None,
+        netns_given: false,
+        terminal: Some((0, 0)),
+        hierarchies: hierarchies.as_ref(),
+        cgroup: Some("/knarr/x"),
+        bounding: CapSet(u64::MAX >> 23),
+        hard_limits: None,
+    };
+    let plan = exec(spec.process.as_ref().unwrap(), spec.linux.as_ref().unwrap(), &facts).unwrap();
+    insta::assert_snapshot!(plan.text());
+}
+
+#[test]
+fn limits_that_cannot_be_raised_are_lowered_with_a_warning() {
+    let plan = plan_on(&spec(DOCKER), V2, |facts| facts.hard_limits = Some([2048; 16])).unwrap();
+    assert!(plan.text().contains("rlimit 7 1024 2048"));
+    assert_eq!(plan.warnings, ["RLIMIT_NOFILE: hard limit 4096 lowered to 2048, which cannot be raised"]);
+}
+
+#[test]
+fn nonsense_is_refused() {
+    let refused = |change: fn(&mut Spec)| {
+        let mut spec = spec(DOCKER);
+        change(&mut spec);
+        plan_on(&spec, V2, |_| {}).unwrap_err().to_string()
+    };
+    assert!(refused(|s| s.process = None).contains("process"));
+    assert!(refused(|s| s.process.as_mut().unwrap().args.clear()).contains("args"));
+    assert!(refused(|s| s.process.as_mut().unwrap().cwd = "relative".into()).contains("absolute"));
+    assert!(refused(|s| s.process.as_mut().unwrap().env.push("PATH=/a\0b".into())).contains("zero byte"));
+    assert!(refused(|s| s.linux.as_mut().unwrap().namespaces.clear()).contains("namespace"));
+    assert!(refused(|s| s.linux.as_mut().unwrap().rootfs_propagation = Some("odd".into())).contains("odd"));
+    assert!(refused(|s| s.mounts[0].kind = None).contains("type"));
+    assert!(refused(|s| s.mounts[5].source = None).contains("source"));
+    assert!(
+        refused(|s| s.linux.as_mut().unwrap().namespaces.push(Namespace::new(NamespaceType::Pid)))
+            .contains("twice")
+    );
+    assert!(
+        refused(|s| s.linux.as_mut().unwrap().namespaces.push(Namespace::new(NamespaceType::User)))
+            .contains("user")
+    );
+    assert!(refused(|s| s.linux.as_mut().unwrap().masked_paths.push("x".into())).contains("absolute"));
+}
