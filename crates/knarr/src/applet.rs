@@ -52,10 +52,10 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Applet::Daemon => crate::daemon::main(rest),
         Applet::Spawner => code(knarr_shim::spawner::main(SPAWNER_SOCKET)),
         Applet::Init => code(knarr_shim::init::main(rest)),
-        Applet::Runtime => code({
-            let _ = rest;
-            1
-        }),
+        Applet::Runtime => {
+            let rest: Vec<String> = rest.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+            ExitCode::from(knarr_runtime::cli::main(&rest))
+        }
     }
 }
 
