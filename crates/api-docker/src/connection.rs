@@ -128,7 +128,7 @@ impl Connections {
             Ok(reply) => reply,
             Err(error) => {
                 let _entered = span.enter();
-                if error.status.is_server_error() {
+                if error.status == StatusCode::INTERNAL_SERVER_ERROR {
                     tracing::error!(status = error.status.as_u16(), error = error.message, "request failed");
                 } else {
                     tracing::debug!(status = error.status.as_u16(), error = error.message, "request refused");
