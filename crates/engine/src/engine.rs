@@ -96,6 +96,15 @@ impl Engine {
         Work(Arc::clone(&self.inner))
     }
 
+    /// Runs what blocks on the bounded pool.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&Arc<Inner>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let inner = Arc::clone(&self.inner);
+        self.inner.pool.run(move || f(&inner)).await?
+    }
+
     /// Ends the engine's own work. Containers go on.
     pub async fn shutdown(&self) -> Result<()> {
         let inner = Arc::clone(&self.inner);
@@ -217,15 +226,14 @@ impl Inner {
     /// Writes an event that no row change goes with.
     pub async fn emit(&self, event: Event) {
         let store = self.store.clone();
-        let written = self.pool.run(move || {
-            store.write(|tx| {
-                tx.emit(event);
-                Ok::<_, knarr_state::Error>(())
-            })
-        });
-        if let Ok(Err(error)) = written.await {
+        if let Ok(Err(error)) = self.pool.run(move || write_event(&store, event)).await {
             tracing::error!(%error, "event not written");
         }
+    }
+
+    /// The same on a thread that may block.
+    pub fn emit_now(&self, event: Event) -> Result<()> {
+        Ok(write_event(&self.store, event)?)
     }
 
     /// Containers that hold a volume, but for one.
@@ -236,4 +244,11 @@ impl Inner {
         };
         self.containers.all().iter().filter(|s| uses(&s.container)).map(|s| s.id().to_string()).collect()
     }
+}
+
+fn write_event(store: &Store, event: Event) -> knarr_state::Result<()> {
+    store.write(|tx| {
+        tx.emit(event);
+        Ok(())
+    })
 }

@@ -36,6 +36,7 @@ pub(crate) enum ExecState {
 #[derive(Default)]
 pub(crate) struct Execs {
     map: Mutex<BTreeMap<String, Exec>>,
+    changed: tokio::sync::Notify,
 }
 
 impl Execs {
@@ -72,6 +73,19 @@ impl Execs {
             if !matches!(exec.state, ExecState::Ended { .. }) {
                 exec.state = state;
             }
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Returns when the command has ended, or is forgotten.
+    pub async fn ended(&self, id: &str) {
+        loop {
+            let changed = self.changed.notified();
+            match self.lock().get(id).map(|exec| exec.state.clone()) {
+                None | Some(ExecState::Ended { .. }) => return,
+                Some(_) => {}
+            }
+            changed.await;
         }
     }
 
@@ -110,6 +124,7 @@ impl Execs {
                 exec.state = ExecState::Ended { pid, code: 137 };
             }
         }
+        self.changed.notify_waiters();
         self.forget_old(container);
     }
 

@@ -15,6 +15,7 @@ mod duration;
 pub mod engine;
 pub mod error;
 mod events;
+mod exec_process;
 mod execs;
 mod facade;
 mod glob;

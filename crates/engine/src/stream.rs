@@ -31,6 +31,8 @@ pub struct AttachSession {
     pub(crate) history: Option<ByteStream>,
     /// Told when the user detached.
     pub(crate) on_detach: Option<Box<dyn FnOnce() + Send>>,
+    /// Awaited before the client sees the end.
+    pub(crate) before_end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 pub(crate) enum Source {
@@ -56,7 +58,7 @@ impl AttachSession {
 
     /// Copies in both directions until the streams end, the client is gone, or it typed the detach keys.
     pub async fn serve<C: AsyncRead + AsyncWrite + Unpin + Send>(self, mut client: C) -> Result<Ended> {
-        let Self { source, stdin, detach_keys, history, on_detach, .. } = self;
+        let Self { source, stdin, detach_keys, history, on_detach, before_end, .. } = self;
         if let Some(mut history) = history {
             while let Some(bytes) = history.recv().await {
                 client.write_all(&bytes?).await.map_err(Error::io("write to the client"))?;
@@ -73,6 +75,11 @@ impl AttachSession {
             return Ok(Ended::Streams);
         };
         let ended = copy(&mut client, stream, stdin, detach_keys).await;
+        if matches!(ended, Ok(Ended::Streams))
+            && let Some(before_end) = before_end
+        {
+            before_end.await;
+        }
         let _ = client.shutdown().await;
         if matches!(ended, Ok(Ended::Detached))
             && let Some(on_detach) = on_detach

@@ -61,6 +61,7 @@ impl Engine {
             on_detach: Some(Box::new(move || {
                 tokio::spawn(async move { engine.emit(event).await });
             })),
+            before_end: None,
         })
     }
 

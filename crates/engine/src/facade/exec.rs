@@ -1,26 +1,242 @@
 //! Commands executed in running containers.
-use crate::engine::Engine;
+use crate::detach;
+use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
-use crate::stream::AttachSession;
-use knarr_docker_types::exec::{CreateRequest, InspectResponse, StartRequest};
+use crate::execs::{Exec, ExecState};
+use crate::machine::Phase;
+use crate::record::Container;
+use crate::registry::Snapshot;
+use crate::stream::{AttachSession, STREAM_DEPTH, Source};
+use crate::supervisor;
+use bytes::Bytes;
+use knarr_docker_types::exec::{CreateRequest, InspectResponse, ProcessConfig, StartRequest};
 use knarr_docker_types::id_response::IdResponse;
+use knarr_docker_types::stdcopy;
+use knarr_shim_proto::{ExecConfig, Failure, FailureKind, Streams};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
 
-fn pending<T>(what: &str) -> Result<T> {
-    Err(Error::NotImplemented(what.to_owned()))
-}
+/// How long the end of a command's stream may come before the news of its exit.
+const EXIT_NEWS: Duration = Duration::from_secs(3);
 
 impl Engine {
-    pub async fn exec_create(&self, _container: &str, _request: CreateRequest) -> Result<IdResponse> {
-        pending("exec create")
+    pub async fn exec_create(&self, container: &str, request: CreateRequest) -> Result<IdResponse> {
+        let snapshot = self.entry(container)?.snapshot;
+        check(&snapshot)?;
+        if request.cmd.is_empty() {
+            return Err(Error::Invalid("No exec command specified".to_owned()));
+        }
+        detach::parse(&request.detach_keys)?;
+        let id = crate::create::random_id().to_string();
+        let (inner, snap, exec_request) = (self.inner.clone(), Arc::clone(&snapshot), request.clone());
+        let process =
+            self.inner.pool.run(move || crate::exec_process::build(&inner, &snap, &exec_request)).await??;
+        let event = exec_event(&snapshot.container, "exec_create", &request, &id);
+        let container = snapshot.id().clone();
+        self.inner.execs.add(Exec {
+            id: id.clone(),
+            container,
+            request,
+            process,
+            state: ExecState::Created,
+            number: 0,
+        })?;
+        self.inner.emit(event).await;
+        Ok(IdResponse { id })
     }
+
     /// Starts the command. `None` when it is detached.
-    pub async fn exec_start(&self, _exec: &str, _request: StartRequest) -> Result<Option<AttachSession>> {
-        pending("exec start")
+    pub async fn exec_start(&self, exec: &str, request: StartRequest) -> Result<Option<AttachSession>> {
+        let exec = self.inner.execs.get(exec)?;
+        let snapshot = self.entry(exec.container.as_str())?.snapshot;
+        check(&snapshot)?;
+        let shim = snapshot.supervisor().cloned();
+        let shim = shim.ok_or_else(|| not_running(&snapshot))?;
+        self.inner.execs.begin(&exec.id)?;
+        self.inner.emit(exec_event(&snapshot.container, "exec_start", &exec.request, &exec.id)).await;
+        let config = exec_config(&exec, &request)?;
+        if request.detach {
+            let pid = shim.exec(config).await.map_err(|error| self.exec_failed(&exec, error))?;
+            self.inner.execs.set_state(&exec.id, ExecState::Running { pid });
+            return Ok(None);
+        }
+        match shim.exec_attached(config).await {
+            Ok((pid, stream)) => {
+                self.inner.execs.set_state(&exec.id, ExecState::Running { pid });
+                self.session(&exec, &snapshot.container, stream).map(Some)
+            }
+            // Docker's client learns of it from the stream, and the code from `inspect`.
+            Err(error) => Ok(Some(told(&exec, &self.exec_failed(&exec, error)))),
+        }
     }
-    pub async fn exec_inspect(&self, _exec: &str) -> Result<InspectResponse> {
-        pending("exec inspect")
+
+    fn session(
+        &self,
+        exec: &Exec,
+        container: &Arc<Container>,
+        stream: tokio::net::UnixStream,
+    ) -> Result<AttachSession> {
+        let tty = exec.request.tty;
+        let keys = if tty { detach::parse(&exec.request.detach_keys)? } else { Vec::new() };
+        let (engine, event) =
+            (self.inner.clone(), container.event("exec_detach").with("execID", exec.id.as_str()));
+        let (execs, id) = (self.inner.clone(), exec.id.clone());
+        Ok(AttachSession {
+            multiplexed: !tty,
+            source: Source::Ready(stream),
+            stdin: exec.request.attach_stdin,
+            detach_keys: keys,
+            history: None,
+            on_detach: Some(Box::new(move || {
+                tokio::spawn(async move { engine.emit(event).await });
+            })),
+            before_end: Some(Box::pin(async move {
+                let _ = tokio::time::timeout(EXIT_NEWS, execs.execs.ended(&id)).await;
+            })),
+        })
     }
-    pub async fn exec_resize(&self, _exec: &str, _rows: u16, _cols: u16) -> Result<()> {
-        pending("exec resize")
+
+    /// Remembers how a start failed; gives the error to show.
+    fn exec_failed(&self, exec: &Exec, error: supervisor::Error) -> Error {
+        let failure = match error {
+            supervisor::Error::Failure(failure) => failure,
+            other => Failure::new(FailureKind::Internal, other.to_string()),
+        };
+        let code = match failure.kind {
+            FailureKind::CommandNotFound => 127,
+            _ => 126,
+        };
+        self.inner.execs.set_state(&exec.id, ExecState::Ended { pid: 0, code });
+        Error::Start {
+            text: format!(
+                "OCI runtime exec failed: exec failed: unable to start container process: {failure}: unknown"
+            ),
+            failure,
+        }
+    }
+
+    pub async fn exec_inspect(&self, exec: &str) -> Result<InspectResponse> {
+        let exec = self.inner.execs.get(exec)?;
+        let request = &exec.request;
+        let (program, arguments) = request.cmd.split_first().map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
+        let (running, exit_code, pid) = match exec.state {
+            ExecState::Created => (false, None, 0),
+            ExecState::Starting => (true, None, 0),
+            ExecState::Running { pid } => (true, None, pid),
+            ExecState::Ended { pid, code } => (false, Some(i64::from(code)), pid),
+        };
+        Ok(InspectResponse {
+            id: exec.id.clone(),
+            running,
+            exit_code,
+            process_config: Some(ProcessConfig {
+                tty: request.tty,
+                entrypoint: program.to_owned(),
+                arguments: arguments.to_vec().into(),
+                privileged: Some(request.privileged),
+                user: request.user.clone(),
+            }),
+            open_stdin: request.attach_stdin,
+            open_stderr: request.attach_stderr,
+            open_stdout: request.attach_stdout,
+            can_remove: exit_code.is_some(),
+            container_id: exec.container.to_string(),
+            detach_keys: String::new(),
+            pid: i64::from(pid),
+        })
+    }
+
+    pub async fn exec_resize(&self, exec: &str, rows: u16, cols: u16) -> Result<()> {
+        let exec = self.inner.execs.get(exec)?;
+        let snapshot = self.entry(exec.container.as_str())?.snapshot;
+        let shim = snapshot.supervisor().cloned().ok_or_else(|| not_running(&snapshot))?;
+        if !matches!(exec.state, ExecState::Running { .. }) {
+            return Err(Error::Conflict(format!("exec {} is not running", exec.id)));
+        }
+        shim.resize(Some(&exec.id), rows, cols).await?;
+        Ok(())
+    }
+}
+
+fn not_running(snapshot: &Snapshot) -> Error {
+    Error::Conflict(format!("container {} is not running", snapshot.id()))
+}
+
+fn check(snapshot: &Snapshot) -> Result<()> {
+    match snapshot.status.phase {
+        Phase::Running => Ok(()),
+        Phase::Paused => Err(Error::Conflict(format!(
+            "container {} is paused, unpause the container before exec",
+            snapshot.id()
+        ))),
+        Phase::Restarting => Err(Error::Conflict(format!(
+            "container {} is restarting, wait until the container is running",
+            snapshot.id()
+        ))),
+        _ => Err(not_running(snapshot)),
+    }
+}
+
+fn exec_event(container: &Container, action: &str, request: &CreateRequest, id: &str) -> knarr_state::Event {
+    container.event(&format!("{action}: {}", request.cmd.join(" "))).with("execID", id)
+}
+
+fn exec_config(exec: &Exec, request: &StartRequest) -> Result<ExecConfig> {
+    let mut process = exec.process.clone();
+    if let Some([height, width]) = request.console_size.or(exec.request.console_size) {
+        let clamp = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
+        process.console_size =
+            Some(knarr_oci::runtime::ConsoleSize { height: clamp(height), width: clamp(width) });
+    }
+    let text = serde_json::to_string(&process).map_err(|e| Error::Internal(e.to_string()))?;
+    Ok(ExecConfig {
+        exec_id: exec.id.clone(),
+        process: serde_json::value::RawValue::from_string(text)
+            .map_err(|e| Error::Internal(e.to_string()))?,
+        streams: Streams {
+            stdin: exec.request.attach_stdin,
+            stdout: exec.request.attach_stdout,
+            stderr: exec.request.attach_stderr,
+        },
+        attach: !request.detach,
+    })
+}
+
+/// A session that only shows an error.
+fn told(exec: &Exec, error: &Error) -> AttachSession {
+    let text = format!("{error}\r\n");
+    let mut bytes = Vec::new();
+    if !exec.request.tty {
+        let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        bytes.extend_from_slice(&stdcopy::header(stdcopy::Stream::Stdout, length));
+    }
+    bytes.extend_from_slice(text.as_bytes());
+    let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
+    let _ = sender.try_send(Ok(Bytes::from(bytes)));
+    AttachSession {
+        multiplexed: !exec.request.tty,
+        source: Source::None,
+        stdin: false,
+        detach_keys: Vec::new(),
+        history: Some(receiver),
+        on_detach: None,
+        before_end: None,
+    }
+}
+
+/// For the supervisor's restart: what it knows of commands is taken over.
+pub(crate) fn adopt(engine: &Inner, container: &Container, states: Vec<knarr_shim_proto::ExecState>) {
+    for state in states {
+        let known = ExecState::Running { pid: state.pid };
+        let exec = Exec {
+            id: state.exec_id.clone(),
+            container: container.id.clone(),
+            request: CreateRequest::default(),
+            process: knarr_oci::runtime::Process::default(),
+            state: state.exit.map_or(known, |exit| ExecState::Ended { pid: exit.pid, code: exit.code }),
+            number: 0,
+        };
+        let _ = engine.execs.add(exec);
     }
 }

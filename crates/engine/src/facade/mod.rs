@@ -10,4 +10,5 @@ mod system;
 mod volume;
 
 pub use container::LogStream;
+pub(crate) use exec::adopt as adopt_execs;
 pub use image::Progress;

@@ -1,27 +1,117 @@
 //! Volumes.
-use crate::engine::Engine;
+use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
-use knarr_docker_types::Filters;
-use knarr_docker_types::volume::{CreateRequest, ListResponse, PruneReport, Volume};
-
-fn pending<T>(what: &str) -> Result<T> {
-    Err(Error::NotImplemented(what.to_owned()))
-}
+use crate::record::Time;
+use crate::view_image::until;
+use knarr_docker_types::volume::{CreateRequest, ListResponse, PruneReport, UsageData, Volume};
+use knarr_docker_types::{Filters, List, Map};
+use knarr_volume::{CreateVolume, Volume as Row};
 
 impl Engine {
-    pub async fn volume_create(&self, _request: CreateRequest) -> Result<Volume> {
-        pending("volume create")
+    pub async fn volume_create(&self, request: CreateRequest) -> Result<Volume> {
+        if request.cluster_volume_spec.is_some() {
+            return Err(Error::Invalid("This node is not a swarm manager.".to_owned()));
+        }
+        let asked = CreateVolume {
+            name: request.name,
+            driver: request.driver,
+            labels: request.labels.into_inner(),
+            options: request.driver_opts.into_inner(),
+        };
+        self.blocking(move |engine| Ok(shown(engine, &engine.volumes.create(&asked)?))).await
     }
-    pub async fn volume_list(&self, _filters: Filters) -> Result<ListResponse> {
-        pending("volume list")
+
+    pub async fn volume_list(&self, filters: Filters) -> Result<ListResponse> {
+        filters.validate(&["dangling", "driver", "label", "name"])?;
+        let dangling = filters.boolean("dangling")?;
+        self.blocking(move |engine| {
+            let any = |name: &str, test: &dyn Fn(&str) -> bool| {
+                !filters.contains(name) || filters.get(name).any(test)
+            };
+            let passes = |row: &Row| {
+                any("name", &|name| row.name.contains(name))
+                    && any("driver", &|driver| driver == "local")
+                    && filters.labels_match("label", &row.labels)
+                    && dangling.is_none_or(|wanted| engine.volume_users(&row.name, None).is_empty() == wanted)
+            };
+            let rows = engine.volumes.list()?;
+            let volumes: List<Volume> =
+                rows.iter().filter(|row| passes(row)).map(|row| shown(engine, row)).collect();
+            Ok(ListResponse { volumes, warnings: List::nil() })
+        })
+        .await
     }
-    pub async fn volume_inspect(&self, _volume: &str) -> Result<Volume> {
-        pending("volume inspect")
+
+    pub async fn volume_inspect(&self, volume: &str) -> Result<Volume> {
+        let name = volume.to_owned();
+        self.blocking(move |engine| Ok(shown(engine, &engine.volumes.get(&name)?))).await
     }
-    pub async fn volume_remove(&self, _volume: &str, _force: bool) -> Result<()> {
-        pending("volume remove")
+
+    pub async fn volume_remove(&self, volume: &str, force: bool) -> Result<()> {
+        let name = volume.to_owned();
+        self.blocking(move |engine| {
+            match engine.volumes.remove(&name, &|name| engine.volume_users(name, None)) {
+                // Docker: forcing a removal of what is not there is no error.
+                Err(knarr_volume::Error::NotFound(_)) if force => Ok(()),
+                done => Ok(done?),
+            }
+        })
+        .await
     }
-    pub async fn volume_prune(&self, _filters: Filters) -> Result<PruneReport> {
-        pending("volume prune")
+
+    pub async fn volume_prune(&self, filters: Filters) -> Result<PruneReport> {
+        filters.validate(&["all", "label", "label!", "until"])?;
+        let all = filters.boolean("all")?.unwrap_or(false);
+        let before = filters.get("until").next().map(until).transpose()?;
+        self.blocking(move |engine| {
+            let wanted = |row: &Row| {
+                (all || row.anonymous)
+                    && before.is_none_or(|before| row.created_nanos < before)
+                    && filters.labels_match("label", &row.labels)
+                    && !(filters.contains("label!") && filters.labels_match("label!", &row.labels))
+            };
+            let mut report = PruneReport { volumes_deleted: List::empty(), space_reclaimed: 0 };
+            for row in engine.volumes.list()?.iter().filter(|row| wanted(row)) {
+                if !engine.volume_users(&row.name, None).is_empty() {
+                    continue;
+                }
+                let size = engine.volumes.size(&row.name).unwrap_or(0);
+                if engine.volumes.remove(&row.name, &|name| engine.volume_users(name, None)).is_ok() {
+                    report.volumes_deleted.push(row.name.clone());
+                    report.space_reclaimed += size;
+                }
+            }
+            let reclaimed = report.space_reclaimed.to_string();
+            engine.emit_now(knarr_state::Event::now("volume", "prune", "").with("reclaimed", reclaimed))?;
+            Ok(report)
+        })
+        .await
     }
+}
+
+pub(crate) fn shown(engine: &Inner, row: &Row) -> Volume {
+    let map = |entries: &std::collections::BTreeMap<String, String>| -> Map<String> {
+        if entries.is_empty() { Map::nil() } else { entries.clone().into() }
+    };
+    Volume {
+        // Docker shows whole seconds.
+        created_at: Time(row.created_nanos - row.created_nanos.rem_euclid(1_000_000_000)).rfc3339(),
+        driver: "local".to_owned(),
+        labels: map(&row.labels),
+        mountpoint: engine.volumes.mountpoint(&row.name).to_string_lossy().into_owned(),
+        name: row.name.clone(),
+        options: map(&row.options),
+        scope: "local".to_owned(),
+        ..Volume::default()
+    }
+}
+
+/// With its size and users, for `df`.
+pub(crate) fn with_usage(engine: &Inner, row: &Row) -> Volume {
+    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let usage = UsageData {
+        ref_count: i64::try_from(engine.volume_users(&row.name, None).len()).unwrap_or(-1),
+        size: engine.volumes.size(&row.name).map_or(-1, number),
+    };
+    Volume { usage_data: Some(usage), ..shown(engine, row) }
 }

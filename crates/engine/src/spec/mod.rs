@@ -11,6 +11,8 @@ mod security;
 
 pub use facts::{DeviceNode, Facts};
 pub(crate) use limits::resources;
+pub(crate) use process::override_with;
+pub(crate) use security::for_user;
 
 use crate::record::Container;
 use crate::user::User;

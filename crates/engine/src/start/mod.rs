@@ -12,6 +12,7 @@ mod volumes;
 pub(crate) use clean::{clean, freeze, kill_leftovers, remove};
 pub(crate) use config_file::gather_facts;
 pub(crate) use launch::{Failed, Launched, launch};
+pub(crate) use network::{namespace as network_namespace, request as endpoint_request};
 pub(crate) use rootfs::view;
 pub(crate) use volumes::bind as check_bind;
 

@@ -44,10 +44,15 @@ fn share(engine: &Inner, other: &str) -> Result<Network> {
             snapshot.id()
         )));
     }
-    let path = format!("/proc/{}/ns/net", snapshot.status.pid);
-    let fd = rustix::fs::openat(CWD, path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    let fd = fd.map_err(|errno| Error::path("open", &path)(errno.into()))?;
+    let fd = namespace(snapshot.status.pid)?;
     Ok(Network { namespace: Some(fd), endpoints: Vec::new(), shared_with: Some(snapshot.id().clone()) })
+}
+
+/// The network namespace of a process.
+pub(crate) fn namespace(pid: i32) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/net");
+    let fd = rustix::fs::openat(CWD, path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    fd.map_err(|errno| Error::path("open", &path)(errno.into()))
 }
 
 /// The first network brings the namespace; the others are connected in it.

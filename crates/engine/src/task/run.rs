@@ -235,6 +235,7 @@ impl Task {
         match result {
             Ok(()) => {
                 self.engine.containers.remove(&self.container.id);
+                self.engine.execs.forget(&self.container.id);
                 self.step(Happening::Removed { ok: true }).await;
                 self.waiters.removed(code);
                 self.over = true;
@@ -290,6 +291,7 @@ impl Task {
     }
 
     pub(super) async fn exited(&mut self, record: ExitRecord) {
+        self.engine.execs.container_ended(&self.container.id);
         let at = Time::from(record.exited_at);
         let ran_ms = at.millis_since(self.status.started_at);
         self.status.finished_at = at;
