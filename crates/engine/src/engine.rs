@@ -214,13 +214,18 @@ fn sealed_executable(exe: &Path) -> Result<std::os::fd::OwnedFd> {
 impl Inner {
     /// `/<parent>/<id>`.
     pub fn cgroup_path(&self, container: &Container) -> String {
-        let own = &container.host_config.resources.cgroup_parent;
-        let parent = match (own.as_str(), &self.config.cgroup_parent) {
-            ("", Some(parent)) => parent.clone(),
-            ("", None) => format!("knarr-{}", self.id),
-            (own, _) => own.to_owned(),
-        };
-        format!("/{}/{}", parent.trim_matches('/'), container.id)
+        match container.host_config.resources.cgroup_parent.trim_matches('/') {
+            "" => format!("{}/{}", self.cgroup_parent(), container.id),
+            own => format!("/{own}/{}", container.id),
+        }
+    }
+
+    /// Where containers go that name no parent of their own.
+    pub fn cgroup_parent(&self) -> String {
+        match &self.config.cgroup_parent {
+            Some(parent) => format!("/{}", parent.trim_matches('/')),
+            None => format!("/knarr-{}", self.id),
+        }
     }
 
     /// Writes an event that no row change goes with.

@@ -1,0 +1,24 @@
+//! What is found of a container's last run.
+use crate::supervisor::records;
+use knarr_shim_proto::ExitRecord;
+use std::path::Path;
+
+/// Facts; a record that cannot be read counts as missing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Observed {
+    pub exit: Option<ExitRecord>,
+    pub supervisor_alive: bool,
+    /// There was a supervisor in this boot.
+    pub had_supervisor: bool,
+}
+
+pub(super) async fn container(run: &Path) -> Observed {
+    let report = |error| tracing::warn!(path = %run.display(), %error, "record not read");
+    let exit = records::exit(run).await.map_err(report).ok().flatten();
+    let shim = records::shim(run).await.map_err(report).ok().flatten();
+    let supervisor_alive = match &shim {
+        Some(shim) => records::is_shim_alive(shim).await,
+        None => false,
+    };
+    Observed { exit, supervisor_alive, had_supervisor: shim.is_some() }
+}

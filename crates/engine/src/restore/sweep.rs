@@ -1,0 +1,56 @@
+//! What nobody owns goes: run directories, container directories, control groups.
+use crate::cgroups;
+use crate::engine::Inner;
+use knarr_base::ContainerId;
+use knarr_cgroup::Cgroup;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+pub(super) fn all(engine: &Inner) {
+    let known: BTreeSet<String> = engine.containers.all().iter().map(|s| s.id().to_string()).collect();
+    let live: BTreeSet<String> =
+        engine.containers.all().iter().filter(|s| s.live.is_some()).map(|s| s.id().to_string()).collect();
+    let parent = engine.cgroup_parent();
+    for id in strangers(&cgroup_children(&parent), &live) {
+        // A container that just ended is cleaned by its task; one that nobody knows is killed.
+        if !known.contains(&id) {
+            tracing::warn!(container = %id, "processes of an unknown container killed");
+            cgroups::remove(&format!("{parent}/{id}"));
+        }
+    }
+    for id in strangers(&names(&engine.paths.runs()), &known) {
+        let _ = fs::remove_dir_all(engine.paths.runs().join(id));
+    }
+    for id in strangers(&names(&engine.paths.containers()), &known) {
+        tracing::info!(container = %id, "directory without a record moved to the trash");
+        engine.trash.discard(&engine.paths.containers().join(id));
+    }
+}
+
+/// Ids among `found` that are not in `owned`. What is no id is not ours.
+fn strangers(found: &BTreeSet<String>, owned: &BTreeSet<String>) -> Vec<String> {
+    found.difference(owned).filter(|name| ContainerId::parse(name).is_ok()).cloned().collect()
+}
+
+fn names(dir: &Path) -> BTreeSet<String> {
+    let Ok(entries) = fs::read_dir(dir) else { return BTreeSet::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+fn cgroup_children(parent: &str) -> BTreeSet<String> {
+    let Ok(group) = Cgroup::new(parent) else { return BTreeSet::new() };
+    group.directories().iter().flat_map(|dir| names(dir)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ids_without_an_owner_are_strangers() {
+        let (a, b) = ("ab".repeat(32), "cd".repeat(32));
+        let set = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect();
+        assert_eq!(strangers(&set(&[&a, &b, "cgroup.procs"]), &set(&[&b])), vec![a]);
+    }
+}
