@@ -17,7 +17,7 @@ use std::os::fd::BorrowedFd;
 
 impl Networks {
     pub(super) fn connect_new(&self, request: &EndpointRequest) -> Result<Connected> {
-        let (netns, endpoint) = Namespace::create_beside(|| self.reserve(request, false));
+        let (netns, endpoint) = self.spare.take_beside(|| self.reserve(request, false));
         let endpoint = endpoint?;
         let complete = || {
             let mut netns = netns?;

@@ -7,6 +7,7 @@ mod catalog;
 mod connect;
 mod reaper;
 mod restore;
+mod spare;
 mod state;
 
 use crate::config::NetworkConfig;
@@ -19,6 +20,7 @@ use knarr_base::{ContainerId, NetworkId};
 use knarr_netlink::Rtnetlink;
 use knarr_state::Store;
 use reaper::Reaper;
+use spare::Spare;
 use state::State;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
@@ -35,6 +37,7 @@ pub struct Networks {
     /// `None`: `--iptables=false`.
     firewall: Option<Mutex<Table>>,
     reaper: Reaper,
+    spare: Spare,
 }
 
 /// The engine's table, and whether it is in the kernel as far as we know.
@@ -60,6 +63,7 @@ impl Networks {
             host: Mutex::new(host),
             firewall,
             reaper: Reaper::start()?,
+            spare: Spare::start()?,
         })
     }
 

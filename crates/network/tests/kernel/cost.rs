@@ -38,6 +38,8 @@ fn cost_of_a_start() {
                 let connected = timed(&mut up, || engine.connect(&wanted).unwrap());
                 timed(&mut down, || engine.release(&wanted.container).unwrap());
                 drop(connected);
+                // As long as it takes between two starts that a person makes.
+                std::thread::sleep(Duration::from_millis(40));
             }
             median(name, up);
             median(&format!("{name}: release"), down);
