@@ -7,6 +7,7 @@
 //! the kernel's own words.
 pub mod address;
 mod attribute;
+pub mod conntrack;
 pub mod error;
 pub mod link;
 pub mod nft;

@@ -1,13 +1,16 @@
 //! The host's side in the kernel: bridges, veths, forwarding. Small and dull.
 use crate::error::{Error, Result};
 use crate::network::Network;
+use crate::port::{Protocol, PublishedPort};
 use ipnet::{IpNet, Ipv4Net};
 use knarr_base::{ContainerId, NetworkId};
+use knarr_netlink::conntrack::Conntrack;
 use knarr_netlink::link::{Link, Veth};
 use knarr_netlink::{Rtnetlink, address, link};
 use rustix::io::Errno;
 use std::fs;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
 const BRIDGE_NETFILTER: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
@@ -141,6 +144,40 @@ pub(crate) fn delete_link(host: &mut Rtnetlink, name: &str) -> Result<(), knarr_
         Err(e) if e.is(Errno::NODEV) => Ok(()),
         result => result,
     }
+}
+
+/// Datagrams that went to the host's own ports until now shall go to the container.
+pub(crate) fn forget_flows_to(
+    host: &mut Rtnetlink,
+    ports: &[PublishedPort],
+) -> Result<(), knarr_netlink::Error> {
+    let udp: Vec<u16> = ports.iter().filter(|p| p.protocol == Protocol::Udp).map(|p| p.host_port).collect();
+    if udp.is_empty() {
+        return Ok(());
+    }
+    let local: Vec<IpAddr> = host.addresses()?.iter().map(|a| a.net.addr()).collect();
+    let mut conntrack = Conntrack::open()?;
+    for flow in conntrack.udp_to_ports(&udp)? {
+        if !flow.translated && local.contains(&flow.destination.into()) {
+            conntrack.forget(&flow)?;
+        }
+    }
+    Ok(())
+}
+
+/// Datagrams that went to a container that ended shall not go to whoever gets its address.
+pub(crate) fn forget_flows_of(
+    container: Ipv4Addr,
+    ports: &[PublishedPort],
+) -> Result<(), knarr_netlink::Error> {
+    if !ports.iter().any(|p| p.protocol == Protocol::Udp) {
+        return Ok(());
+    }
+    let mut conntrack = Conntrack::open()?;
+    for flow in conntrack.udp_answered_by(container)? {
+        conntrack.forget(&flow)?;
+    }
+    Ok(())
 }
 
 /// With `br_netfilter`, a published port that a container reaches on its own address is answered within the bridge.

@@ -105,7 +105,11 @@ impl Networks {
         self.change_table(|table| table.add(&entries)).map_err(|e| match e {
             Error::Kernel(e) => publish_error(endpoint, PublishError::Firewall(e.to_string())),
             e => e,
-        })
+        })?;
+        if let Err(error) = kernel::forget_flows_to(&mut self.host(), &endpoint.ports) {
+            tracing::warn!(%error, endpoint = endpoint.id, "senders of datagrams may not reach a published port at once");
+        }
+        Ok(())
     }
 
     /// Takes the endpoint's ports out of the firewall. Trouble is logged: the table is rendered from the rows later.
@@ -120,6 +124,11 @@ impl Networks {
         }
         if let Err(error) = self.change_table(|table| table.remove(&entries)) {
             tracing::warn!(%error, endpoint = endpoint.id, "could not take published ports out of the firewall");
+        }
+        if let Some(ip) = endpoint.ipv4
+            && let Err(error) = kernel::forget_flows_of(ip, &endpoint.ports)
+        {
+            tracing::warn!(%error, endpoint = endpoint.id, "datagrams may still go to the container's former address");
         }
     }
 

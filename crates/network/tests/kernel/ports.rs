@@ -187,3 +187,34 @@ fn udp_goes_both_ways() {
         assert_eq!((&buffer[..len], from.to_string().as_str()), (&b"answer"[..], "203.0.113.1:5353"));
     });
 }
+
+/// A sender that never stops must reach the container when it comes, and its successor when it goes.
+#[test]
+fn a_stream_of_datagrams_follows_the_port() {
+    on_host(|world| {
+        let outside = world.machine("uplink", OURS, THEIRS);
+        let engine = world.engine("aaaa");
+        let udp = || with_ports(vec![PortBinding { protocol: Protocol::Udp, ..publish(None, 5353, 53) }]);
+        let bind = |netns: std::os::fd::BorrowedFd<'_>, address: &'static str| {
+            let socket =
+                knarr_network::Namespace::run(netns, move || Ok(UdpSocket::bind(address).unwrap())).unwrap();
+            socket.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+            socket
+        };
+        let client = bind(outside.netns.as_fd(), "0.0.0.0:0");
+        let mut buffer = [0; 8];
+        // Before there is a container: the host's kernel tracks this already.
+        let before = UdpSocket::bind("0.0.0.0:5353").unwrap();
+        client.send_to(b"0", "203.0.113.1:5353").unwrap();
+        before.set_read_timeout(Some(crate::world::TIMEOUT)).unwrap();
+        before.recv_from(&mut buffer).unwrap();
+        drop(before);
+        for _ in 0..2 {
+            let dns = engine.connect(&udp()).unwrap();
+            let server = bind(dns.netns.as_fd(), "0.0.0.0:53");
+            client.send_to(b"1", "203.0.113.1:5353").unwrap();
+            server.recv_from(&mut buffer).expect("the datagram follows the port");
+            engine.release(&dns.endpoint.container).unwrap();
+        }
+    });
+}
