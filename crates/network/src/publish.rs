@@ -1,13 +1,15 @@
 //! Published ports on the host: which port, and that nobody else has it.
 //!
-//! While a container runs, a listening socket holds each of its ports, so a taken port fails at once and no other
-//! process can take it later. Packets never reach the socket: the firewall translates them first.
+//! While a container runs, a socket holds each of its ports, so a taken port fails at once and no other process can
+//! take it later. Packets never reach the socket: the firewall translates them first. And should somebody flush the
+//! firewall, then connections are refused, not left hanging: the socket is bound, but does not listen.
 use crate::endpoint::EndpointRequest;
 use crate::error::PublishError;
 use crate::port::{PortBinding, PortRange, Protocol, PublishedPort};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, listen, socket_with, sockopt,
+    AddressFamily, Shutdown, SocketFlags, SocketType, bind, getsockname, ipproto, listen, shutdown,
+    socket_with, sockopt,
 };
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -156,20 +158,28 @@ fn hold(protocol: Protocol, host: Ipv4Addr, port: u16) -> Result<(u16, Option<Ow
         }
         result => result?,
     };
-    if protocol == Protocol::Udp {
-        sockopt::set_socket_recv_buffer_size(&socket, MIN_RECEIVE_BYTES)?;
-    } else {
-        // Connections of a former server in TIME_WAIT are no obstacle; another listener is.
-        sockopt::set_socket_reuseaddr(&socket, true)?;
+    match protocol {
+        Protocol::Udp => sockopt::set_socket_recv_buffer_size(&socket, MIN_RECEIVE_BYTES)?,
+        // Connections of a former server in TIME_WAIT are no obstacle.
+        Protocol::Tcp | Protocol::Sctp => sockopt::set_socket_reuseaddr(&socket, true)?,
     }
     bind(&socket, &SocketAddrV4::new(host, port))?;
-    if protocol != Protocol::Udp {
-        listen(&socket, 1)?;
-    }
     let bound = match SocketAddr::try_from(getsockname(&socket)?) {
         Ok(address) => address.port(),
         Err(_) => port,
     };
+    if protocol == Protocol::Udp {
+        return Ok((bound, Some(socket)));
+    }
+    // Only listening finds out about others that are bound in the same way.
+    listen(&socket, 1)?;
+    if port == 0 || protocol == Protocol::Sctp {
+        // A port that the kernel chose is kept only by a socket that goes on listening.
+        return Ok((bound, Some(socket)));
+    }
+    shutdown(&socket, Shutdown::Read)?;
+    // From now on nobody else may listen there.
+    sockopt::set_socket_reuseaddr(&socket, false)?;
     Ok((bound, Some(socket)))
 }
 

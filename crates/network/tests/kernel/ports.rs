@@ -1,5 +1,7 @@
 //! Published ports, from everywhere.
-use crate::world::{address_of, ask, ask_here, on_both_hosts, on_host, publish, request, serve, unreachable};
+use crate::world::{
+    address_of, ask, ask_here, give_up_loopback, on_both_hosts, on_host, publish, request, serve, unreachable,
+};
 use knarr_network::{EndpointRequest, ExposedPort, PortBinding, PortRange, Protocol};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::AsFd;
@@ -64,35 +66,24 @@ fn a_port_on_loopback_stays_there() {
         serve(web.netns.as_fd(), 80);
         assert!(ask_here("127.0.0.1:8080").is_some());
         assert!(unreachable(outside.netns.as_fd(), "203.0.113.1:8080"));
-        outside.route("127.0.0.0/8", OURS);
-        assert!(unreachable(outside.netns.as_fd(), "127.0.0.1:8080"));
         assert!(unreachable(other.netns.as_fd(), "172.17.0.1:8080"));
+        // Other programs (kube-proxy) turn this on for all of the host's interfaces.
+        std::fs::write("/proc/sys/net/ipv4/conf/uplink/route_localnet", "1").unwrap();
+        give_up_loopback(outside.netns.as_fd(), OURS);
+        assert!(unreachable(outside.netns.as_fd(), "127.0.0.1:8080"));
     });
 }
 
 /// CVE-2020-8558: with `route_localnet`, neighbours could reach services on the host's loopback.
 #[test]
 fn containers_do_not_reach_the_hosts_loopback() {
-    use knarr_netlink::{address, link, route};
-    use knarr_network::Namespace;
     on_both_hosts(|world| {
         let engine = world.engine("aaaa");
         engine.connect(&with_ports(vec![publish(Some("127.0.0.1"), 8080, 80)])).unwrap();
         let evil = engine.connect(&request("bridge")).unwrap();
         let listener = TcpListener::bind("127.0.0.1:9000").unwrap();
         std::thread::spawn(move || while listener.accept().is_ok() {});
-        let mut inside = Namespace::enter(evil.netns.as_fd()).unwrap();
-        // The container's root gives up its own loopback and sends 127.0.0.1 to the bridge.
-        Namespace::run(evil.netns.as_fd(), || {
-            std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").unwrap();
-            Ok(())
-        })
-        .unwrap();
-        let rt = inside.rtnetlink();
-        let eth0 = rt.link("eth0").unwrap().unwrap().index;
-        rt.change(vec![address::delete(1, "127.0.0.1/8".parse().unwrap()), link::set_down(1)]).unwrap();
-        rt.change(vec![route::add("127.0.0.0/8".parse().unwrap(), Some([172, 17, 0, 1].into()), eth0)])
-            .unwrap();
+        give_up_loopback(evil.netns.as_fd(), [172, 17, 0, 1].into());
         assert!(unreachable(evil.netns.as_fd(), "127.0.0.1:9000"));
         assert!(unreachable(evil.netns.as_fd(), "127.0.0.1:8080"));
     });
@@ -122,8 +113,11 @@ fn a_taken_port_fails_with_dockers_words_and_leaves_nothing() {
             engine.connect(&with_ports(vec![publish(Some("127.0.0.1"), 8081, 80)])).unwrap_err().to_string();
         assert!(text.ends_with("Bind for 127.0.0.1:8081 failed: port is already allocated"), "{text}");
         assert!(TcpListener::bind("0.0.0.0:8081").is_err(), "held while the container runs");
+        let other = world.engine("bbbb");
+        let text = other.connect(&with_ports(vec![publish(None, 8081, 80)])).unwrap_err().to_string();
+        assert!(text.ends_with("address already in use"), "another engine: {text}");
         engine.release(&first.endpoint.container).unwrap();
-        engine.connect(&with_ports(vec![publish(None, 8081, 80)])).unwrap();
+        other.connect(&with_ports(vec![publish(None, 8081, 80)])).unwrap();
     });
 }
 

@@ -63,7 +63,8 @@ fn an_internal_network_has_no_way_out_nor_in() {
         serve(a.netns.as_fd(), 80);
         assert!(ask(b.netns.as_fd(), &format!("{}:80", address_of(&a))).is_some());
         assert!(unreachable(b.netns.as_fd(), "203.0.113.9:80"));
-        // Even with a route that the container's root added.
+        // Even with a route that the container's root added, and one back.
+        outside.route("172.18.0.0/16", Ipv4Addr::new(203, 0, 113, 1));
         let mut inside = Namespace::enter(b.netns.as_fd()).unwrap();
         let index = inside.rtnetlink().link("eth0").unwrap().unwrap().index;
         let gateway = engine.inspect("vault").unwrap().subnets[0].gateway;

@@ -89,6 +89,20 @@ impl Machine {
     }
 }
 
+/// The namespace's root gives up its own loopback and sends 127.0.0.0/8 to `gateway`.
+pub fn give_up_loopback(netns: BorrowedFd<'_>, gateway: Ipv4Addr) {
+    let mut inside = Namespace::enter(netns).unwrap();
+    Namespace::run(netns, || {
+        std::fs::write("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1").unwrap();
+        Ok(())
+    })
+    .unwrap();
+    let rt = inside.rtnetlink();
+    let eth0 = rt.link("eth0").unwrap().unwrap().index;
+    rt.change(vec![address::delete(1, "127.0.0.1/8".parse().unwrap()), link::set_down(1)]).unwrap();
+    rt.change(vec![route::add("127.0.0.0/8".parse().unwrap(), Some(gateway), eth0)]).unwrap();
+}
+
 pub fn id() -> ContainerId {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let mut bytes = [0; 32];
