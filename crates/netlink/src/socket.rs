@@ -9,6 +9,7 @@ use netlink_sys::Socket as Inner;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 const TYPE_NOOP: u16 = 1;
 const TYPE_ERROR: u16 = 2;
@@ -28,8 +29,19 @@ const SEND_BUFFER_BYTES: usize = 8 << 20;
 
 pub(crate) struct Socket {
     inner: Inner,
+    port: u32,
     sequence: u32,
     buffer: Vec<u8>,
+}
+
+/// The part of a message's header that matters in answers.
+#[derive(Clone, Copy)]
+pub(crate) struct Header {
+    pub kind: u16,
+    pub flags: u16,
+    pub sequence: u32,
+    /// In notifications: the socket that the change came through.
+    pub port: u32,
 }
 
 /// One message of an answer: its type and what follows the header.
@@ -41,10 +53,11 @@ pub(crate) struct Answer {
 impl Socket {
     pub fn open(protocol: isize) -> Result<Self> {
         let failed = |source| Error::Socket { operation: "open netlink socket".into(), source };
-        let inner = Inner::new(protocol).map_err(failed)?;
+        let mut inner = Inner::new(protocol).map_err(failed)?;
+        let port = inner.bind_auto().map_err(failed)?.port_number();
         inner.set_ext_ack(true).map_err(failed)?;
         inner.set_cap_ack(true).map_err(failed)?;
-        Ok(Self { inner, sequence: 1, buffer: vec![0; RECEIVE_BYTES] })
+        Ok(Self { inner, port, sequence: 1, buffer: vec![0; RECEIVE_BYTES] })
     }
 
     /// Makes room for a batch of `bytes`.
@@ -56,6 +69,17 @@ impl Socket {
                 let _ = sockopt::set_socket_send_buffer_size(&self.inner, wanted);
             }
         }
+    }
+
+    /// Number of this socket in notifications.
+    pub fn port(&self) -> u32 {
+        self.port
+    }
+
+    /// Receives notifications of a multicast group.
+    pub fn subscribe(&self, group: u32) -> Result<()> {
+        let failed = |source| Error::Socket { operation: "subscribe to notifications".into(), source };
+        self.inner.add_membership(group).map_err(failed)
     }
 
     /// Numbers the requests one after the other; gives the first number.
@@ -78,8 +102,8 @@ impl Socket {
         }
     }
 
-    /// Reads one datagram and gives its messages to `each` (type, flags, sequence, payload).
-    pub fn receive(&mut self, operation: &str, mut each: impl FnMut(u16, u16, u32, &[u8])) -> Result<()> {
+    /// Reads one datagram and gives its messages to `each`.
+    pub fn receive(&mut self, operation: &str, mut each: impl FnMut(Header, &[u8])) -> Result<()> {
         let len = loop {
             match recv(&self.inner, &mut self.buffer[..], RecvFlags::TRUNC) {
                 Err(Errno::INTR) => {}
@@ -92,10 +116,13 @@ impl Socket {
         while let Some((head, _)) = rest.split_first_chunk::<HEADER_LEN>() {
             let len = u32::from_ne_bytes([head[0], head[1], head[2], head[3]]) as usize;
             let payload = rest.get(HEADER_LEN..len).ok_or_else(|| malformed("wrong message length"))?;
-            let kind = u16::from_ne_bytes([head[4], head[5]]);
-            let flags = u16::from_ne_bytes([head[6], head[7]]);
-            let sequence = u32::from_ne_bytes([head[8], head[9], head[10], head[11]]);
-            each(kind, flags, sequence, payload);
+            let header = Header {
+                kind: u16::from_ne_bytes([head[4], head[5]]),
+                flags: u16::from_ne_bytes([head[6], head[7]]),
+                sequence: u32::from_ne_bytes([head[8], head[9], head[10], head[11]]),
+                port: u32::from_ne_bytes([head[12], head[13], head[14], head[15]]),
+            };
+            each(header, payload);
             rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
         }
         Ok(())
@@ -111,7 +138,8 @@ impl Socket {
         let mut outcome = Ok(());
         let mut acknowledged = vec![false; requests.len()];
         while !acknowledged[last] {
-            self.receive(requests[0].operation(), |kind, flags, sequence, payload| {
+            self.receive(requests[0].operation(), |header, payload| {
+                let Header { kind, flags, sequence, .. } = header;
                 let index = sequence.wrapping_sub(first) as usize;
                 let Some(request) = requests.get(index) else { return };
                 match kind {
@@ -148,7 +176,8 @@ impl Socket {
         self.send(request.operation(), &request.bytes)?;
         let (mut answers, mut done, mut disturbed) = (Vec::new(), None, false);
         while done.is_none() {
-            self.receive(request.operation(), |kind, flags, sequence, payload| {
+            self.receive(request.operation(), |header, payload| {
+                let Header { kind, flags, sequence, .. } = header;
                 if sequence != wanted {
                     return;
                 }
@@ -195,3 +224,9 @@ pub(crate) fn acknowledgement(operation: &str, flags: u16, payload: &[u8]) -> Re
 
 /// Flags of a request that changes something.
 pub(crate) const CHANGE: u16 = flag::ACK;
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
+}

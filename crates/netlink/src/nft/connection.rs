@@ -2,7 +2,7 @@
 use super::{Batch, Family, Policy, message, nfgenmsg};
 use crate::attribute::{attributes, find, text, u32_be};
 use crate::request::flag;
-use crate::socket::{Socket, acknowledgement};
+use crate::socket::{Header, Socket, acknowledgement};
 use crate::{Request, Result};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
@@ -34,6 +34,11 @@ impl Nftables {
         Ok(Self { socket: Socket::open(NETLINK_NETFILTER)? })
     }
 
+    /// Number of this connection in notifications.
+    pub fn port(&self) -> u32 {
+        self.socket.port()
+    }
+
     /// Carries out the whole batch or nothing.
     pub fn commit(&mut self, batch: Batch) -> Result<()> {
         if batch.is_empty() {
@@ -50,7 +55,8 @@ impl Nftables {
         let last = requests.len() - 2;
         let (mut outcome, mut done) = (Ok(()), false);
         while !done {
-            self.socket.receive(&operation, |kind, flags, sequence, payload| {
+            self.socket.receive(&operation, |header, payload| {
+                let Header { kind, flags, sequence, .. } = header;
                 let index = sequence.wrapping_sub(first) as usize;
                 if kind != TYPE_ERROR || index >= requests.len() {
                     return;

@@ -6,11 +6,13 @@ mod batch;
 mod connection;
 mod expression;
 mod set;
+mod watch;
 
 pub use batch::{Batch, ChainKind, ChainSpec, Hook, HookSpec, Policy};
 pub use connection::{ForeignChain, Nftables};
 pub use expression::{Compare, CtKey, Expression, FibResult, Header, MetaKey, Register, Verdict};
 pub use set::{Element, Field, SetSpec};
+pub use watch::{Change, Changes, Watch};
 
 /// Address family of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

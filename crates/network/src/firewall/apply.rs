@@ -41,8 +41,9 @@ impl Firewall {
         self.connection.commit(batch)
     }
 
-    pub fn exists(&mut self) -> Result<bool> {
-        self.connection.has_table(FAMILY, &self.table)
+    /// Name of the table, and of our changes in notifications.
+    pub fn identity(&self) -> (&str, u32) {
+        (&self.table, self.connection.port())
     }
 
     pub fn delete(&mut self) -> Result<()> {

@@ -11,3 +11,4 @@ mod table;
 pub(crate) use apply::Firewall;
 pub(crate) use entry::Entry;
 pub(crate) use ruleset::{BridgeFacts, Facts, PortFacts, port_entries, ruleset, table_name};
+pub(crate) use table::FAMILY;

@@ -5,6 +5,7 @@
 mod attach;
 mod catalog;
 mod connect;
+mod guard;
 mod reaper;
 mod restore;
 mod spare;
@@ -23,7 +24,7 @@ use reaper::Reaper;
 use spare::Spare;
 use state::State;
 use std::net::IpAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// All networks of an engine. Share it behind an `Arc`; every method takes `&self` and blocks.
@@ -38,6 +39,8 @@ pub struct Networks {
     firewall: Option<Mutex<Table>>,
     reaper: Reaper,
     spare: Spare,
+    /// Closed at the end: the guard waits for that.
+    alive: Mutex<Option<OwnedFd>>,
 }
 
 /// The engine's table, and whether it is in the kernel as far as we know.
@@ -64,6 +67,7 @@ impl Networks {
             firewall,
             reaper: Reaper::start()?,
             spare: Spare::start()?,
+            alive: Mutex::default(),
         })
     }
 

@@ -100,11 +100,7 @@ impl Networks {
                 self.ensure_bridge(&network)?;
             }
         }
-        if let Some(table) = &self.firewall {
-            let mut table = lock(table);
-            table.in_place = table.firewall.exists()?;
-        }
-        self.change_table(|_| Ok(()))?;
+        self.replace_table()?;
         let kept: Vec<Endpoint> = self.state().endpoints.values().cloned().collect();
         self.reattach(&kept, &mut Vec::new())
     }

@@ -78,6 +78,47 @@ fn flushed_rules_and_a_deleted_bridge_are_healed() {
 }
 
 #[test]
+fn a_flushed_ruleset_comes_back_by_itself() {
+    on_host(|world| {
+        let engine = std::sync::Arc::new(world.engine("aaaa"));
+        engine.guard().unwrap();
+        let wanted = EndpointRequest { ports: vec![publish(None, 8080, 80)], ..request("bridge") };
+        let web = engine.connect(&wanted).unwrap();
+        serve(web.netns.as_fd(), 80);
+        let status = std::process::Command::new("nft").args(["flush", "ruleset"]).status().unwrap();
+        assert!(status.success());
+        let deadline = std::time::Instant::now() + crate::world::TIMEOUT;
+        while ask_here("127.0.0.1:8080").is_none() {
+            assert!(std::time::Instant::now() < deadline, "the table is not back");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        // One rule alone: what it isolated would be open.
+        let status = std::process::Command::new("nft")
+            .args(["flush", "chain", "ip", "knarr-aaaa", "forward"])
+            .status();
+        assert!(status.unwrap().success());
+        let listing = || {
+            let output = std::process::Command::new("nft")
+                .args(["list", "chain", "ip", "knarr-aaaa", "forward"])
+                .output();
+            String::from_utf8(output.unwrap().stdout).unwrap()
+        };
+        while !listing().contains("drop") {
+            assert!(std::time::Instant::now() < deadline, "the rules are not back");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        // Our own end is no reason to put anything back.
+        engine.release(&web.endpoint.container).unwrap();
+        engine.shutdown().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        assert_eq!(
+            knarr_netlink::nft::Nftables::open().unwrap().tables(Family::Ipv4).unwrap(),
+            Vec::<String>::new()
+        );
+    });
+}
+
+#[test]
 fn shutdown_leaves_the_host_as_it_was() {
     on_host(|world| {
         let before = links();
