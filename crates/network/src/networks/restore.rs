@@ -133,7 +133,10 @@ impl Networks {
         if let Some(table) = &self.firewall {
             let drops = lock(table).firewall.foreign_drops();
             warnings.extend(drops.into_iter().flatten().map(|chain| {
-                format!("WARNING: chain {chain} of another firewall drops forwarded packets: containers may not reach other networks, nor published ports be reached")
+                format!(
+                    "WARNING: chain {chain} of another firewall drops forwarded packets: unless a rule of it accepts \
+                     those of the containers' bridges, containers do not reach other networks, nor others their ports"
+                )
             }));
         }
         warnings
