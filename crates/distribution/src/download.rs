@@ -4,6 +4,7 @@
 //! runtime waits for the disk; an interrupted transfer goes on where it was, now or in a later pull; a blob has its name
 //! only after its size and digest were right.
 use crate::error::{Error, Result};
+use crate::repository::each;
 use crate::repository::{Repository, Session};
 use crate::transport::{self, without_secrets};
 use crate::{Progress, retry};
@@ -29,12 +30,12 @@ impl Repository {
         lease: &Arc<Lease>,
         progress: Progress<'_>,
     ) -> Result<()> {
-        self.each(async |session| fetch(session, blob, content, lease, progress).await).await
+        each!(self, session => fetch(session, blob, content, lease, progress))
     }
 
     /// The size of a blob, if the repository has it.
     pub async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
-        self.each(async |session| retry::retry(|| size(session, digest)).await).await
+        each!(self, session => retry::retry(|| size(session, digest)))
     }
 }
 

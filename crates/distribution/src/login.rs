@@ -3,7 +3,7 @@ use crate::client::Client;
 use crate::credentials::Credentials;
 use crate::endpoint;
 use crate::error::{Error, RegistryError, Result};
-use crate::repository::{Access, Repository};
+use crate::repository::{Access, Repository, each};
 use knarr_oci::reference::Reference;
 
 /// The registry let the user in.
@@ -21,7 +21,7 @@ impl Client {
         let endpoints = endpoint::endpoints(domain, self.config(), false)?;
         let nothing = Reference::parse("login").map_err(|error| Error::Config(error.to_string()))?;
         let repository = Repository::new(self.clone(), &nothing, Some(credentials), Access::Push, endpoints);
-        match repository.each(async |session| session.login().await).await {
+        match each!(repository, session => session.login()) {
             Ok(identity_token) => Ok(Login { identity_token }),
             Err(Error::Unauthorized { method, url, .. }) => {
                 let cause = RegistryError::new("UNAUTHORIZED", "incorrect username or password");

@@ -1,5 +1,6 @@
 //! Manifests and indexes: small documents, verified as a whole.
 use crate::error::{Error, Result};
+use crate::repository::each;
 use crate::repository::{Repository, Session};
 use crate::{retry, transport};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
@@ -46,17 +47,17 @@ impl Repository {
 
     /// Gets a manifest or an index. By digest, the bytes have that digest.
     pub async fn manifest(&self, select: Select<'_>) -> Result<Fetched> {
-        self.each(async |session| retry::retry(|| get(session, select)).await).await
+        each!(self, session => retry::retry(|| get(session, select)))
     }
 
     /// What a tag means now, without the document. `None` for a server that does not say.
     pub async fn manifest_head(&self, select: Select<'_>) -> Result<Option<Descriptor>> {
-        self.each(async |session| retry::retry(|| head(session, select)).await).await
+        each!(self, session => retry::retry(|| head(session, select)))
     }
 
     /// Puts a manifest or an index. Its parts must be there already.
     pub async fn put_manifest(&self, select: Select<'_>, media_type: &str, bytes: &[u8]) -> Result<Digest> {
-        self.each(async |session| retry::retry(|| put(session, select, media_type, bytes)).await).await
+        each!(self, session => retry::retry(|| put(session, select, media_type, bytes)))
     }
 }
 

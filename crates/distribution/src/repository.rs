@@ -76,35 +76,12 @@ impl Repository {
 
     /// Whether the registry answers and lets this user in.
     pub async fn ping(&self) -> Result<()> {
-        self.each(async |_| Ok(())).await
+        each!(self, session => async { Ok(()) })
     }
 
-    /// Does something at the first endpoint where it works.
-    pub(crate) async fn each<T>(&self, mut work: impl AsyncFnMut(&Session) -> Result<T>) -> Result<T> {
-        let first = self.current.load(Ordering::Relaxed);
-        let mut last = None;
-        for (at, session) in self.sessions.iter().enumerate().skip(first) {
-            // Before `work`, which has a patience of its own.
-            let done = match session.ready().await {
-                Ok(_) => work(session).await,
-                Err(error) => Err(error),
-            };
-            match done {
-                Ok(done) => {
-                    self.current.store(at, Ordering::Relaxed);
-                    return Ok(done);
-                }
-                Err(error) if session.gives_way(&error) && at + 1 < self.sessions.len() => {
-                    let endpoint = session.endpoint.base.as_str();
-                    tracing::debug!(endpoint, error = error.to_string(), "endpoint gives way to the next");
-                    // The first error of a server that speaks no TLS says more than that of its plain side only if
-                    // the plain side does not answer either.
-                    last = Some(error);
-                }
-                Err(error) => return Err(self.explain(error)),
-            }
-        }
-        Err(self.explain(last.unwrap_or(Error::Cancelled)))
+    /// Begins with the first endpoint that is worth a try.
+    pub(crate) fn tries(&self) -> Tries<'_> {
+        Tries { repository: self, at: self.current.load(Ordering::Relaxed) }
     }
 
     /// The error in Docker's words.
@@ -138,6 +115,57 @@ impl Repository {
     }
 }
 
+/// Endpoints being tried, one after the other.
+pub(crate) struct Tries<'a> {
+    repository: &'a Repository,
+    at: usize,
+}
+
+impl<'a> Tries<'a> {
+    pub(crate) fn session(&self) -> &'a Session {
+        &self.repository.sessions[self.at]
+    }
+
+    /// The outcome for good, or none when the next endpoint is to be tried.
+    pub(crate) fn judge<T>(&mut self, result: Result<T>) -> Option<Result<T>> {
+        match result {
+            Ok(done) => {
+                self.repository.current.store(self.at, Ordering::Relaxed);
+                Some(Ok(done))
+            }
+            Err(error)
+                if self.session().gives_way(&error) && self.at + 1 < self.repository.sessions.len() =>
+            {
+                let endpoint = self.session().endpoint.base.as_str();
+                tracing::debug!(endpoint, error = error.to_string(), "endpoint gives way to the next");
+                self.at += 1;
+                None
+            }
+            Err(error) => Some(Err(self.repository.explain(error))),
+        }
+    }
+}
+
+/// Does something at the first endpoint where it works. Not a method that takes an async closure: the compiler cannot
+/// see that the future of such a closure may be sent to another thread.
+macro_rules! each {
+    ($repository:expr, $session:ident => $work:expr) => {{
+        let mut tries = $repository.tries();
+        loop {
+            let $session = tries.session();
+            // Before the work, which has a patience of its own.
+            let done = match $session.ready().await {
+                Ok(_) => $work.await,
+                Err(error) => Err(error),
+            };
+            if let Some(result) = tries.judge(done) {
+                break result;
+            }
+        }
+    }};
+}
+pub(crate) use each;
+
 impl Session {
     /// Whether another endpoint may know better.
     fn gives_way(&self, error: &Error) -> bool {
@@ -155,7 +183,7 @@ impl Session {
     }
 
     /// Connects and learns what the registry asks for, once.
-    async fn ready(&self) -> Result<&Transport> {
+    pub(crate) async fn ready(&self) -> Result<&Transport> {
         self.transport
             .get_or_try_init(|| async {
                 let transport = self.client.transport(&self.endpoint)?;

@@ -4,6 +4,7 @@
 //! there. Small ones go in one request, others in a stream that goes on where it was after an interruption.
 use crate::download::{blocking, size};
 use crate::error::{Error, Result};
+use crate::repository::each;
 use crate::repository::{Repository, Session};
 use crate::{Progress, retry, transport};
 use bytes::Bytes;
@@ -42,7 +43,7 @@ impl Repository {
         mount_from: &[String],
         progress: Progress<'_>,
     ) -> Result<Uploaded> {
-        self.each(async |session| push(session, blob, content, mount_from, progress).await).await
+        each!(self, session => push(session, blob, content, mount_from, progress))
     }
 }
 

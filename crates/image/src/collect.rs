@@ -4,8 +4,8 @@
 //! Layers that a container stands on are held by the file `layers.json` in the container's directory, whatever becomes of
 //! its image; the hold ends with the directory.
 use crate::error::Error;
-use crate::record::ImageRecord;
-use crate::service::Images;
+use crate::record::{ImageRecord, PullRecord};
+use crate::service::{Images, now_nanos};
 use knarr_base::ImageId;
 use knarr_oci::digest::Digest;
 use knarr_state::Record;
@@ -14,6 +14,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+/// How long what arrived of a failed pull is kept.
+const PULL_TTL_NANOS: i64 = 7 * 24 * 3600 * 1_000_000_000;
 /// File in a container's directory that names the layers it stands on.
 const HOLD_FILE: &str = "layers.json";
 
@@ -40,6 +42,15 @@ impl Images {
             blobs.extend(record.blobs(&id));
             layers.extend(record.layers.iter().map(|layer| layer.diff_id.clone()));
         }
+        for (key, pull) in self.store.list::<PullRecord>()? {
+            if now_nanos() - pull.started_nanos < PULL_TTL_NANOS {
+                blobs.extend(pull.blobs);
+                layers.extend(pull.layers);
+            } else {
+                self.store.write(|tx| tx.delete::<PullRecord>(&key))?;
+            }
+        }
+        layers.extend(self.held()?);
         for (digest, _) in self.content.list()? {
             if !blobs.contains(&digest) {
                 match self.content.delete(&digest) {
@@ -48,7 +59,6 @@ impl Images {
                 }
             }
         }
-        layers.extend(self.held()?);
         for diff_id in self.layers.list()? {
             if !layers.contains(&diff_id) {
                 self.layers.remove(&diff_id)?;

@@ -18,6 +18,7 @@ use knarr_oci::platform::Platform;
 use knarr_oci::reference::Reference;
 use knarr_snapshot::decompress::Compression;
 use knarr_snapshot::{Whiteouts, diff};
+use knarr_state::Event;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -89,7 +90,8 @@ impl Images {
             rootfs: RootFs { diff_ids: vec![layer.diff_id.clone()], ..RootFs::default() },
             ..ImageDocument::default()
         };
-        let id = self.store_image(document, vec![layer], None, options.name.as_ref(), "import", &lease)?;
+        let id =
+            self.store_image(document, vec![layer], None, options.name.as_ref(), Some("import"), &lease)?;
         report(Progress::line(format!("sha256:{id}")));
         Ok(id)
     }
@@ -122,7 +124,7 @@ impl Images {
             layers.push(layer);
         }
         let parent = parent.map(|image| image.id);
-        self.store_image(document, layers, parent, options.name.as_ref(), "commit", &lease)
+        self.store_image(document, layers, parent, options.name.as_ref(), None, &lease)
     }
 
     /// The upper directory as a compressed layer, stored and unpacked; none if nothing was changed.
@@ -171,7 +173,7 @@ impl Images {
         layers: Vec<LayerRef>,
         parent: Option<ImageId>,
         name: Option<&Reference>,
-        event: &str,
+        event: Option<&str>,
         lease: &Lease,
     ) -> Result<ImageId, Error> {
         let config = ImageConfig::new(document)?;
@@ -185,6 +187,8 @@ impl Images {
             updated_nanos: now_nanos(),
         };
         let names: Vec<Reference> = name.into_iter().cloned().collect();
+        let whole = format!("sha256:{id}");
+        let event = event.map(|action| Event::now("image", action, &whole).with("name", whole.clone()));
         self.commit_image(&id, &record, &names, event, lease)?;
         Ok(id)
     }

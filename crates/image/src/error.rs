@@ -20,11 +20,17 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     #[error("{0}")]
+    Missing(String),
+    #[error("{0}")]
     Conflict(String),
     #[error(transparent)]
     Content(#[from] knarr_content::Error),
     #[error(transparent)]
     Snapshot(#[from] knarr_snapshot::Error),
+    #[error(transparent)]
+    Registry(#[from] knarr_distribution::Error),
+    #[error("task failed: {0}")]
+    Task(String),
     #[error(transparent)]
     State(#[from] knarr_state::Error),
     #[error("{action} {}: {source}", path.display())]
@@ -45,7 +51,7 @@ impl Error {
 impl Kind for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound(_) => ErrorKind::NotFound,
+            Self::NotFound(_) | Self::Missing(_) => ErrorKind::NotFound,
             Self::Reference(_) | Self::Document(_) | Self::Archive(_) | Self::Invalid(_) => {
                 ErrorKind::InvalidArgument
             }
@@ -53,7 +59,10 @@ impl Kind for Error {
             Self::Content(e) => e.kind(),
             Self::Snapshot(e) => e.kind(),
             Self::State(e) => e.kind(),
-            Self::Image { .. } | Self::Io { .. } | Self::Sink(_) | Self::Failpoint(_) => ErrorKind::Internal,
+            Self::Registry(e) => e.kind(),
+            Self::Image { .. } | Self::Io { .. } | Self::Sink(_) | Self::Task(_) | Self::Failpoint(_) => {
+                ErrorKind::Internal
+            }
         }
     }
 }

@@ -15,6 +15,8 @@ pub mod instruction;
 mod load;
 mod names;
 mod progress;
+mod pull;
+mod push;
 mod query;
 mod record;
 mod resolve;
@@ -22,10 +24,13 @@ mod save;
 mod service;
 mod unpack;
 
+pub use knarr_distribution::{Client, Credentials, Login, RegistryConfig};
+
 pub use create::{CommitOptions, ImportOptions};
 pub use error::Error;
 pub use image::Image;
 pub use names::{ImageUse, InUse, Removed};
-pub use progress::{Progress, Report};
+pub use progress::{Progress, Report, SharedReport};
+pub use pull::PullOptions;
 pub use query::{HistoryLine, ImageFilter, Usage};
 pub use service::Images;

@@ -13,6 +13,7 @@ use knarr_oci::image::{
 };
 use knarr_oci::platform::Platform;
 use knarr_oci::reference::Reference;
+use knarr_state::Event;
 use serde::Deserialize;
 use std::io::Read;
 
@@ -78,7 +79,9 @@ impl Images {
             updated_nanos: now_nanos(),
         };
         debug_assert_eq!(image.config_size, image.config.raw().len() as u64);
-        let moved = self.commit_image(&id, &record, &image.names, "load", lease)?;
+        let shown = image.names.first().map_or_else(|| format!("sha256:{id}"), Reference::familiar);
+        let event = Event::now("image", "load", &format!("sha256:{id}")).with("name", shown);
+        let moved = self.commit_image(&id, &record, &image.names, Some(event), lease)?;
         for (name, before) in moved {
             report(Progress::Stream(format!(
                 "The image {} already exists, renaming the old one with ID sha256:{before} to empty string\n",
@@ -304,7 +307,7 @@ fn add_names(image: &mut Found, names: Vec<Reference>) {
     }
 }
 
-fn check_counts(config: &ImageConfig, layers: usize) -> Result<(), Error> {
+pub(crate) fn check_counts(config: &ImageConfig, layers: usize) -> Result<(), Error> {
     let diff_ids = config.diff_ids().len();
     if diff_ids != layers {
         let reason = format!("invalid manifest, layers length mismatch: expected {diff_ids}, got {layers}");

@@ -2,7 +2,7 @@
 //!
 //! Invariants: names and image go in one transaction, data after it; a conflict leaves everything as it was.
 use crate::error::Error;
-use crate::record::{ImageRecord, LayerRecord, ReferenceRecord};
+use crate::record::{ImageRecord, LayerRecord, PullRecord, ReferenceRecord};
 use crate::service::{Images, now_nanos, set_reference};
 use knarr_base::{ContainerId, ImageId};
 use knarr_oci::digest::Digest;
@@ -154,9 +154,13 @@ impl Images {
             })?;
             removed.extend(gone);
         }
-        if !removed.is_empty() {
-            self.collect()?;
-        }
+        self.store.write(|tx| {
+            for (key, _) in tx.list::<PullRecord>()? {
+                tx.delete::<PullRecord>(&key)?;
+            }
+            Ok::<_, Error>(())
+        })?;
+        self.collect()?;
         Ok((removed, before.saturating_sub(self.disk_size()?)))
     }
 

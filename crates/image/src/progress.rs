@@ -14,7 +14,6 @@ pub enum Progress {
 }
 
 impl Progress {
-    #[allow(dead_code, reason = "used by pull")]
     pub(crate) fn status(id: impl Into<String>, status: impl Into<String>) -> Self {
         Self::Status { id: Some(id.into()), status: status.into() }
     }
@@ -25,3 +24,6 @@ impl Progress {
 
 /// Where progress goes. Called from several threads.
 pub type Report<'a> = &'a (dyn Fn(Progress) + Sync);
+
+/// The same for operations that run in several tasks.
+pub type SharedReport = std::sync::Arc<dyn Fn(Progress) + Send + Sync>;

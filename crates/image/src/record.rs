@@ -73,3 +73,16 @@ pub(crate) struct LayerRecord {
 impl Record for LayerRecord {
     const TABLE: &'static str = "layers";
 }
+
+/// A pull that has not come to its end: key is the reference. Holds what arrived for the next attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PullRecord {
+    pub blobs: Vec<Digest>,
+    pub layers: Vec<Digest>,
+    pub started_nanos: i64,
+}
+
+impl Record for PullRecord {
+    const TABLE: &'static str = "pulls";
+}

@@ -5,6 +5,7 @@ use crate::image::Image;
 use crate::record::{ImageRecord, LayerRecord, LayerRef, ReferenceRecord};
 use knarr_base::ImageId;
 use knarr_content::{Content, Lease};
+use knarr_distribution::{Client, RegistryConfig};
 use knarr_linux::path::Root;
 use knarr_oci::digest::Digest;
 use knarr_oci::image::{ImageConfig, MAX_CONFIG_LEN};
@@ -27,6 +28,7 @@ pub struct Images {
     pub(crate) layers: Layers,
     pub(crate) limits: Limits,
     pub(crate) gate: Gate,
+    pub(crate) client: Client,
     pub(crate) base_layer: Digest,
 }
 
@@ -43,12 +45,18 @@ impl Images {
             layers,
             limits: Limits::default(),
             gate: Gate::default(),
+            client: Client::new(RegistryConfig::default())?,
         };
         images.content.sweep_ingests(PARTIAL_TTL)?;
         if let Err(error) = images.collect() {
             tracing::warn!(%error, "leftovers of images not collected");
         }
         Ok(images)
+    }
+
+    /// The same with registries that are configured.
+    pub fn with_registries(self, registries: RegistryConfig) -> Result<Self, Error> {
+        Ok(Self { client: Client::new(registries)?, ..self })
     }
 
     /// Keeps collection out while data is brought in.
@@ -59,6 +67,11 @@ impl Images {
                 tracing::warn!(%error, "leftovers of images not collected");
             }
         })
+    }
+
+    /// The client of registries, for `login`.
+    pub fn registries(&self) -> &Client {
+        &self.client
     }
 
     /// The blobs, for others who keep content here.
@@ -168,7 +181,7 @@ impl Images {
         id: &ImageId,
         record: &ImageRecord,
         names: &[Reference],
-        event: &str,
+        event: Option<Event>,
         _lease: &Lease,
     ) -> Result<Vec<(Reference, ImageId)>, Error> {
         let sizes: Vec<u64> =
@@ -189,8 +202,14 @@ impl Images {
             for name in names {
                 moved.extend(set_reference(tx, name, id)?);
             }
-            let shown = names.first().map_or_else(|| format!("sha256:{id}"), Reference::familiar);
-            tx.emit(Event::now("image", event, &format!("sha256:{id}")).with("name", shown));
+            if let Some(event) = event {
+                tx.emit(event);
+            } else {
+                for name in names {
+                    let event = Event::now("image", "tag", &format!("sha256:{id}"));
+                    tx.emit(event.with("name", name.familiar()));
+                }
+            }
             Ok(moved)
         })
     }
