@@ -1,4 +1,5 @@
 //! An endpoint in the kernel: bridge, veth, address, route, firewall.
+use super::state::State;
 use super::{Networks, lock};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, PublishError, Result};
@@ -154,10 +155,7 @@ impl Networks {
     }
 
     pub(super) fn facts(&self) -> Facts {
-        let state = self.state();
-        let bridges = state.networks.values().filter(|n| state.bridges.contains_key(&n.id)).map(bridge_facts);
-        let ports = state.endpoints.values().filter_map(port_facts);
-        Facts { engine_id: self.config.engine_id.clone(), bridges: bridges.collect(), ports: ports.collect() }
+        self.state().facts(&self.config.engine_id)
     }
 
     pub(super) fn forget_bridge(&self, id: &NetworkId) {
@@ -190,6 +188,15 @@ pub(super) fn bridge_facts(network: &Network) -> BridgeFacts {
         icc: network.icc(),
         internal: network.internal,
         masquerade: network.masquerade(),
+    }
+}
+
+impl State {
+    /// What the firewall is made of.
+    pub(super) fn facts(&self, engine_id: &str) -> Facts {
+        let bridges = self.networks.values().filter(|n| self.bridges.contains_key(&n.id)).map(bridge_facts);
+        let ports = self.endpoints.values().filter_map(port_facts);
+        Facts { engine_id: engine_id.to_owned(), bridges: bridges.collect(), ports: ports.collect() }
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! A thread waits for the kernel's notifications, and puts the table back when somebody else changed it. It ends with
 //! `Networks`.
-use super::{Networks, lock};
+use super::state::State;
+use super::{Networks, Table, lock};
 use crate::error::{Error, Result};
 use crate::firewall::{FAMILY, ruleset};
 use knarr_netlink::nft::{Changes, Watch};
@@ -11,69 +12,63 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 /// A program that replaces the ruleset is let to finish.
 const SETTLE: Duration = Duration::from_millis(50);
 
+struct Guard {
+    watch: Watch,
+    table: Arc<Mutex<Table>>,
+    state: Arc<Mutex<State>>,
+    engine_id: String,
+}
+
 impl Networks {
-    /// Starts the guard. Call it once, after `restore`.
-    pub fn guard(self: &Arc<Self>) -> Result<()> {
-        if self.firewall.is_none() {
-            return Ok(());
-        }
-        let watch = Watch::open()?;
-        let (end, alive) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| Error::io("create a pipe")(e.into()))?;
-        *lock(&self.alive) = Some(alive);
-        let networks = Arc::downgrade(self);
+    /// Starts the guard, once.
+    pub(super) fn guard(&self) -> Result<()> {
+        let mut alive = lock(&self.alive);
+        let Some(table) = self.firewall.as_ref().filter(|_| alive.is_none()) else { return Ok(()) };
+        let guard = Guard {
+            watch: Watch::open()?,
+            table: Arc::clone(table),
+            state: Arc::clone(&self.state),
+            engine_id: self.config.engine_id.clone(),
+        };
+        let (end, ours) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| Error::io("create a pipe")(e.into()))?;
         let thread = thread::Builder::new().name("firewall-guard".into());
-        thread.spawn(move || guard(watch, &end, &networks)).map_err(Error::io("start a thread"))?;
+        thread.spawn(move || guard.run(&end)).map_err(Error::io("start a thread"))?;
+        *alive = Some(ours);
         Ok(())
     }
 }
 
-fn guard(mut watch: Watch, end: &OwnedFd, networks: &Weak<Networks>) {
-    loop {
-        let mut events = [PollFd::new(&watch, PollFlags::IN), PollFd::new(end, PollFlags::IN)];
-        match poll(&mut events, None) {
-            Err(Errno::INTR) => continue,
-            Err(error) => return tracing::error!(%error, "the firewall is not guarded any more"),
-            Ok(_) if !events[1].revents().is_empty() => return,
-            Ok(_) => {}
-        }
-        let changes = match watch.changes() {
-            Ok(changes) => changes,
-            Err(error) => return tracing::error!(%error, "the firewall is not guarded any more"),
-        };
-        let Some(networks) = networks.upgrade() else { return };
-        if networks.is_foreign(&changes) {
-            thread::sleep(SETTLE);
-            tracing::warn!("another program changed the firewall of containers: it is put back");
-            if let Err(error) = networks.put_table_back() {
-                tracing::error!(%error, "could not put the firewall back");
+impl Guard {
+    fn run(mut self, end: &OwnedFd) {
+        loop {
+            let mut events = [PollFd::new(&self.watch, PollFlags::IN), PollFd::new(end, PollFlags::IN)];
+            match poll(&mut events, None) {
+                Err(Errno::INTR) => continue,
+                Err(error) => return tracing::error!(%error, "the firewall is not guarded any more"),
+                Ok(_) if !events[1].revents().is_empty() => return,
+                Ok(_) => {}
+            }
+            match self.watch.changes() {
+                Ok(changes) if self.is_foreign(&changes) => {
+                    thread::sleep(SETTLE);
+                    self.put_back();
+                }
+                Ok(_) => {}
+                Err(error) => return tracing::error!(%error, "the firewall is not guarded any more"),
             }
         }
-    }
-}
-
-impl Networks {
-    /// Unless we took it away ourselves meanwhile.
-    fn put_table_back(&self) -> Result<()> {
-        let Some(table) = &self.firewall else { return Ok(()) };
-        let mut table = lock(table);
-        if table.in_place {
-            let facts = self.facts();
-            table.firewall.replace(&ruleset(&facts))?;
-        }
-        Ok(())
     }
 
     /// Whether somebody else changed our table.
     fn is_foreign(&self, changes: &Changes) -> bool {
-        let Some(table) = &self.firewall else { return false };
-        let table = lock(table);
+        let table = lock(&self.table);
         match changes {
             // While nothing is in place there is nothing to lose.
             _ if !table.in_place => false,
@@ -82,6 +77,19 @@ impl Networks {
                 let (name, port) = table.firewall.identity();
                 list.iter().any(|c| c.family == FAMILY && c.table == name && c.port != port)
             }
+        }
+    }
+
+    /// Unless we took it away ourselves meanwhile.
+    fn put_back(&self) {
+        let mut table = lock(&self.table);
+        if !table.in_place {
+            return;
+        }
+        tracing::warn!("another program changed the firewall of containers: it is put back");
+        let facts = lock(&self.state).facts(&self.engine_id);
+        if let Err(error) = table.firewall.replace(&ruleset(&facts)) {
+            tracing::error!(%error, "could not put the firewall back");
         }
     }
 }

@@ -25,7 +25,7 @@ use spare::Spare;
 use state::State;
 use std::net::IpAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// All networks of an engine. Share it behind an `Arc`; every method takes `&self` and blocks.
 ///
@@ -33,10 +33,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct Networks {
     store: Store,
     config: NetworkConfig,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     host: Mutex<Rtnetlink>,
     /// `None`: `--iptables=false`.
-    firewall: Option<Mutex<Table>>,
+    firewall: Option<Arc<Mutex<Table>>>,
     reaper: Reaper,
     spare: Spare,
     /// Closed at the end: the guard waits for that.
@@ -57,12 +57,12 @@ impl Networks {
             .firewall
             .then(|| Firewall::open(crate::firewall::table_name(&config.engine_id)))
             .transpose()?
-            .map(|firewall| Mutex::new(Table { firewall, in_place: false }));
+            .map(|firewall| Arc::new(Mutex::new(Table { firewall, in_place: false })));
         let state = State::load(&store, &config, &mut host)?;
         Ok(Self {
             store,
             config,
-            state: Mutex::new(state),
+            state: Arc::new(Mutex::new(state)),
             host: Mutex::new(host),
             firewall,
             reaper: Reaper::start()?,
@@ -76,7 +76,8 @@ impl Networks {
     }
 
     /// At the engine's start: makes the kernel agree with the rows. Endpoints of containers that are not `alive` are
-    /// released; bridges, the firewall and the port reservations of the others are put back; leftovers are swept.
+    /// released; bridges, the firewall and the port reservations of the others are put back; leftovers are swept. From
+    /// then on the firewall is put back whenever another program flushes it.
     /// Gives warnings: what could not be put back.
     pub fn restore(&self, alive: &[ContainerId]) -> Result<Vec<String>> {
         self.restore_all(alive)

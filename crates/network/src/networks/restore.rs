@@ -28,6 +28,7 @@ impl Networks {
         self.replace_table()?;
         self.reattach(&kept, &mut warnings)?;
         self.sweep(&kept)?;
+        self.guard()?;
         Ok(warnings)
     }
 

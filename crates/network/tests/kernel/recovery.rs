@@ -80,8 +80,7 @@ fn flushed_rules_and_a_deleted_bridge_are_healed() {
 #[test]
 fn a_flushed_ruleset_comes_back_by_itself() {
     on_host(|world| {
-        let engine = std::sync::Arc::new(world.engine("aaaa"));
-        engine.guard().unwrap();
+        let engine = world.engine("aaaa");
         let wanted = EndpointRequest { ports: vec![publish(None, 8080, 80)], ..request("bridge") };
         let web = engine.connect(&wanted).unwrap();
         serve(web.netns.as_fd(), 80);
