@@ -235,7 +235,8 @@ async fn run(
     starter: Option<Box<dyn EngineStarter>>,
 ) -> Outcome {
     let usage = |message: String| {
-        Failure::with_code(EXIT_USAGE, format!("{message}\n\n{}", help::pointer(&path, command.usage)))
+        let usage = if command.run.is_some() { command.usage } else { "" };
+        Failure::with_code(EXIT_USAGE, format!("{message}\n\n{}", help::pointer(&path, usage)))
     };
     // words to complete may look like flags
     let end = ["--".to_owned()];
@@ -247,8 +248,13 @@ async fn run(
         args
     };
     let matches = Matches::parse(command.flags, args, command.interspersed).map_err(usage)?;
-    let Some(run) = command.run.filter(|_| !matches.help) else {
+    if matches.help {
         print!("{}", help::of(command, &path));
+        return Ok(());
+    }
+    let Some(run) = command.run else {
+        // a group without a command is a question
+        eprint!("{}", help::of(command, &path));
         return Ok(());
     };
     command.check_arguments(&path, matches.args.len())?;

@@ -15,7 +15,8 @@ pub fn version_line() -> String {
 
 /// The two lines that end a usage error.
 pub fn pointer(path: &str, usage: &str) -> String {
-    format!("Usage:  {path} {usage}\n\nRun '{path} --help' for more information")
+    let usage = if usage.is_empty() { String::new() } else { format!(" {usage}") };
+    format!("Usage:  {path}{usage}\n\nRun '{path} --help' for more information")
 }
 
 fn width() -> usize {

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf, ReadHalf, WriteHalf};
 const MULTIPLEXED: &str = "application/vnd.docker.multiplexed-stream";
 
 pub struct Hijacked {
-    /// The engine said that the stream is multiplexed (API 1.42 and later); None when it said nothing.
+    /// What the engine's media type says; only engines of API 1.42 and later say it rightly.
     pub multiplexed: Option<bool>,
     reader: HijackReader,
     writer: HijackWriter,

@@ -25,6 +25,8 @@ pub struct Struct {
     pub fields: Vec<(String, Value)>,
     /// Field names are found whatever their letter case (Go's names and JSON's differ in case: `ID`, `Id`).
     pub fold_case: bool,
+    /// Fields that templates can name but that neither print nor appear in JSON (`omitempty`).
+    pub omitted: Vec<(String, Value)>,
     /// Its JSON has `<`, `>` and `&` escaped (a Go type with its own `MarshalJSON`).
     pub html_json: bool,
 }
@@ -54,13 +56,25 @@ impl Value {
 
     /// A structure of named fields.
     pub fn object(type_name: &'static str, fields: Vec<(String, Value)>) -> Self {
-        Self::Struct(Rc::new(Struct { type_name, fields, fold_case: false, html_json: false }))
+        Self::Struct(Rc::new(Struct {
+            type_name,
+            fields,
+            omitted: Vec::new(),
+            fold_case: false,
+            html_json: false,
+        }))
     }
 
     /// A row of a listing: a structure whose JSON has its fields ordered by name and HTML escaped.
     pub fn row(type_name: &'static str, mut fields: Vec<(String, Value)>) -> Self {
         fields.sort_by(|a, b| a.0.cmp(&b.0));
-        Self::Struct(Rc::new(Struct { type_name, fields, fold_case: false, html_json: true }))
+        Self::Struct(Rc::new(Struct {
+            type_name,
+            fields,
+            omitted: Vec::new(),
+            fold_case: false,
+            html_json: true,
+        }))
     }
 
     /// Go's idea of truth: not the zero value, not empty.
@@ -109,10 +123,10 @@ impl Value {
 
 impl Struct {
     pub(crate) fn field(&self, name: &str) -> Option<&Value> {
-        let exact = self.fields.iter().find(|(n, _)| n == name);
-        let found = exact.or_else(|| {
-            self.fold_case.then(|| self.fields.iter().find(|(n, _)| n.eq_ignore_ascii_case(name))).flatten()
-        });
+        let mut all = self.fields.iter().chain(&self.omitted);
+        let exact = all.clone().find(|(n, _)| n == name);
+        let found = exact
+            .or_else(|| self.fold_case.then(|| all.find(|(n, _)| n.eq_ignore_ascii_case(name))).flatten());
         found.map(|(_, v)| v)
     }
 }

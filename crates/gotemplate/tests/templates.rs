@@ -211,8 +211,9 @@ fn structures_methods_and_nils() {
         ],
         fold_case: true,
         html_json: false,
+        omitted: vec![("Gone".into(), Value::Nil(Nil::Map))],
     }));
-    assert_eq!(run_as("{{.ID}} {{.}}", &folded, MissingKey::NoValue), "x {x <nil> []}");
+    assert_eq!(run_as("{{.ID}} {{.}} {{.Gone}}", &folded, MissingKey::NoValue), "x {x <nil> []} map[]");
 }
 
 #[test]

@@ -72,7 +72,10 @@ pub async fn port(cli: Shared, m: Matches) -> Outcome {
         }
         let found = ports.get(&full).filter(|bindings| !bindings.is_empty());
         let Some(bindings) = found else {
-            return Err(Failure::new(format!("no public port '{wanted}' published for {}", m.args[0])));
+            return Err(Failure::new(format!(
+                "Error: No public port '{wanted}' published for {}",
+                m.args[0]
+            )));
         };
         let lines: Vec<String> = bindings.iter().map(|b| join(&b.host_ip, &b.host_port)).collect();
         return cli.println(&lines.join("\n"));

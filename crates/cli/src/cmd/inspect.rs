@@ -71,7 +71,8 @@ pub async fn inspect(cli: Shared, m: Matches) -> Outcome {
     let kind = m.text("type");
     if !(kind.is_empty() && !m.changed("type") || KINDS.contains(&kind) || kind == "config") {
         let kind = knarr_gotemplate::quote(kind);
-        return Err(Failure::new(format!("unknown type: {kind}")));
+        let known = "\"config\", \"container\", \"image\", \"network\", \"node\", \"plugin\", \"secret\", \"service\", \"task\", \"volume\"";
+        return Err(Failure::new(format!("unknown type: {kind}: must be one of {known}")));
     }
     let mut inspector = Inspector::new(m.text("format"))?;
     let client = cli.client().await?;

@@ -121,7 +121,7 @@ pub async fn rename(cli: Shared, m: Matches) -> Outcome {
     let client = cli.client().await?;
     let renamed = client.post(format!("/containers/{old}/rename")).query("name", new).done().await;
     renamed.map_err(|error| match &error {
-        Error::Api { .. } => Failure::new(error.to_string()),
+        Error::Api { .. } => Failure::new(format!("{error}\nError: failed to rename container named {old}")),
         _ => error.into(),
     })
 }

@@ -68,8 +68,8 @@ pub async fn ps(cli: Shared, m: Matches) -> Outcome {
     }
     let chosen = LISTING.choose_with_table(&format, quiet, &table)?;
     // a template that shows sizes must have them, and measuring them is slow
-    let is_json = format.trim() == "json" || format.contains("json .}");
-    let size = if m.changed("size") { m.flag("size") } else { chosen.mentions("Size") && !is_json };
+    let shows_size = chosen.mentions("Size") || format.contains("json .}");
+    let size = if m.changed("size") { m.flag("size") } else { shows_size };
     let last = if m.flag("latest") && m.int("last") == -1 { 1 } else { m.int("last") };
     let filters = filter::collect(&m.list("filter"));
     let client = cli.client().await?;

@@ -87,11 +87,11 @@ async fn start_attached(client: &Client, name: &str, stdin: bool, keys: String) 
 fn check_state(container: &InspectResponse) -> Outcome {
     let state = container.state.clone().unwrap_or_default();
     let reason = if !state.running {
-        "cannot attach to a stopped container, start it first"
+        "You cannot attach to a stopped container, start it first"
     } else if state.paused {
-        "cannot attach to a paused container, unpause it first"
+        "You cannot attach to a paused container, unpause it first"
     } else if state.restarting {
-        "cannot attach to a restarting container, wait until it is running"
+        "You cannot attach to a restarting container, wait until it is running"
     } else {
         return Ok(());
     };

@@ -289,7 +289,7 @@ pub async fn import(cli: Shared, m: Matches) -> Outcome {
 pub async fn tag(cli: Shared, m: Matches) -> Outcome {
     let target = Reference::parse_name(&m.args[1]).map_err(|e| {
         Failure::new(format!(
-            "error parsing reference: {} is not a valid repository/tag: {e}",
+            "Error parsing reference: {} is not a valid repository/tag: {e}",
             knarr_gotemplate::quote(&m.args[1])
         ))
     })?;

@@ -121,15 +121,18 @@ pub fn typed(document: &Json, key: &str) -> Value {
                 let as_key = if path == "LogConfig.Config" { "Labels" } else { name.as_str() };
                 (name.clone(), typed(value, if is_map { "" } else { as_key }))
             };
-            let mut fields: Vec<(String, Value)> = members.iter().map(typed_member).collect();
+            let fields: Vec<(String, Value)> = members.iter().map(typed_member).collect();
             if is_map {
                 return Value::Map(Rc::new(fields));
             }
-            // left out of JSON when nil, yet a field of the structure
-            if key == "State" && !members.contains_key("Health") {
-                fields.push(("Health".into(), Value::Nil(Nil::Pointer)));
-            }
-            Value::Struct(Rc::new(Struct { type_name: "struct", fields, fold_case: true, html_json: false }))
+            let omitted = omitted(key);
+            Value::Struct(Rc::new(Struct {
+                type_name: "struct",
+                fields,
+                omitted,
+                fold_case: true,
+                html_json: false,
+            }))
         }
         Json::Array(items) => Value::List(Rc::new(items.iter().map(|item| typed(item, "")).collect())),
         Json::Null if MAPS.contains(&key) => Value::Nil(Nil::Map),
@@ -137,4 +140,26 @@ pub fn typed(document: &Json, key: &str) -> Value {
         Json::Null => Value::Nil(Nil::Slice),
         other => Value::from(other),
     }
+}
+
+/// Members of a structure that its JSON leaves out when they are empty.
+fn omitted(key: &str) -> Vec<(String, Value)> {
+    let (maps, slices, pointers, texts): (&[&str], &[&str], &[&str], &[&str]) = match key {
+        "State" => (&[], &[], &["Health"], &[]),
+        "HostConfig" => {
+            (&["Annotations", "StorageOpt", "Tmpfs", "Sysctls"], &["Mounts"], &["Init"], &["Runtime"])
+        }
+        "Config" => {
+            (&["ExposedPorts"], &["OnBuild", "Shell"], &["Healthcheck", "StopTimeout"], &["StopSignal"])
+        }
+        _ => return Vec::new(),
+    };
+    let of = |names: &[&str], value: &Value| {
+        names.iter().map(|n| ((*n).to_owned(), value.clone())).collect::<Vec<_>>()
+    };
+    let mut all = of(maps, &Value::Nil(Nil::Map));
+    all.extend(of(slices, &Value::Nil(Nil::Slice)));
+    all.extend(of(pointers, &Value::Nil(Nil::Pointer)));
+    all.extend(of(texts, &Value::str("")));
+    all
 }

@@ -76,7 +76,7 @@ impl Listing {
         let mut fields: Vec<(String, Value)> =
             self.titles.iter().map(|(name, title)| ((*name).to_owned(), Value::str(*title))).collect();
         fields.push(("Label".to_owned(), Value::Func(Rc::new(label_title))));
-        Value::object("formatter.SubHeaderContext", fields)
+        Value::Map(Rc::new(fields))
     }
 }
 

@@ -49,7 +49,8 @@ impl Streaming {
         } else {
             None
         };
-        let multiplexed = hijacked.multiplexed.unwrap_or(!self.tty) && !self.tty;
+        // not by the media type: engines before API 1.42 give the same one for both
+        let multiplexed = !self.tty;
         let (reader, writer) = hijacked.into_parts();
         let stdin = self.copy_input(writer);
         let output = copy_output(reader, multiplexed, self);
