@@ -114,11 +114,14 @@ impl Matches {
         flag.ty.check(&value).map_err(|reason| {
             format!("invalid argument {} for {} flag: {reason}", quote(&value), quote(&flag.display()))
         })?;
+        if flag.long == "help" {
+            self.help = parse_bool(&value).unwrap_or(true);
+        }
         self.values.push((flag, value));
         Ok(())
     }
 
-    /// Adds a value as if it had been given, unless the flag was.
+    /// Whether the flag was given.
     pub fn changed(&self, long: &str) -> bool {
         self.values.iter().any(|(flag, _)| flag.long == long)
     }

@@ -5,6 +5,7 @@ use crate::cmd::create_request::{self, Request};
 use crate::credentials;
 use crate::failure::{EXIT_USAGE, Failure, Outcome, os_text};
 use crate::format::progress::{self, Display};
+use knarr_docker_client::Client;
 use knarr_docker_types::ApiVersion;
 use knarr_docker_types::container::{CreateRequest, CreateResponse};
 use knarr_oci::reference::{Reference, is_identifier};
@@ -43,10 +44,11 @@ pub async fn create_container(cli: &Cli, m: &Matches, body: CreateRequest) -> Ou
         true => None,
         false => Some(Reference::parse(&image).map_err(|e| Failure::new(e.to_string()))?),
     };
+    let client = cli.client().await?;
     if m.text("pull") == "always" {
         pull(cli, m, &image).await?;
     }
-    let mut created = post(cli, m, &body).await;
+    let mut created = post(&client, m, &body).await;
     if let (Err(error), Some(reference), "missing") = (&created, &reference, m.text("pull"))
         && error.is_not_found()
         && names_image(error)
@@ -55,7 +57,7 @@ pub async fn create_container(cli: &Cli, m: &Matches, body: CreateRequest) -> Ou
             cli.warn(&format!("Unable to find image '{}' locally", tagged(reference)));
         }
         pull(cli, m, &image).await?;
-        created = post(cli, m, &body).await;
+        created = post(&client, m, &body).await;
     }
     let created = created?;
     let host = body.host_config.as_ref();
@@ -84,12 +86,10 @@ fn tagged(reference: &Reference) -> String {
 }
 
 async fn post(
-    cli: &Cli,
+    client: &Client,
     m: &Matches,
     body: &CreateRequest,
 ) -> Result<CreateResponse, knarr_docker_client::Error> {
-    let client =
-        cli.client().await.map_err(|failure| knarr_docker_client::Error::InvalidRequest(failure.message))?;
     let mut request = client.post("/containers/create").query_some("name", m.text("name"));
     if client.version().await? >= ApiVersion::new(1, 41) {
         request = request.query_some("platform", m.text("platform"));

@@ -25,8 +25,10 @@ pub async fn run(cli: Shared, m: Matches) -> Outcome {
         check_terminal(body.config.attach_stdin, body.config.tty)?;
     }
     let config = body.config.clone();
+    // without an engine there is one thing to say
+    let client = cli.client().await.map_err(|e| Failure::with_code(EXIT_USAGE, e.message))?;
+    client.version().await.map_err(|e| Failure::with_code(EXIT_USAGE, format!("knarr: {e}")))?;
     let id = create::create_container(&cli, &m, body).await.map_err(|e| engine_failure(&e.message))?;
-    let client = cli.client().await?;
     let streaming = Streaming {
         stdin: config.attach_stdin,
         stdout: config.attach_stdout,
@@ -36,14 +38,14 @@ pub async fn run(cli: Shared, m: Matches) -> Outcome {
         signals_proxied: m.flag("sig-proxy"),
     };
     if !(streaming.stdin || streaming.stdout || streaming.stderr) {
-        start(&client, &id, &streaming).await.map_err(|e| engine_failure(&e.to_string()))?;
+        start(&client, &id).await.map_err(|e| engine_failure(&e.to_string()))?;
         return cli.println(&id);
     }
     let _proxy = streaming.signals_proxied.then(|| signals::proxy(&client, &id));
     attached(&client, &id, &streaming, m.flag("rm")).await
 }
 
-async fn start(client: &Client, id: &str, _: &Streaming) -> Result<(), knarr_docker_client::Error> {
+async fn start(client: &Client, id: &str) -> Result<(), knarr_docker_client::Error> {
     client.post(format!("/containers/{id}/start")).done().await
 }
 
@@ -52,7 +54,7 @@ async fn attached(client: &Client, id: &str, streaming: &Streaming, removed: boo
     let hijacked = attach(client, id, streaming).await?;
     // asked before the start, so that the exit of a very short container is not missed
     let mut waiting = wait(client, id, if removed { "removed" } else { "next-exit" }).await?;
-    if let Err(error) = start(client, id, streaming).await {
+    if let Err(error) = start(client, id).await {
         if removed {
             let _ = (&mut waiting).await;
         }
