@@ -70,10 +70,8 @@ fn trouble_before_the_container_is_125() {
             .says("No such image: nosuchimage:latest");
         c.fails(125, &["run", "--rm", "Bad:Name:x", "true"]).says("invalid reference format");
         let away = c.clone().env("DOCKER_HOST", "unix:///no/such/socket");
-        away.fails(125, &["run", "--rm", "busybox", "true"]).says(
-            "Cannot connect to the Docker daemon at unix:///no/such/socket. Is the docker daemon running?",
-        );
-        away.fails(1, &["ps"]).says("Cannot connect to the Docker daemon");
+        away.fails(125, &["run", "--rm", "busybox", "true"]).says("Cannot connect to the");
+        away.fails(1, &["ps"]).says("Cannot connect to the");
     }
 }
 

@@ -355,12 +355,14 @@ fn history_and_inspect() {
 
 #[test]
 fn layers_are_stored_once() {
-    let e = Options::new().images(&["busybox.tar", "awkward.tar"]).start();
+    let e = Engine::start();
     if workspace::peer().is_some() {
         return;
     }
-    let layers = std::fs::read_dir(e.data().join("layers")).unwrap().count();
-    assert_eq!(layers, 4, "busybox's layer is shared with the image made on it");
+    let count = || std::fs::read_dir(e.data().join("layers")).unwrap().count();
+    let before = count();
+    e.load(&workspace::image("awkward.tar"));
+    assert_eq!(count(), before + 3, "busybox's layer is shared with the image made on it");
     e.docker().ok(&["rmi", "awkward"]);
     e.docker().ok(&["run", "--rm", "busybox", "true"]);
     let left = knarr_e2e::leaks::settle(|| {
@@ -369,7 +371,7 @@ fn layers_are_stored_once() {
             .flatten()
             .map(|d| d.path().display().to_string())
             .collect();
-        if l.len() > 1 { l } else { vec![] }
+        if l.len() > before { l } else { vec![] }
     });
     assert!(left.is_empty(), "layers of no image are removed: {left:?}");
 }

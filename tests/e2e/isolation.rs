@@ -230,7 +230,7 @@ fn masked_and_read_only_paths() {
         let o = sh(
             &c,
             &[],
-            "for p in bus fs irq sys sysrq-trigger; do [ ! -e /proc/$p ] && echo none || grep -q \" /proc/$p proc ro\" /proc/mounts && echo $p; done | wc -l",
+            "for p in bus fs irq sys sysrq-trigger; do [ ! -e /proc/$p ] || grep -q \" /proc/$p proc ro\" /proc/mounts && echo $p; done | wc -l",
         );
         assert_eq!(o, "5");
         let unmasked = sh(
@@ -259,7 +259,7 @@ fn the_host_is_out_of_sight() {
             open.lines().all(|f| matches!(f, "0" | "1" | "2" | "3")),
             "no descriptor leaks in (CVE-2024-21626): {open}"
         );
-        assert_eq!(sh(&c, &[], "cat /proc/1/comm"), "sh");
+        assert_eq!(sh(&c, &[], "cat /proc/1/comm; true"), "sh");
         assert_eq!(sh(&c, &[], "umask; ulimit -c >/dev/null; echo $SHLVL"), "0022\n1");
     }
 }
