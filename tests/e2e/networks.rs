@@ -12,7 +12,7 @@ fn server(c: &Cli, name: &str, options: &[&str]) -> String {
     let script = format!("mkdir /www; echo page of {name} >/www/index.html; exec httpd -f -p 80 -h /www");
     args.extend(["busybox", "sh", "-c", &script]);
     c.ok(&args);
-    let ip = c.field(name, "{{.NetworkSettings.IPAddress}}");
+    let ip = c.field(name, "{{.NetworkSettings.Networks.bridge.IPAddress}}");
     eventually(&format!("{name} listens"), Duration::from_secs(10), || {
         (c.run(&["exec", name, "wget", "-qO-", "http://127.0.0.1/"]).code == 0).then_some(())
     });
@@ -58,7 +58,7 @@ fn addresses_are_given_back() {
                     c.ok(&["run", "-d", "--name", &format!("n{i}"), "busybox", "sleep", "600"]);
                     c.field(
                         &format!("n{i}"),
-                        "{{.NetworkSettings.IPAddress}} {{.NetworkSettings.MacAddress}}",
+                        "{{.NetworkSettings.Networks.bridge.IPAddress}} {{.NetworkSettings.Networks.bridge.MacAddress}}",
                     )
                 })
             })

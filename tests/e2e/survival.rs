@@ -21,7 +21,8 @@ fn containers_go_on_without_the_engine() {
     let mut e = Engine::start();
     let c = e.docker();
     c.ok(&["run", "-d", "--name", "on", "-p", "8080:80", "busybox", "sh", "-c", "mkdir /w; echo page >/w/index.html; httpd -p 80 -h /w; i=0; while :; do i=$((i+1)); echo tick $i; usleep 50000; done"]);
-    let before = c.field("on", "{{.State.Pid}} {{.State.StartedAt}} {{.NetworkSettings.IPAddress}}");
+    let before =
+        c.field("on", "{{.State.Pid}} {{.State.StartedAt}} {{.NetworkSettings.Networks.bridge.IPAddress}}");
     let wget = "timeout 5 busybox wget -qO- http://127.0.0.1:8080/";
     eventually("the page", Duration::from_secs(10), || {
         (e.net.as_ref().unwrap().sh(wget).code == 0).then_some(())
@@ -30,7 +31,10 @@ fn containers_go_on_without_the_engine() {
     assert_eq!(e.on_host(wget), "page", "the published port works without an engine");
     std::thread::sleep(Duration::from_millis(600));
     e.launch();
-    assert_eq!(c.field("on", "{{.State.Pid}} {{.State.StartedAt}} {{.NetworkSettings.IPAddress}}"), before);
+    assert_eq!(
+        c.field("on", "{{.State.Pid}} {{.State.StartedAt}} {{.NetworkSettings.Networks.bridge.IPAddress}}"),
+        before
+    );
     assert_eq!(e.on_host(wget), "page");
     let log = c.ok(&["logs", "on"]);
     let ticks: Vec<u32> =
