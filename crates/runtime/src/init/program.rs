@@ -1,6 +1,6 @@
 //! Finding and executing the program.
 use super::{Failure, Init, Outcome};
-use knarr_linux::{Errno, exec, fds, signal};
+use knarr_linux::{Errno, exec, fds};
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 use std::ffi::{CStr, CString};
 
@@ -41,7 +41,6 @@ impl<'a> Init<'a> {
     pub(super) fn execute(&self) -> Outcome {
         let program = self.program.ok_or(Errno::NOENT)?;
         fds::close_on_exec_from(3)?;
-        signal::reset()?;
         Err(Failure::from(exec::execve(program, self.handles.arguments, self.handles.environment)))
     }
 }

@@ -17,6 +17,12 @@ pub(super) fn path(text: &CStr) -> &Path {
     Path::new(OsStr::from_bytes(text.to_bytes()))
 }
 
+/// The host's null device: nothing in the container can have replaced it.
+fn null_device() -> Result<OwnedFd> {
+    let copy = mount::clone_path(c"/dev/null", false)?;
+    if is_null(copy.as_fd())? { Ok(copy) } else { Err(Errno::NODEV) }
+}
+
 /// Whether a descriptor is the real null device (CVE-2025-31133).
 pub(super) fn is_null(fd: BorrowedFd<'_>) -> Result<bool> {
     let stat = rustix::fs::fstat(fd)?;
@@ -65,6 +71,14 @@ impl Init<'_> {
         Ok(mount::set_attributes(target.as_fd(), attributes)?)
     }
 
+    /// The procfs that was just mounted is as good as a private one: [`Init::sysctl`] crosses no mount that lies over it, and no
+    /// process of the container exists that could have made one.
+    pub(super) fn keep_procfs(&mut self, mounted: BorrowedFd<'_>) -> Outcome {
+        let fd = rustix::io::fcntl_dupfd_cloexec(mounted, 3)?;
+        self.procfs.get_or_insert(Root::from_fd(fd, Resolve::Beneath));
+        Ok(())
+    }
+
     /// A procfs of the new PID namespace that nobody has mounted anything over (CVE-2025-52881).
     pub(super) fn procfs(&mut self) -> Result<&Root> {
         if self.procfs.is_none() {
@@ -94,31 +108,21 @@ impl Init<'_> {
         }
     }
 
+    /// The first mask of a kind is attached itself and the others are its copies: a detached mount that is thrown away costs
+    /// the kernel a grace period.
     pub(super) fn mask(&mut self, at: &CStr) -> Outcome {
         let Some(target) = self.protected(at)? else { return Ok(()) };
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&target)?.st_mode);
-        let source = if kind == FileType::Directory { self.empty_directory()? } else { self.null_device()? };
-        let copy = mount::clone_fd(source, false)?;
-        Ok(mount::attach(copy.as_fd(), target.as_fd())?)
-    }
-
-    fn empty_directory(&mut self) -> Result<BorrowedFd<'_>> {
-        if self.empty.is_none() {
-            self.empty = Some(mount::filesystem_from(c"tmpfs", c"tmpfs", &[], LOCKED_DOWN)?);
-        }
-        self.empty.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF)
-    }
-
-    /// The host's null device: nothing in the container can have replaced it.
-    fn null_device(&mut self) -> Result<BorrowedFd<'_>> {
-        if self.null.is_none() {
-            let copy = mount::clone_path(c"/dev/null", false)?;
-            if !is_null(copy.as_fd())? {
-                return Err(Errno::NODEV);
-            }
-            self.null = Some(copy);
-        }
-        self.null.as_ref().map(AsFd::as_fd).ok_or(Errno::BADF)
+        let is_directory = kind == FileType::Directory;
+        let before = if is_directory { &mut self.empty } else { &mut self.null };
+        let mounted = match before {
+            Some(attached) => mount::clone_fd(attached.as_fd(), false)?,
+            None if is_directory => mount::filesystem_from(c"tmpfs", c"tmpfs", &[], LOCKED_DOWN)?,
+            None => null_device()?,
+        };
+        mount::attach(mounted.as_fd(), target.as_fd())?;
+        before.get_or_insert(mounted);
+        Ok(())
     }
 
     pub(super) fn read_only_path(&self, at: &CStr) -> Outcome {

@@ -14,7 +14,7 @@ const FILE_MODE: u32 = 0o644;
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
 impl Init<'_> {
-    pub(super) fn mount(&self, step: &MountStep) -> Outcome {
+    pub(super) fn mount(&mut self, step: &MountStep) -> Outcome {
         let mounted = match &step.source {
             Source::New(fs) => mount::filesystem_from(&fs.kind, &fs.source, &fs.parameters, fs.attributes)?,
             Source::Bind { path, recursive } => mount::clone_path(path, *recursive)?,
@@ -30,8 +30,11 @@ impl Init<'_> {
             super::tree::copy_up(target.as_fd(), mounted.as_fd())?;
         }
         mount::attach(mounted.as_fd(), target.as_fd())?;
-        if is_new {
+        if let Source::New(fs) = &step.source {
             change(mounted.as_fd(), &step.attributes)?;
+            if fs.kind.as_c_str() == c"proc" && u64::from(fs.attributes) & 1 == 0 {
+                self.keep_procfs(mounted.as_fd())?;
+            }
         }
         if let Some((propagation, recursive)) = step.propagation {
             let attributes =
