@@ -1,6 +1,7 @@
 //! Real containers, made by this single-threaded process as root from a static busybox.
 mod basics;
 mod bundle;
+mod command_line;
 mod hooks;
 mod isolation;
 mod limits;
@@ -10,11 +11,22 @@ mod terminal;
 type Test = (&'static str, fn());
 
 fn main() {
+    let all: Vec<String> = std::env::args().collect();
+    if all.get(1).is_some_and(|a| a == "runtime") {
+        std::process::exit(knarr_runtime::cli::main(&all[2..]).into());
+    }
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let mut failed = Vec::new();
-    let all: Vec<Test> =
-        [basics::TESTS, isolation::TESTS, limits::TESTS, mounts::TESTS, terminal::TESTS, hooks::TESTS]
-            .concat();
+    let all: Vec<Test> = [
+        basics::TESTS,
+        isolation::TESTS,
+        limits::TESTS,
+        mounts::TESTS,
+        terminal::TESTS,
+        hooks::TESTS,
+        command_line::TESTS,
+    ]
+    .concat();
     let mut count = 0;
     for (name, test) in all {
         if !wanted.is_empty() && wanted.iter().all(|w| !name.contains(w.as_str())) {
