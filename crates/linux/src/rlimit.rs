@@ -26,7 +26,7 @@ pub fn number(name: &str) -> Option<u32> {
         ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO),
         ("RLIMIT_RTTIME", libc::RLIMIT_RTTIME),
     ];
-    table.iter().find(|(n, _)| *n == name).map(|(_, number)| *number as u32)
+    table.iter().find(|(n, _)| *n == name).map(|(_, number)| *number)
 }
 
 /// Soft and hard limit of this process.

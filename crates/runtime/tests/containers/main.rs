@@ -7,6 +7,7 @@ mod isolation;
 mod limits;
 mod mounts;
 mod terminal;
+mod unified;
 
 type Test = (&'static str, fn());
 
@@ -25,6 +26,7 @@ fn main() {
         terminal::TESTS,
         hooks::TESTS,
         command_line::TESTS,
+        unified::TESTS,
     ]
     .concat();
     let mut count = 0;
