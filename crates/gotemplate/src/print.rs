@@ -45,7 +45,7 @@ fn write_value(value: &Value, out: &mut String, top: bool) {
                 out.push('&');
             }
             out.push('{');
-            for (i, (_, item)) in s.fields.iter().enumerate() {
+            for (i, (_, item)) in s.fields.iter().chain(&s.omitted).enumerate() {
                 if i > 0 {
                     out.push(' ');
                 }

@@ -25,7 +25,7 @@ pub struct Struct {
     pub fields: Vec<(String, Value)>,
     /// Field names are found whatever their letter case (Go's names and JSON's differ in case: `ID`, `Id`).
     pub fold_case: bool,
-    /// Fields that templates can name but that neither print nor appear in JSON (`omitempty`).
+    /// Fields that templates see and that print after the others, but that JSON leaves out (`omitempty`).
     pub omitted: Vec<(String, Value)>,
     /// Its JSON has `<`, `>` and `&` escaped (a Go type with its own `MarshalJSON`).
     pub html_json: bool,

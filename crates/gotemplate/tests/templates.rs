@@ -213,7 +213,7 @@ fn structures_methods_and_nils() {
         html_json: false,
         omitted: vec![("Gone".into(), Value::Nil(Nil::Map))],
     }));
-    assert_eq!(run_as("{{.ID}} {{.}} {{.Gone}}", &folded, MissingKey::NoValue), "x {x <nil> []} map[]");
+    assert_eq!(run_as("{{.ID}} {{.}} {{.Gone}}", &folded, MissingKey::NoValue), "x {x <nil> [] map[]} map[]");
 }
 
 #[test]

@@ -125,7 +125,10 @@ pub fn typed(document: &Json, key: &str) -> Value {
             if is_map {
                 return Value::Map(Rc::new(fields));
             }
-            let omitted = omitted(key);
+            let mut omitted = omitted(key);
+            if key == "NetworkSettings" {
+                omitted.extend(of_default_bridge(members));
+            }
             Value::Struct(Rc::new(Struct {
                 type_name: "struct",
                 fields,
@@ -162,4 +165,69 @@ fn omitted(key: &str) -> Vec<(String, Value)> {
     all.extend(of(pointers, &Value::Nil(Nil::Pointer)));
     all.extend(of(texts, &Value::str("")));
     all
+}
+
+/// Addresses in the default bridge, which API versions before 1.52 also showed beside the networks; scripts ask
+/// for `.NetworkSettings.IPAddress`.
+fn of_default_bridge(settings: &serde_json::Map<String, Json>) -> Vec<(String, Value)> {
+    const NAMES: [&str; 8] = [
+        "EndpointID",
+        "Gateway",
+        "GlobalIPv6Address",
+        "GlobalIPv6PrefixLen",
+        "IPAddress",
+        "IPPrefixLen",
+        "IPv6Gateway",
+        "MacAddress",
+    ];
+    let bridge = settings.get("Networks").and_then(|networks| networks.get("bridge"));
+    let absent = NAMES.into_iter().filter(|name| !settings.contains_key(*name));
+    absent
+        .map(|name| {
+            let value = bridge.and_then(|b| b.get(name)).map_or_else(
+                || if name.ends_with("Len") { Value::Int(0) } else { Value::str("") },
+                Value::from,
+            );
+            (name.to_owned(), value)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(template: &str, document: &Json) -> Result<String, String> {
+        execute(&Template::parse(template).unwrap(), document)
+    }
+
+    #[test]
+    fn documents_look_like_dockers_structures() {
+        let document = serde_json::json!({
+            "Id": "abc",
+            "State": {"Status": "running", "Pid": 7},
+            "HostConfig": {"Binds": null, "LogConfig": {"Type": "json-file", "Config": {}}, "MemorySwappiness": null},
+            "Config": {"Labels": {"a": "b"}, "Cmd": ["x", "y"]},
+            "NetworkSettings": {"Networks": {"bridge": {"IPAddress": "172.17.0.2", "IPPrefixLen": 16}}},
+        });
+        let cases = [
+            ("{{.ID}} {{.Id}}", "abc abc"),
+            ("{{.State}} {{.State.Health}}", "{running 7 <nil>} <nil>"),
+            ("{{json .State}}", "{\"Status\":\"running\",\"Pid\":7}"),
+            (
+                "{{.HostConfig.Binds}} {{.HostConfig.Sysctls}} {{.HostConfig.MemorySwappiness}}",
+                "[] map[] <nil>",
+            ),
+            ("{{.HostConfig.LogConfig}}", "{json-file map[]}"),
+            ("{{.Config.Labels.nope}} {{.Config.Cmd}}", "<no value> [x y]"),
+            ("{{.NetworkSettings.IPAddress}}/{{.NetworkSettings.IPPrefixLen}}", "172.17.0.2/16"),
+        ];
+        for (template, expected) in cases {
+            assert_eq!(run(template, &document).as_deref(), Ok(expected), "{template}");
+        }
+        assert_eq!(
+            run("{{.State.Foo}}", &document).unwrap_err(),
+            "template parsing error: template: :1:8: executing \"\" at <.State.Foo>: map has no entry for key \"Foo\""
+        );
+    }
 }
