@@ -220,6 +220,14 @@ impl Cgroup {
         self.directories().iter().try_for_each(|directory| self.remove(directory, deadline))
     }
 
+    /// Remove it unless something is in it: for a parent of groups when the last of them may be gone.
+    pub fn remove_if_empty(&self) -> Result<()> {
+        self.directories().iter().try_for_each(|directory| match rustix::fs::rmdir(directory) {
+            Ok(()) | Err(Errno::NOENT | Errno::BUSY | Errno::NOTEMPTY) => Ok(()),
+            Err(errno) => Err(fail("remove", directory)(errno)),
+        })
+    }
+
     fn remove(&self, directory: &Path, deadline: Instant) -> Result<()> {
         let mut pause = FIRST_PAUSE;
         loop {

@@ -43,6 +43,8 @@ fn main() {
             }
         }
     }
+    // Others of these tests may be running.
+    let _ = knarr_cgroup::Cgroup::new("/knarr-test").and_then(|group| group.remove_if_empty());
     println!("\n{} of {count} passed", count - failed.len());
     if !failed.is_empty() {
         println!("failed: {failed:?}");
