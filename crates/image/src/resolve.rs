@@ -1,4 +1,5 @@
 //! Which image a text means: a name, an id, or the beginning of an id.
+use crate::error::Error;
 use crate::record::{ImageRecord, ReferenceRecord};
 use knarr_base::ImageId;
 use knarr_oci::digest::Digest;
@@ -46,10 +47,13 @@ fn by_prefix(tx: &ReadTx, prefix: &str) -> knarr_state::Result<Option<ImageId>> 
     }
 }
 
-/// How an error names what was not found: `nginx` is shown as `nginx:latest`.
-pub(crate) fn shown(text: &str) -> String {
+/// The error for a text that means no image: what is no name at all is the caller's mistake.
+pub(crate) fn not_found(text: &str) -> Error {
     if Digest::parse(text).is_ok() || reference::is_identifier(text) {
-        return text.to_owned();
+        return Error::NotFound(text.to_owned());
     }
-    Reference::parse(text).map_or_else(|_| text.to_owned(), |name| name.familiar())
+    match Reference::parse(text) {
+        Ok(name) => Error::NotFound(name.familiar()),
+        Err(error) => error.into(),
+    }
 }

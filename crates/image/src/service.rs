@@ -89,7 +89,7 @@ impl Images {
             let Some(record) = tx.get::<ImageRecord>(id.as_str())? else { return Ok(None) };
             Ok(Some((references_of(tx, &id)?, id, record)))
         })?;
-        let (references, id, record) = found.ok_or_else(|| Error::NotFound(crate::resolve::shown(name)))?;
+        let Some((references, id, record)) = found else { return Err(crate::resolve::not_found(name)) };
         self.assemble(id, record, &references)
     }
 

@@ -132,6 +132,11 @@ fn names_come_and_go_by_dockers_rules() {
     let id = import(&images, "one", &[("a", "1")]);
     let none = |_: &knarr_base::ImageId| Vec::new();
     images.tag("one", "two:x").unwrap();
+    assert_eq!(images.resolve("nosuch").unwrap_err().to_string(), "No such image: nosuch:latest");
+    assert_eq!(
+        images.resolve("UPPER").unwrap_err().to_string(),
+        "invalid reference format: repository name (library/UPPER) must be lowercase"
+    );
     assert_eq!(images.tag("one", "Two").unwrap_err().kind(), ErrorKind::InvalidArgument);
     let error = images.remove(id.short(), false, true, &none).unwrap_err();
     assert_eq!(
