@@ -319,24 +319,16 @@ fn kills_while_loading_images() {
     assert!(left.is_empty(), "left of interrupted loads: {left:?}");
 }
 
-/// The failpoints that this build of the engine has, from its own list.
-fn failpoints() -> Vec<String> {
-    let out = Command::new(workspace::knarr()).args(["daemon", "--list-failpoints"]).output().expect("knarr");
-    if !out.status.success() {
-        return vec![];
-    }
-    String::from_utf8_lossy(&out.stdout).lines().map(str::to_owned).collect()
-}
-
 #[test]
 fn kills_at_every_failpoint() {
     knarr_only!();
-    let names = failpoints();
-    if names.is_empty() {
-        eprintln!("this binary is built without failpoints (feature `failpoints`): nothing to do");
+    let Some(binary) = workspace::knarr_with_failpoints() else {
+        eprintln!("no binary with failpoints (scripts/test builds one): nothing to do");
         return;
-    }
-    let mut e = Engine::start();
+    };
+    let names = workspace::failpoints();
+    assert!(names.len() >= 5, "{names:?}");
+    let mut e = Options { binary: Some(binary), ..Options::default() }.start();
     for name in names {
         e.kill9();
         e.set_env("KNARR_FAILPOINT", Some(&format!("{name}=kill")));

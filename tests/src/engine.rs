@@ -33,6 +33,8 @@ pub struct Options {
     pub peer: Option<PathBuf>,
     /// The bridge's address and prefix length.
     pub bip: Option<String>,
+    /// Another knarr binary than the one under test.
+    pub binary: Option<PathBuf>,
 }
 
 impl Options {
@@ -186,7 +188,8 @@ impl Engine {
     }
 
     fn knarr_command(&self) -> Command {
-        let bin = workspace::knarr().to_str().expect("UTF-8 path");
+        let bin = self.options.binary.as_deref().unwrap_or_else(|| workspace::knarr());
+        let bin = bin.to_str().expect("UTF-8 path");
         let mut c = match &self.net {
             Some(n) => n.command(bin),
             None => Command::new(bin),

@@ -37,6 +37,21 @@ pub fn knarr() -> &'static Path {
     })
 }
 
+/// A binary built with the feature `failpoints` (`$KNARR_FAILPOINT_BIN`, or the one under test if it is), where there is one.
+pub fn knarr_with_failpoints() -> Option<PathBuf> {
+    let bin = std::env::var_os("KNARR_FAILPOINT_BIN").map_or_else(|| knarr().to_owned(), PathBuf::from);
+    let bytes = std::fs::read(&bin).ok()?;
+    bytes.windows(15).any(|w| w == b"KNARR_FAILPOINT").then_some(bin)
+}
+
+/// The names of all failpoints, from the sources.
+pub fn failpoints() -> Vec<String> {
+    let script = r#"grep -rhoE 'failpoint!\("[a-z0-9_.-]+"' crates/*/src --exclude=failpoint.rs | cut -d'"' -f2 | sort -u"#;
+    let out =
+        std::process::Command::new("sh").args(["-c", script]).current_dir(top()).output().expect("grep");
+    String::from_utf8_lossy(&out.stdout).lines().map(str::to_owned).collect()
+}
+
 /// Docker's own client, version 28 or later: `$KNARR_E2E_DOCKER`, `docker` on PATH, or the one in the cache.
 pub fn docker() -> &'static Path {
     static BIN: OnceLock<PathBuf> = OnceLock::new();
