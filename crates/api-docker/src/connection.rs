@@ -1,38 +1,25 @@
-//! One connection: HTTP/1.1 or HTTP/2, its limits, and each request's way to its handler and back.
+//! Each request's way to its handler and back: version, path, headers of replies, errors, panics.
 use crate::activity::{Activity, Busy};
 use crate::error::ApiError;
-use crate::hijack;
 use crate::query::{Query, percent_decode};
 use crate::reply::{self, BodyError, Reply, ReplyBody};
+use crate::request_body::RequestBody;
 use crate::routes::{self, Pending};
+use crate::transport;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::service::service_fn;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use knarr_docker_types::ApiVersion;
-use std::convert::Infallible;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
-use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
-
-/// Time for a request's head to arrive, and for which a connection may be idle.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(300);
-/// Longest head of a request, in bytes (HTTP/1) and as list of headers (HTTP/2).
-const MAX_HEAD: usize = 128 * 1024;
-/// Most headers of a request.
-const MAX_HEADERS: usize = 256;
-/// Requests at the same time on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 128;
 
 /// What a connection came over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +38,9 @@ pub struct Call {
     pub version: ApiVersion,
     pub query: Query,
     pub headers: HeaderMap,
-    pub body: Incoming,
-    /// There when the client asked for `Connection: Upgrade`.
-    pub upgrade: Option<OnUpgrade>,
+    pub body: RequestBody,
+    /// Whether the connection can be taken away from HTTP.
+    pub can_hijack: bool,
     pub activity: Activity,
 }
 
@@ -73,58 +60,27 @@ pub struct Connections {
 
 impl Connections {
     /// Serves one connection until it ends.
-    pub fn spawn<S>(self: &Arc<Self>, kind: Connection, io: TokioIo<S>, slot: OwnedSemaphorePermit)
+    pub fn spawn<S>(self: &Arc<Self>, kind: Connection, stream: S, slot: OwnedSemaphorePermit)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let connections = self.clone();
+        let answer = move |request, can_hijack| -> Pin<Box<dyn Future<Output = Reply> + Send>> {
+            let connections = connections.clone();
+            Box::pin(async move { connections.answer(kind, request, can_hijack).await })
+        };
+        let shutdown = self.shutdown.clone();
         self.tracker.spawn(async move {
             let _slot = slot;
-            connections.serve(kind, io).await;
+            transport::serve(stream, answer, shutdown).await;
         });
     }
 
-    async fn serve<S>(self: Arc<Self>, kind: Connection, io: TokioIo<S>)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_buf_size(MAX_HEAD)
-            .max_headers(MAX_HEADERS)
-            .title_case_headers(true);
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
-            .max_concurrent_streams(MAX_STREAMS);
-        let shutdown = self.shutdown.clone();
-        let service = service_fn(move |request| {
-            let connections = self.clone();
-            async move { Ok::<_, Infallible>(connections.answer(kind, request).await) }
-        });
-        let connection = builder.serve_connection_with_upgrades(io, service);
-        tokio::pin!(connection);
-        let result = tokio::select! {
-            result = connection.as_mut() => result,
-            () = shutdown.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = result {
-            tracing::debug!(error, "connection ended");
-        }
-    }
-
-    async fn answer(&self, kind: Connection, request: Request<Incoming>) -> Reply {
+    async fn answer(&self, kind: Connection, request: Request<Incoming>, can_hijack: bool) -> Reply {
         let busy = self.activity.enter();
         let span = tracing::info_span!("request", method = %request.method(), path = request.uri().path());
         let method = request.method().clone();
-        let mut reply = match self.dispatch(kind, request, busy).instrument(span.clone()).await {
+        let mut reply = match self.dispatch(kind, request, can_hijack, busy).instrument(span.clone()).await {
             Ok(reply) => reply,
             Err(error) => {
                 let _entered = span.enter();
@@ -156,18 +112,19 @@ impl Connections {
     async fn dispatch(
         &self,
         kind: Connection,
-        mut request: Request<Incoming>,
+        request: Request<Incoming>,
+        can_hijack: bool,
         busy: Busy,
     ) -> Result<Reply, ApiError> {
-        if kind == Connection::PlainTcp {
-            refuse_web_pages(request.headers())?;
-        }
-        let (version, path) = split_version(request.uri().path())?;
-        let path = percent_decode(path)?;
-        let query = Query::parse(request.uri().query().unwrap_or(""))?;
-        let wanted = hijack::is_wanted(request.headers());
-        let upgrade = wanted.then(|| hyper::upgrade::on(&mut request));
         let (parts, body) = request.into_parts();
+        // From here on an early reply does not cut off a client that is still sending.
+        let body = RequestBody::from(body);
+        if kind == Connection::PlainTcp {
+            refuse_web_pages(&parts.headers)?;
+        }
+        let (version, path) = split_version(parts.uri.path())?;
+        let path = percent_decode(path)?;
+        let query = Query::parse(parts.uri.query().unwrap_or(""))?;
         let activity = self.activity.clone();
         let call = Call {
             method: parts.method,
@@ -176,7 +133,7 @@ impl Connections {
             query,
             headers: parts.headers,
             body,
-            upgrade,
+            can_hijack,
             activity,
         };
         let (endpoint, work) = (self.app)(call).ok_or_else(ApiError::page_not_found)?;

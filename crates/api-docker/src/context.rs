@@ -5,12 +5,11 @@ use crate::error::ApiError;
 use crate::json;
 use crate::query::Query;
 use crate::registry_auth;
+use crate::request_body::RequestBody;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::HeaderMap;
 use http_body_util::BodyStream;
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use knarr_docker_types::ApiVersion;
 use knarr_docker_types::registry::AuthConfig;
 use knarr_engine::Engine;
@@ -26,15 +25,16 @@ pub struct Context {
     pub name: String,
     pub query: Query,
     pub headers: HeaderMap,
-    pub body: Incoming,
-    pub upgrade: Option<OnUpgrade>,
+    pub body: RequestBody,
+    /// Whether the connection can be taken away from HTTP.
+    pub can_hijack: bool,
     pub activity: Activity,
 }
 
 impl Context {
     pub fn new(engine: Engine, name: String, call: Call) -> Self {
-        let Call { version, query, headers, body, upgrade, activity, .. } = call;
-        Self { engine, version, name, query, headers, body, upgrade, activity }
+        let Call { version, query, headers, body, can_hijack, activity, .. } = call;
+        Self { engine, version, name, query, headers, body, can_hijack, activity }
     }
 
     /// The JSON body; the default value when there is none.
@@ -69,7 +69,7 @@ impl Context {
 }
 
 /// A body as a stream of bytes.
-pub fn reader(body: Incoming) -> knarr_engine::Body {
+pub fn reader(body: RequestBody) -> knarr_engine::Body {
     let chunks = BodyStream::new(body).filter_map(|frame| async {
         match frame {
             Ok(frame) => frame.into_data().ok().map(Ok),

@@ -1,31 +1,57 @@
 //! Attached streams: the connection stops being HTTP and carries a container's stdin, stdout and stderr.
 //!
-//! With `Upgrade: tcp` the reply is `101 UPGRADED` and the connection is handed over, bytes that came early
-//! included; each side's half-close is its own. Without it (a client that only wants to read, such as curl) the
-//! reply is 200 and its body is the output, the request's body the input.
+//! With `Upgrade: tcp` the reply is `101 UPGRADED`, without it `200 OK`; in both cases what follows the head is raw in
+//! both directions, bytes that came early included, and each side's half-close is its own. HTTP is left by taking the
+//! connection away from its driver (see `connection`). On HTTP/2, where there is no connection to take, the reply's
+//! body is the output and the request's body the input.
 use crate::activity::{Activity, Busy};
 use crate::context::{self, Context};
 use crate::error::ApiError;
-use crate::reply::{self, Answer, BodyError, MULTIPLEXED_STREAM, RAW_STREAM, Reply, ReplyBody};
+use crate::reply::{self, Answer, BodyError, MULTIPLEXED_STREAM, RAW_STREAM, Reply};
+use crate::request_body::RequestBody;
 use crate::websocket;
 use futures_util::StreamExt;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use hyper::body::Incoming;
-use hyper::ext::ReasonPhrase;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use knarr_docker_types::ApiVersion;
 use knarr_engine::AttachSession;
 use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
 
 /// Bytes between the session and a reply's body.
 const PIPE: usize = 64 * 1024;
 
-/// Whether a request asks for its connection.
-pub fn is_wanted(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::UPGRADE)
+/// A client's connection after HTTP.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+type Serve = Box<dyn FnOnce(Box<dyn Stream>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
+/// Rides on a reply and says who gets the connection when the reply's head has been written.
+#[derive(Clone)]
+pub struct Takeover(Arc<Mutex<Option<Serve>>>);
+
+impl Takeover {
+    /// What is to be done with the connection; once.
+    pub fn take(&self) -> Option<Serve> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What a hijack needs of a request.
+pub struct Request {
+    pub headers: HeaderMap,
+    pub body: RequestBody,
+    pub can_hijack: bool,
+    pub activity: Activity,
+}
+
+impl From<Context> for Request {
+    fn from(cx: Context) -> Self {
+        Self { headers: cx.headers, body: cx.body, can_hijack: cx.can_hijack, activity: cx.activity }
+    }
 }
 
 /// The content type of an attached or logged stream.
@@ -33,20 +59,51 @@ pub fn content_type(version: ApiVersion, multiplexed: bool) -> &'static str {
     if multiplexed && !version.before(42) { MULTIPLEXED_STREAM } else { RAW_STREAM }
 }
 
-fn switching_protocols(content_type: &'static str, protocol: HeaderValue) -> Reply {
-    let mut reply: Response<ReplyBody> = Response::new(reply::empty_body());
-    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    reply.extensions_mut().insert(ReasonPhrase::from_static(b"UPGRADED"));
-    let headers = reply.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, protocol);
+fn taken_over<F, S>(
+    status: StatusCode,
+    headers: &[(header::HeaderName, HeaderValue)],
+    busy: Busy,
+    serve: S,
+) -> Reply
+where
+    F: Future<Output = ()> + Send + 'static,
+    S: FnOnce(Box<dyn Stream>) -> F + Send + 'static,
+{
+    let serve: Serve = Box::new(move |client| {
+        Box::pin(async move {
+            let _busy = busy;
+            serve(client).await;
+        })
+    });
+    let mut reply = reply::empty(status);
+    reply.extensions_mut().insert(Takeover(Arc::new(Mutex::new(Some(serve)))));
+    for (name, value) in headers {
+        reply.headers_mut().insert(name, value.clone());
+    }
     reply
 }
 
-/// A client's connection after HTTP.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+/// Answers, and gives the connection to `serve`.
+pub fn hand_over<F, S>(request: impl Into<Request>, content_type: &'static str, serve: S) -> Reply
+where
+    F: Future<Output = ()> + Send + 'static,
+    S: FnOnce(Box<dyn Stream>) -> F + Send + 'static,
+{
+    let Request { headers, body, can_hijack, activity } = request.into();
+    let busy = activity.enter();
+    if !can_hijack {
+        return in_body(body, busy, serve);
+    }
+    let kind = |value| (header::CONTENT_TYPE, HeaderValue::from_static(value));
+    match headers.get(header::UPGRADE) {
+        Some(protocol) => {
+            let upgrade = (header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            let headers = [kind(content_type), upgrade, (header::UPGRADE, protocol.clone())];
+            taken_over(StatusCode::SWITCHING_PROTOCOLS, &headers, busy, serve)
+        }
+        None => taken_over(StatusCode::OK, &[kind(RAW_STREAM)], busy, serve),
+    }
+}
 
 /// Gives the client its part in `session`.
 pub fn attach(cx: Context, session: AttachSession) -> Reply {
@@ -58,75 +115,29 @@ pub fn attach(cx: Context, session: AttachSession) -> Reply {
     })
 }
 
-/// What [`hand_over`] takes of a request.
-pub struct Takeover {
-    pub headers: HeaderMap,
-    pub body: Incoming,
-    pub upgrade: Option<OnUpgrade>,
-    pub activity: Activity,
-}
-
-impl From<Context> for Takeover {
-    fn from(cx: Context) -> Self {
-        Self { headers: cx.headers, body: cx.body, upgrade: cx.upgrade, activity: cx.activity }
-    }
-}
-
-/// Answers, and gives the connection to `serve`.
-pub fn hand_over<F, S>(request: impl Into<Takeover>, content_type: &'static str, serve: S) -> Reply
-where
-    F: Future<Output = ()> + Send + 'static,
-    S: FnOnce(Box<dyn Stream>) -> F + Send + 'static,
-{
-    let Takeover { headers, body, upgrade, activity } = request.into();
-    let busy = activity.enter();
-    let Some(upgrade) = upgrade else { return in_body(body, busy, serve) };
-    after_upgrade(upgrade, busy, serve);
-    let protocol = headers.get(header::UPGRADE).cloned().unwrap_or(HeaderValue::from_static("tcp"));
-    switching_protocols(content_type, protocol)
-}
-
-/// Calls `serve` when the reply of status 101 has left.
-fn after_upgrade<F, S>(upgrade: OnUpgrade, busy: Busy, serve: S)
-where
-    F: Future<Output = ()> + Send + 'static,
-    S: FnOnce(Box<dyn Stream>) -> F + Send + 'static,
-{
-    tokio::spawn(async move {
-        let _busy = busy;
-        match upgrade.await {
-            Ok(connection) => serve(Box::new(TokioIo::new(connection))).await,
-            Err(error) => tracing::debug!(%error, "client went away before its connection was handed over"),
-        }
-    });
-}
-
 /// Gives the client its part in `session` as a WebSocket.
 pub fn attach_websocket(cx: Context, session: AttachSession) -> Answer {
-    let (Some(accept), Some(upgrade)) = (websocket::accept(&cx.headers), cx.upgrade) else {
+    let Some(accept) = websocket::accept(&cx.headers).filter(|_| cx.can_hijack) else {
         return Err(ApiError::invalid("not a WebSocket handshake of version 13"));
     };
     let opcode = if cx.version.before(28) { websocket::TEXT } else { websocket::BINARY };
-    after_upgrade(upgrade, cx.activity.enter(), move |client| async move {
+    let headers = [
+        (header::CONNECTION, HeaderValue::from_static("Upgrade")),
+        (header::UPGRADE, HeaderValue::from_static("websocket")),
+        (header::SEC_WEBSOCKET_ACCEPT, accept),
+    ];
+    let serve = move |client| async move {
         let (ours, theirs) = tokio::io::duplex(PIPE);
         let multiplexed = session.multiplexed();
         let serving = tokio::spawn(async move { session.serve(theirs).await });
         websocket::serve(client, ours, multiplexed, opcode).await;
         // Both ends of the pipe are closed, so that the session ends too.
         let _ = serving.await;
-    });
-    let mut reply: Response<ReplyBody> = Response::new(reply::empty_body());
-    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = reply.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    if let Ok(accept) = HeaderValue::from_str(&accept) {
-        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    }
-    Ok(reply)
+    };
+    Ok(taken_over(StatusCode::SWITCHING_PROTOCOLS, &headers, cx.activity.enter(), serve))
 }
 
-fn in_body<F, S>(body: Incoming, busy: Busy, serve: S) -> Reply
+fn in_body<F, S>(body: RequestBody, busy: Busy, serve: S) -> Reply
 where
     F: Future<Output = ()> + Send + 'static,
     S: FnOnce(Box<dyn Stream>) -> F + Send + 'static,

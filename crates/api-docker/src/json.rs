@@ -1,9 +1,10 @@
 //! JSON bodies of requests: bounded, checked as Docker checks them.
 use crate::error::ApiError;
+use crate::request_body::RequestBody;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use knarr_base::ErrorKind;
 use serde::de::DeserializeOwned;
 
@@ -11,7 +12,7 @@ use serde::de::DeserializeOwned;
 pub const MAX_JSON_BODY: usize = 4 << 20;
 
 /// Reads a whole body of at most [`MAX_JSON_BODY`].
-pub async fn read(body: &mut Incoming) -> Result<Bytes, ApiError> {
+pub async fn read(body: &mut RequestBody) -> Result<Bytes, ApiError> {
     match Limited::new(body, MAX_JSON_BODY).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::new(
@@ -23,7 +24,7 @@ pub async fn read(body: &mut Incoming) -> Result<Bytes, ApiError> {
 }
 
 /// Whether a request has a body at all.
-pub fn is_empty(headers: &HeaderMap, body: &Incoming) -> bool {
+pub fn is_empty(headers: &HeaderMap, body: &RequestBody) -> bool {
     body.is_end_stream() || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0")
 }
 

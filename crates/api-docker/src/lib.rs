@@ -16,13 +16,16 @@ mod error;
 mod hijack;
 mod json;
 mod listen;
+mod prefixed;
 mod query;
 mod registry_auth;
 mod reply;
+mod request_body;
 pub mod routes;
 mod server;
 mod stream;
 mod tls;
+mod transport;
 mod websocket;
 
 pub use activity::{Activity, Busy};

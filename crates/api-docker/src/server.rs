@@ -4,7 +4,6 @@ use crate::connection::{App, Connection, Connections};
 use crate::listen::{self, Bound};
 use crate::routes;
 use crate::tls;
-use hyper_util::rt::TokioIo;
 use knarr_engine::Engine;
 use std::io;
 use std::sync::Arc;
@@ -90,16 +89,16 @@ async fn accept_loop(socket: Bound, acceptor: Option<TlsAcceptor>, connections: 
             accepted = accept(&socket) => accepted,
         };
         match accepted {
-            Ok(Accepted::Unix(stream)) => connections.spawn(Connection::Trusted, TokioIo::new(stream), slot),
+            Ok(Accepted::Unix(stream)) => connections.spawn(Connection::Trusted, stream, slot),
             Ok(Accepted::Tcp(stream, tls)) => {
                 let _ = stream.set_nodelay(true);
                 match acceptor.clone().filter(|_| tls) {
-                    None => connections.spawn(Connection::PlainTcp, TokioIo::new(stream), slot),
+                    None => connections.spawn(Connection::PlainTcp, stream, slot),
                     Some(acceptor) => {
                         let connections = connections.clone();
                         tokio::spawn(async move {
                             if let Some(stream) = handshake(acceptor, stream).await {
-                                connections.spawn(Connection::Trusted, TokioIo::new(stream), slot);
+                                connections.spawn(Connection::Trusted, stream, slot);
                             }
                         });
                     }

@@ -6,7 +6,7 @@ use crate::hijack::Stream;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Buf, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use knarr_docker_types::stdcopy::{self, HEADER_LEN};
 use sha1::{Digest, Sha1};
 use std::io;
@@ -32,12 +32,12 @@ const PONG: u8 = 10;
 const NORMAL: [u8; 2] = 1000_u16.to_be_bytes();
 
 /// The value of `Sec-WebSocket-Accept`; `None` when the request is no handshake.
-pub fn accept(headers: &HeaderMap) -> Option<String> {
+pub fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let websocket = text("upgrade")?.eq_ignore_ascii_case("websocket");
     let key =
         text("sec-websocket-key").filter(|_| websocket && text("sec-websocket-version") == Some("13"))?;
-    Some(STANDARD.encode(Sha1::digest(format!("{key}{GUID}"))))
+    HeaderValue::from_str(&STANDARD.encode(Sha1::digest(format!("{key}{GUID}")))).ok()
 }
 
 /// One frame of a client.
@@ -200,7 +200,7 @@ mod tests {
         ] {
             headers.insert(name, value.parse().unwrap());
         }
-        assert_eq!(accept(&headers).as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        assert_eq!(accept(&headers).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         headers.remove("upgrade");
         assert_eq!(accept(&headers), None);
     }

@@ -4,7 +4,7 @@ use crate::activity::Activity;
 use crate::config::{Listen, TlsConfig};
 use crate::connection::Call;
 use crate::error::ApiError;
-use crate::hijack::{self, Takeover};
+use crate::hijack;
 use crate::reply::{self, RAW_STREAM};
 use crate::routes::Pending;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -42,14 +42,18 @@ fn test_app() -> App {
 
 /// Reads all of stdin, then writes it back: right only if each direction closes on its own.
 fn cat(call: Call) -> reply::Reply {
-    let Call { headers, body, upgrade, activity, .. } = call;
-    hijack::hand_over(Takeover { headers, body, upgrade, activity }, RAW_STREAM, |mut client| async move {
-        let mut stdin = Vec::new();
-        let _ = client.read_to_end(&mut stdin).await;
-        let _ = client.write_all(format!("got {}: ", stdin.len()).as_bytes()).await;
-        let _ = client.write_all(&stdin).await;
-        let _ = client.shutdown().await;
-    })
+    let Call { headers, body, can_hijack, activity, .. } = call;
+    hijack::hand_over(
+        hijack::Request { headers, body, can_hijack, activity },
+        RAW_STREAM,
+        |mut client| async move {
+            let mut stdin = Vec::new();
+            let _ = client.read_to_end(&mut stdin).await;
+            let _ = client.write_all(format!("got {}: ", stdin.len()).as_bytes()).await;
+            let _ = client.write_all(&stdin).await;
+            let _ = client.shutdown().await;
+        },
+    )
 }
 
 struct Running {
@@ -172,14 +176,27 @@ async fn bytes_that_come_with_the_request_are_the_first_of_the_stream() {
 }
 
 #[tokio::test]
-async fn without_upgrade_the_output_is_the_body() {
+async fn without_upgrade_the_connection_is_handed_over_just_the_same() {
     let server = start_plain().await;
-    let request = "POST /cat HTTP/1.1\r\nHost: d\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc";
-    let reply = server.exchange(request, false).await;
-    assert!(
-        reply.starts_with("HTTP/1.1 200 OK\r\n") && reply.contains("got 3: ") && reply.contains("abc"),
-        "{reply}"
-    );
+    let request = "POST /cat HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\nabc";
+    let reply = server.exchange(request, true).await;
+    assert!(reply.starts_with("HTTP/1.1 200 OK\r\n") && reply.ends_with("\r\n\r\ngot 3: abc"), "{reply}");
+    assert!(reply.contains("\r\nContent-Type: application/vnd.docker.raw-stream\r\n"), "{reply}");
+    assert!(!reply.to_lowercase().contains("transfer-encoding"), "{reply}");
+}
+
+#[tokio::test]
+async fn a_client_that_is_still_sending_gets_its_reply() {
+    let server = start_plain().await;
+    let mut stream = UnixStream::connect(&server.socket).await.unwrap();
+    let length = 32 << 20;
+    let head =
+        format!("POST /nope HTTP/1.1\r\nHost: d\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::timeout(LIMIT, stream.write_all(&vec![0; length])).await.unwrap().unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.starts_with("HTTP/1.1 404 ") && reply.contains("page not found"), "{reply}");
 }
 
 #[tokio::test]
@@ -350,7 +367,7 @@ async fn http2_by_prior_knowledge() {
         _,
         _,
         http_body_util::Empty<bytes::Bytes>,
-    >(executor, TokioIo::new(stream))
+    >(executor, hyper_util::rt::TokioIo::new(stream))
     .await
     .unwrap();
     tokio::spawn(connection);
