@@ -1,4 +1,4 @@
-//! Network namespaces that belong to one test: a process holds each, so they end with it.
+//! Network namespaces that belong to one test: a process holds each, so they end with it, and everything in them.
 
 use crate::command::{self, Finished};
 use std::process::{Child, Command, Stdio};
@@ -77,6 +77,7 @@ impl Default for Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
+        crate::leaks::kill_all_in(self);
         drop(self.holder.kill());
         drop(self.holder.wait());
     }
