@@ -20,6 +20,8 @@ fn in_unified(test: fn()) {
         let place = knarr_linux::path::Root::open("/sys/fs/cgroup".as_ref()).unwrap();
         mount::attach(tree.as_fd(), place.as_fd()).unwrap();
         test();
+        // Others of these tests may be running.
+        let _ = knarr_cgroup::Cgroup::new("/knarr-test").and_then(|group| group.remove_if_empty());
         0
     });
     let child = child.unwrap();
