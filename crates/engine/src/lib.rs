@@ -6,6 +6,7 @@
 //! Invariants: one task writes a container's row; a task never waits; reads use database snapshots and wait for no
 //! task; what is in the kernel is named by ids, so that it can be swept without memory.
 mod blocking;
+mod byte_channel;
 mod capability;
 mod cgroups;
 pub mod config;
@@ -18,7 +19,6 @@ mod events;
 mod exec_process;
 mod execs;
 mod facade;
-mod glob;
 mod host;
 mod log_options;
 mod logs;

@@ -1,15 +1,21 @@
 //! Images. Progress streams end when the work has ended; an error is their last message.
+use crate::byte_channel;
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::progress::{Sender, message};
 use crate::stream::{Body, ByteStream, STREAM_DEPTH};
 use crate::view_image as view;
+use knarr_base::ImageId;
 use knarr_docker_types::Filters;
 use knarr_docker_types::image::{
     DeleteResponse, HistoryItem, InspectResponse, PruneReport, SearchResult, Summary,
 };
 use knarr_docker_types::jsonmessage::Message;
 use knarr_docker_types::options::{ImageImport, ImageList, ImagePull, ImagePush, ImageRemove, ImageSearch};
+use knarr_image::{ImageUse, ImportOptions, Removed};
+use knarr_oci::reference::Reference;
+use knarr_state::Event;
+use std::io::Write;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::io::SyncIoBridge;
@@ -23,27 +29,44 @@ fn pending<T>(what: &str) -> Result<T> {
 
 impl Engine {
     pub async fn image_list(&self, options: ImageList) -> Result<Vec<Summary>> {
-        let inner = self.inner.clone();
-        self.inner.pool.run(move || view::list(&inner, &options)).await?
+        self.blocking(move |engine| view::list(engine, &options)).await
     }
 
     pub async fn image_inspect(&self, image: &str, _manifests: bool) -> Result<InspectResponse> {
-        let (inner, name) = (self.inner.clone(), image.to_owned());
-        self.inner.pool.run(move || Ok(view::inspect(&inner.images.resolve(&name)?))).await?
+        let name = image.to_owned();
+        self.blocking(move |engine| Ok(view::inspect(&engine.images.resolve(&name)?))).await
     }
 
-    pub async fn image_history(&self, _image: &str) -> Result<Vec<HistoryItem>> {
-        pending("image history")
+    pub async fn image_history(&self, image: &str) -> Result<Vec<HistoryItem>> {
+        let name = image.to_owned();
+        self.blocking(move |engine| view::history(engine, &name)).await
     }
-    pub async fn image_tag(&self, _image: &str, _repo: &str, _tag: &str) -> Result<()> {
-        pending("image tag")
+
+    pub async fn image_tag(&self, image: &str, repo: &str, tag: &str) -> Result<()> {
+        let (source, target) = (image.to_owned(), joined(repo, tag));
+        self.blocking(move |engine| Ok(engine.images.tag(&source, &target)?)).await
     }
-    pub async fn image_remove(&self, _image: &str, _options: ImageRemove) -> Result<Vec<DeleteResponse>> {
-        pending("image remove")
+
+    pub async fn image_remove(&self, image: &str, options: ImageRemove) -> Result<Vec<DeleteResponse>> {
+        let name = image.to_owned();
+        let _creating = self.inner.image_use.write().await;
+        self.blocking(move |engine| {
+            let removed = engine.images.remove(&name, options.force, !options.no_prune, &|id| users(engine, id))?;
+            Ok(removed.into_iter().map(shown_removal).collect())
+        })
+        .await
     }
-    pub async fn image_pull(&self, _options: ImagePull) -> Result<Progress> {
+
+    pub async fn image_pull(&self, options: ImagePull) -> Result<Progress> {
+        let reference = parse(&options.reference)?;
+        let builtin = self.inner.config.builtin_images.iter().find(|b| b.reference == reference.to_string()).copied();
+        let plain = options.platform.is_none() && self.inner.config.registry_mirrors.is_empty();
+        if let Some(builtin) = builtin.filter(|_| plain) {
+            return self.with_progress(move |engine, sender| pull_builtin(engine, sender, builtin, &reference));
+        }
         pending("image pull")
     }
+
     pub async fn image_push(&self, _options: ImagePush) -> Result<Progress> {
         pending("image push")
     }
@@ -60,15 +83,70 @@ impl Engine {
         })
     }
 
-    pub async fn image_save(&self, _images: Vec<String>) -> Result<ByteStream> {
-        pending("image save")
+    pub async fn image_save(&self, images: Vec<String>) -> Result<ByteStream> {
+        // An unknown name is an error reply, not a broken stream.
+        let names = images.clone();
+        self.blocking(move |engine| {
+            for name in &names {
+                engine.images.resolve(name)?;
+            }
+            Ok(())
+        })
+        .await?;
+        let (mut sink, stream) = byte_channel::channel();
+        let (inner, work) = (self.inner.clone(), self.work());
+        tokio::task::spawn_blocking(move || {
+            let _work = work;
+            let saved = inner.images.save(&images, &mut sink).map_err(Error::from);
+            if let Err(error) = saved.and_then(|()| sink.flush().map_err(Error::io("write the archive"))) {
+                sink.fail(error);
+            }
+        });
+        Ok(stream)
     }
-    pub async fn image_import(&self, _options: ImageImport, _archive: Body) -> Result<Progress> {
-        pending("image import")
+
+    pub async fn image_import(&self, options: ImageImport, archive: Body) -> Result<Progress> {
+        if options.source != "-" && !options.source.is_empty() {
+            return Err(Error::NotImplemented("import from a URL (download it and import from a file)".to_owned()));
+        }
+        let name = match options.repo.as_str() {
+            "" => None,
+            repo => Some(parse(&joined(repo, &options.tag))?),
+        };
+        let platform = options.platform.map(|p| knarr_oci::platform::Platform {
+            os: p.os,
+            architecture: p.architecture,
+            variant: p.variant,
+            ..Default::default()
+        });
+        let options = ImportOptions { name, message: options.message, changes: options.changes, platform };
+        self.with_progress(move |engine, sender| {
+            let mut reader = SyncIoBridge::new(archive);
+            engine.images.import(&mut reader, &options, &|progress| sender.send(message(progress)))?;
+            Ok(())
+        })
     }
-    pub async fn image_prune(&self, _filters: Filters) -> Result<PruneReport> {
-        pending("image prune")
+
+    pub async fn image_prune(&self, filters: Filters) -> Result<PruneReport> {
+        filters.validate(&["dangling", "label", "label!", "until"])?;
+        let all = filters.boolean("dangling")? == Some(false);
+        let before = filters.get("until").next().map(view::until).transpose()?;
+        let _creating = self.inner.image_use.write().await;
+        self.blocking(move |engine| {
+            let keep = |image: &knarr_image::Image| {
+                let labels = &image.config.config.labels;
+                let old_enough = before.is_none_or(|before| image.created_nanos().unwrap_or(0) < before);
+                !(old_enough
+                    && filters.labels_match("label", labels)
+                    && !(filters.contains("label!") && filters.labels_match("label!", labels)))
+            };
+            let (removed, space_reclaimed) = engine.images.prune(all, &keep, &|id| users(engine, id))?;
+            engine.emit_now(Event::now("image", "prune", "").with("reclaimed", space_reclaimed.to_string()))?;
+            Ok(PruneReport { images_deleted: removed.into_iter().map(shown_removal).collect(), space_reclaimed })
+        })
+        .await
     }
+
     pub async fn image_search(&self, _options: ImageSearch) -> Result<Vec<SearchResult>> {
         pending("image search")
     }
@@ -89,4 +167,56 @@ impl Engine {
         });
         Ok(receiver)
     }
+}
+
+fn parse(text: &str) -> Result<Reference> {
+    Reference::parse(text).map_err(|e| Error::Image(e.into()))
+}
+
+/// `repo:tag`; without a tag the default one.
+pub(crate) fn joined(repo: &str, tag: &str) -> String {
+    match tag {
+        "" => repo.to_owned(),
+        tag if tag.contains(':') => format!("{repo}@{tag}"),
+        tag => format!("{repo}:{tag}"),
+    }
+}
+
+fn users(engine: &Inner, image: &ImageId) -> Vec<ImageUse> {
+    let containers = engine.containers.all();
+    let using = containers.iter().filter(|s| s.container.image.as_ref() == Some(image));
+    using.map(|s| ImageUse { container: s.id().clone(), running: s.is_live() }).collect()
+}
+
+fn shown_removal(removed: Removed) -> DeleteResponse {
+    match removed {
+        Removed::Untagged(name) => DeleteResponse { untagged: name, ..DeleteResponse::default() },
+        Removed::Deleted(id) => DeleteResponse { deleted: id, ..DeleteResponse::default() },
+    }
+}
+
+/// A pull that needs no registry: the image is in this program.
+fn pull_builtin(
+    engine: &Inner,
+    sender: &Sender,
+    builtin: crate::config::BuiltinImage,
+    reference: &Reference,
+) -> Result<()> {
+    let familiar = reference.familiar();
+    let (repo, tag) = familiar.rsplit_once(':').unwrap_or((&familiar, "latest"));
+    sender.send(Message::status(format!("Pulling from {}", if repo.contains('/') { repo.to_owned() } else { format!("library/{repo}") })).with_id(tag));
+    let known = engine.images.resolve(&familiar).is_ok();
+    let archive = (builtin.archive)();
+    engine.images.load(&mut archive.as_slice(), None, &|progress| {
+        if !matches!(progress, knarr_image::Progress::Stream(_)) {
+            sender.send(message(progress));
+        }
+    })?;
+    let image = engine.images.resolve(&familiar)?;
+    if let Some(manifest) = image.manifest() {
+        sender.send(Message::status(format!("Digest: {}", manifest.digest)));
+    }
+    let what = if known { "Image is up to date for" } else { "Downloaded newer image for" };
+    sender.send(Message::status(format!("Status: {what} {familiar}")));
+    Ok(())
 }
