@@ -10,7 +10,7 @@ use crate::spec::Facts;
 use crate::supervisor::Spawner;
 use crate::trash::Trash;
 use knarr_base::ContainerId;
-use knarr_image::Images;
+use knarr_image::{Images, RegistryConfig};
 use knarr_network::Networks;
 use knarr_state::{Event, Store};
 use knarr_volume::Volumes;
@@ -165,7 +165,12 @@ fn open_parts(mut config: EngineConfig) -> Result<Parts> {
     config.network.engine_id.clone_from(&id);
     let networks = Networks::open(store.clone(), config.network.clone())?;
     let volumes = Volumes::open(&config.data_root, store.clone())?;
-    let images = Images::open(&config.data_root, store.clone())?;
+    let images = Images::open(&config.data_root, store.clone())?.with_registries(RegistryConfig {
+        mirrors: config.registry_mirrors.clone(),
+        insecure: config.insecure_registries.clone(),
+        certs_dir: Some("/etc/docker/certs.d".into()),
+        user_agent: format!("knarr/{}", config.version),
+    })?;
     let host = crate::host::facts();
     Ok(Parts { config, id, paths, store, images, networks, volumes, trash, host, lock, executable })
 }

@@ -51,6 +51,8 @@ pub enum Error {
     #[error(transparent)]
     Volume(#[from] knarr_volume::Error),
     #[error(transparent)]
+    Snapshot(#[from] knarr_snapshot::Error),
+    #[error(transparent)]
     Cgroup(#[from] knarr_cgroup::Error),
     #[error(transparent)]
     Supervisor(#[from] crate::supervisor::Error),
@@ -84,6 +86,7 @@ impl Kind for Error {
             Error::Image(e) => e.kind(),
             Error::Network(e) => e.kind(),
             Error::Volume(e) => e.kind(),
+            Error::Snapshot(e) => e.kind(),
             Error::Cgroup(e) => e.kind(),
             Error::Supervisor(e) => e.kind(),
             Error::Start { failure, .. } => failure.kind(),

@@ -5,6 +5,7 @@
 //!
 //! Invariants: one task writes a container's row; a task never waits; reads use database snapshots and wait for no
 //! task; what is in the kernel is named by ids, so that it can be swept without memory.
+mod archive;
 mod blocking;
 mod byte_channel;
 mod capability;
@@ -12,6 +13,7 @@ mod cgroups;
 pub mod config;
 mod create;
 mod detach;
+mod disk_usage;
 mod duration;
 pub mod engine;
 pub mod error;
@@ -27,16 +29,20 @@ mod paths;
 mod progress;
 mod record;
 mod registry;
+mod registry_auth;
 mod restore;
 mod seccomp;
 mod signal;
 mod spec;
 mod start;
+mod stats;
 pub mod stream;
 pub mod supervisor;
 mod system;
 mod task;
+mod top;
 mod trash;
+mod update;
 mod user;
 mod view;
 mod view_image;

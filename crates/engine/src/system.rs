@@ -120,6 +120,7 @@ pub(crate) fn info(engine: &Inner) -> Result<Info> {
         containerd_commit: Commit::default(),
         runc_commit: Commit::default(),
         init_commit: Commit::default(),
+        swarm: knarr_docker_types::swarm::Info::inactive(),
         security_options: security_options(engine),
         firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), ..FirewallInfo::default() }),
         warnings: engine.networks.warnings().into(),

@@ -103,7 +103,10 @@ pub(crate) fn inspect(image: &Image) -> InspectResponse {
         os_version: document.os_version.clone().unwrap_or_default(),
         size: number(image.size),
         graph_driver: Some(DriverData { name: "overlay2".to_owned(), data: Map::nil() }),
-        root_fs: RootFs { kind: "layers".to_owned(), layers: image.layers().map(ToString::to_string).collect() },
+        root_fs: RootFs {
+            kind: "layers".to_owned(),
+            layers: image.layers().map(ToString::to_string).collect(),
+        },
         metadata: Metadata { last_tag_time: Some(Time(image.updated_nanos).rfc3339()) },
         descriptor: image.manifest().map(descriptor),
         ..InspectResponse::default()

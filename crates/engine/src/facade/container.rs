@@ -1,23 +1,29 @@
-//! Containers.
-use crate::engine::Engine;
+//! Containers: what is inside, copies, limits, prune.
+use crate::archive::{self, Access, Tree};
+use crate::byte_channel;
+use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
-use crate::stream::{AttachSession, Body, ByteStream, Wait};
-use knarr_docker_types::Filters;
+use crate::machine::Event;
+use crate::registry::Snapshot;
+use crate::stream::{Body, ByteStream};
+use crate::view_image::until;
+use knarr_cgroup::Cgroup;
 use knarr_docker_types::container::{
-    CreateRequest, CreateResponse, FilesystemChange, InspectResponse, PathStat, PruneReport, StatsResponse,
-    Summary, TopResponse, UpdateRequest, UpdateResponse,
+    FilesystemChange, PathStat, PruneReport, StatsResponse, TopResponse, UpdateRequest, UpdateResponse,
 };
 use knarr_docker_types::container_config::Config;
 use knarr_docker_types::id_response::IdResponse;
-use knarr_docker_types::options::{
-    ArchivePut, Commit, ContainerAttach, ContainerCreate, ContainerList, ContainerLogs, ContainerRemove,
-    ContainerStats, ContainerStop, WaitCondition,
-};
+use knarr_docker_types::options::{ArchivePut, Commit, ContainerStats};
+use knarr_docker_types::{Filters, List};
+use knarr_image::CommitOptions;
+use knarr_oci::image::ContainerConfig;
+use knarr_oci::reference::Reference;
+use knarr_oci::rootfs::RootfsMount;
+use knarr_snapshot::Whiteouts;
+use std::io::Write;
+use std::sync::Arc;
 use tokio::sync::mpsc;
-
-fn pending<T>(what: &str) -> Result<T> {
-    Err(Error::NotImplemented(what.to_owned()))
-}
+use tokio_util::io::SyncIoBridge;
 
 /// Output of `logs`: raw bytes of a terminal, or Docker's frames.
 pub struct LogStream {
@@ -27,52 +33,261 @@ pub struct LogStream {
 
 impl Engine {
     /// `ps_args` as the client wrote them; empty: `-ef`.
-    pub async fn container_top(&self, _container: &str, _ps_args: &str) -> Result<TopResponse> {
-        pending("container top")
+    pub async fn container_top(&self, container: &str, ps_args: &str) -> Result<TopResponse> {
+        let snapshot = self.entry(container)?.snapshot;
+        if !snapshot.is_live() {
+            return Err(Error::Conflict(format!("container {} is not running", snapshot.id())));
+        }
+        let args = ps_args.to_owned();
+        self.blocking(move |engine| {
+            let pids = Cgroup::new(&engine.cgroup_path(&snapshot.container))?.all_pids()?;
+            let response = crate::top::top(&pids, &args)?;
+            engine.emit_now(snapshot.container.event("top"))?;
+            Ok(response)
+        })
+        .await
     }
+
     pub async fn container_stats(
         &self,
-        _container: &str,
-        _options: ContainerStats,
+        container: &str,
+        options: ContainerStats,
     ) -> Result<mpsc::Receiver<Result<StatsResponse>>> {
-        pending("container stats")
+        crate::stats::stream(&self.inner, self.entry(container)?, options).await
     }
-    pub async fn container_update(
-        &self,
-        _container: &str,
-        _request: UpdateRequest,
-    ) -> Result<UpdateResponse> {
-        pending("container update")
+
+    pub async fn container_update(&self, container: &str, request: UpdateRequest) -> Result<UpdateResponse> {
+        let entry = self.entry(container)?;
+        crate::update::update(&self.inner, &entry, request).await?;
+        Ok(UpdateResponse { warnings: List::nil() })
     }
-    pub async fn container_changes(&self, _container: &str) -> Result<Vec<FilesystemChange>> {
-        pending("container changes")
+
+    pub async fn container_changes(&self, container: &str) -> Result<Vec<FilesystemChange>> {
+        let snapshot = self.entry(container)?.snapshot;
+        self.blocking(move |_| {
+            let RootfsMount::Overlay { lower, upper, .. } = &snapshot.container.rootfs else {
+                return Ok(Vec::new());
+            };
+            let changes = knarr_snapshot::changes(lower, upper)?;
+            let shown = |c: knarr_snapshot::Change| FilesystemChange {
+                path: String::from_utf8_lossy(&c.path).into_owned(),
+                kind: c.kind as u32,
+            };
+            Ok(changes.into_iter().map(shown).collect())
+        })
+        .await
     }
-    pub async fn container_export(&self, _container: &str) -> Result<ByteStream> {
-        pending("container export")
+
+    pub async fn container_export(&self, container: &str) -> Result<ByteStream> {
+        let snapshot = self.entry(container)?.snapshot;
+        self.inner.emit(snapshot.container.event("export")).await;
+        Ok(self.write_stream(move |_, sink| {
+            let tree = Tree::open(&snapshot, "/", Access::Read)?;
+            let top =
+                tree.root.open_dir("/").map_err(|e| Error::io("open the container's root")(e.into()))?;
+            knarr_snapshot::diff(&top, Whiteouts::Literal, sink)?;
+            Ok(())
+        }))
     }
-    pub async fn container_archive_head(&self, _container: &str, _path: &str) -> Result<PathStat> {
-        pending("container archive")
+
+    pub async fn container_archive_head(&self, container: &str, path: &str) -> Result<PathStat> {
+        let (snapshot, path) = (self.entry(container)?.snapshot, checked(path)?);
+        self.blocking(move |_| archive::stat(&Tree::open(&snapshot, &path, Access::Read)?, &path)).await
     }
-    pub async fn container_archive_get(
-        &self,
-        _container: &str,
-        _path: &str,
-    ) -> Result<(PathStat, ByteStream)> {
-        pending("container archive")
+
+    pub async fn container_archive_get(&self, container: &str, path: &str) -> Result<(PathStat, ByteStream)> {
+        let (snapshot, path) = (self.entry(container)?.snapshot, checked(path)?);
+        let (again, asked) = (Arc::clone(&snapshot), path.clone());
+        let stat =
+            self.blocking(move |_| archive::stat(&Tree::open(&again, &asked, Access::Read)?, &asked)).await?;
+        self.inner.emit(snapshot.container.event("archive-path")).await;
+        let stream = self.write_stream(move |_, sink| {
+            archive::pack(&Tree::open(&snapshot, &path, Access::Read)?, &path, sink)?;
+            Ok(())
+        });
+        Ok((stat, stream))
     }
+
     pub async fn container_archive_put(
         &self,
-        _container: &str,
-        _options: ArchivePut,
-        _body: Body,
+        container: &str,
+        options: ArchivePut,
+        body: Body,
     ) -> Result<()> {
-        pending("container archive")
+        let snapshot = self.entry(container)?.snapshot;
+        let path = checked(&options.path)?;
+        let _work = self.work();
+        self.blocking(move |engine| {
+            let owner = match options.copy_uid_gid {
+                false => None,
+                true => {
+                    let user = crate::start::resolve_user(&snapshot.container)?;
+                    Some((user.uid, user.gid))
+                }
+            };
+            let tree = Tree::open(&snapshot, &path, Access::Write)?;
+            let how = archive::Options { no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir, owner };
+            archive::extract(&tree, SyncIoBridge::new(body), how)?;
+            engine.emit_now(snapshot.container.event("extract-to-dir"))
+        })
+        .await
     }
+
     /// `config`: the request's body, when there was one.
-    pub async fn container_commit(&self, _options: Commit, _config: Option<Config>) -> Result<IdResponse> {
-        pending("container commit")
+    pub async fn container_commit(&self, options: Commit, config: Option<Config>) -> Result<IdResponse> {
+        let entry = self.entry(&options.container)?;
+        let snapshot = Arc::clone(&entry.snapshot);
+        let pause = options.pause && snapshot.status.phase == crate::machine::Phase::Running;
+        let paused = pause && entry.inbox.request(Event::Pause).await.is_ok();
+        let _work = self.work();
+        let done = self.blocking(move |engine| commit(engine, &snapshot, options, config)).await;
+        if paused {
+            let _ = entry.inbox.request(Event::Unpause).await;
+        }
+        Ok(IdResponse { id: format!("sha256:{}", done?) })
     }
-    pub async fn container_prune(&self, _filters: Filters) -> Result<PruneReport> {
-        pending("container prune")
+
+    pub async fn container_prune(&self, filters: Filters) -> Result<PruneReport> {
+        filters.validate(&["label", "label!", "until"])?;
+        let before = filters.get("until").next().map(until).transpose()?;
+        let mut report = PruneReport { containers_deleted: List::nil(), space_reclaimed: 0 };
+        for entry in self.inner.containers.entries() {
+            let snapshot = &entry.snapshot;
+            let labels = &snapshot.container.config.labels;
+            let idle = !snapshot.is_live() && snapshot.status.phase != crate::machine::Phase::Restarting;
+            let wanted = idle
+                && before.is_none_or(|before| snapshot.container.created.0 < before)
+                && filters.labels_match("label", labels)
+                && !(filters.contains("label!") && filters.labels_match("label!", labels));
+            if !wanted {
+                continue;
+            }
+            let measured = Arc::clone(snapshot);
+            let size = self.blocking(move |engine| Ok(crate::view::sizes(engine, &measured).0)).await?;
+            if entry.inbox.request(Event::Remove { force: false, volumes: false }).await.is_ok() {
+                report.containers_deleted.push(snapshot.id().to_string());
+                report.space_reclaimed += u64::try_from(size).unwrap_or(0);
+            }
+        }
+        let event = knarr_state::Event::now("container", "prune", "");
+        self.inner.emit(event.with("reclaimed", report.space_reclaimed.to_string())).await;
+        Ok(report)
     }
+
+    /// A stream that a blocking writer fills.
+    fn write_stream(
+        &self,
+        write: impl FnOnce(&Arc<Inner>, &mut byte_channel::ByteSender) -> Result<()> + Send + 'static,
+    ) -> ByteStream {
+        let (mut sink, stream) = byte_channel::channel();
+        let (inner, work) = (self.inner.clone(), self.work());
+        tokio::task::spawn_blocking(move || {
+            let _work = work;
+            let written = write(&inner, &mut sink);
+            if let Err(error) = written.and_then(|()| sink.flush().map_err(Error::io("write the archive"))) {
+                sink.fail(error);
+            }
+        });
+        stream
+    }
+}
+
+fn checked(path: &str) -> Result<String> {
+    if path.is_empty() {
+        return Err(Error::Invalid("bad parameter: path cannot be empty".to_owned()));
+    }
+    Ok(if path.starts_with('/') { path.to_owned() } else { format!("/{path}") })
+}
+
+fn commit(
+    engine: &Inner,
+    snapshot: &Snapshot,
+    options: Commit,
+    config: Option<Config>,
+) -> Result<knarr_base::ImageId> {
+    let container = &snapshot.container;
+    let RootfsMount::Overlay { upper, .. } = &container.rootfs else {
+        return Err(Error::NotImplemented("commit of a container without an image".to_owned()));
+    };
+    let name = match options.repo.as_str() {
+        "" => None,
+        repo => {
+            let text = super::image::joined(repo, &options.tag);
+            Some(Reference::parse(&text).map_err(|e| Error::Image(e.into()))?)
+        }
+    };
+    let base = image_config(&container.config);
+    let config = config.map_or_else(|| base.clone(), |c| overlay_config(image_config(&c), base.clone()));
+    let id = engine.images.commit(&CommitOptions {
+        parent: container.image.as_ref(),
+        upper,
+        config,
+        changes: &options.changes,
+        author: options.author,
+        message: options.comment,
+        created_by: container.command().join(" "),
+        name: name.clone(),
+    })?;
+    let reference = name.map_or_else(String::new, |n| n.familiar());
+    let event = container.event("commit").with("imageID", format!("sha256:{id}")).with("imageRef", reference);
+    engine.emit_now(event.with("comment", ""))?;
+    Ok(id)
+}
+
+/// A container's configuration as an image's.
+fn image_config(config: &Config) -> ContainerConfig {
+    let list = |l: &List<String>| if l.is_empty() { None } else { Some(l.to_vec()) };
+    ContainerConfig {
+        user: config.user.clone(),
+        exposed_ports: config.exposed_ports.keys().cloned().collect(),
+        env: config.env.to_vec(),
+        cmd: list(&config.cmd),
+        volumes: config.volumes.keys().cloned().collect(),
+        working_dir: config.working_dir.clone(),
+        entrypoint: list(&config.entrypoint),
+        labels: config.labels.clone().into_inner(),
+        stop_signal: config.stop_signal.clone(),
+        shell: list(&config.shell),
+        on_build: config.on_build.to_vec(),
+        healthcheck: config.healthcheck.as_ref().map(|h| knarr_oci::image::Healthcheck {
+            test: h.test.to_vec(),
+            interval: h.interval_ns,
+            timeout: h.timeout_ns,
+            start_period: h.start_period_ns,
+            start_interval: h.start_interval_ns,
+            retries: h.retries,
+        }),
+        ..ContainerConfig::default()
+    }
+}
+
+/// What the request's body says wins; the rest is the container's.
+fn overlay_config(mut asked: ContainerConfig, own: ContainerConfig) -> ContainerConfig {
+    if asked.user.is_empty() {
+        asked.user = own.user;
+    }
+    asked.exposed_ports.extend(own.exposed_ports);
+    for entry in own.env {
+        let name = entry.split('=').next().unwrap_or("").to_owned();
+        if !asked.env.iter().any(|e| e.split('=').next() == Some(&name)) {
+            asked.env.push(entry);
+        }
+    }
+    for (key, value) in own.labels {
+        asked.labels.entry(key).or_insert(value);
+    }
+    asked.volumes.extend(own.volumes);
+    if asked.entrypoint.is_none() {
+        asked.cmd = asked.cmd.or(own.cmd);
+        asked.entrypoint = own.entrypoint;
+    }
+    if asked.working_dir.is_empty() {
+        asked.working_dir = own.working_dir;
+    }
+    if asked.stop_signal.is_empty() {
+        asked.stop_signal = own.stop_signal;
+    }
+    asked.healthcheck = asked.healthcheck.or(own.healthcheck);
+    asked.shell = asked.shell.or(own.shell);
+    asked
 }

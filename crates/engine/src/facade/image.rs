@@ -3,6 +3,7 @@ use crate::byte_channel;
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::progress::{Sender, message};
+use crate::registry_auth::credentials;
 use crate::stream::{Body, ByteStream, STREAM_DEPTH};
 use crate::view_image as view;
 use knarr_base::ImageId;
@@ -12,7 +13,7 @@ use knarr_docker_types::image::{
 };
 use knarr_docker_types::jsonmessage::Message;
 use knarr_docker_types::options::{ImageImport, ImageList, ImagePull, ImagePush, ImageRemove, ImageSearch};
-use knarr_image::{ImageUse, ImportOptions, Removed};
+use knarr_image::{ImageUse, ImportOptions, PullOptions, Removed, SharedReport};
 use knarr_oci::reference::Reference;
 use knarr_state::Event;
 use std::io::Write;
@@ -22,6 +23,9 @@ use tokio_util::io::SyncIoBridge;
 
 /// Progress messages of an operation.
 pub type Progress = mpsc::Receiver<Message>;
+
+/// Reports that wait for a slow client.
+const QUEUE_DEPTH: usize = 1024;
 
 fn pending<T>(what: &str) -> Result<T> {
     Err(Error::NotImplemented(what.to_owned()))
@@ -51,7 +55,8 @@ impl Engine {
         let name = image.to_owned();
         let _creating = self.inner.image_use.write().await;
         self.blocking(move |engine| {
-            let removed = engine.images.remove(&name, options.force, !options.no_prune, &|id| users(engine, id))?;
+            let removed =
+                engine.images.remove(&name, options.force, !options.no_prune, &|id| users(engine, id))?;
             Ok(removed.into_iter().map(shown_removal).collect())
         })
         .await
@@ -59,16 +64,39 @@ impl Engine {
 
     pub async fn image_pull(&self, options: ImagePull) -> Result<Progress> {
         let reference = parse(&options.reference)?;
-        let builtin = self.inner.config.builtin_images.iter().find(|b| b.reference == reference.to_string()).copied();
+        let builtin =
+            self.inner.config.builtin_images.iter().find(|b| b.reference == reference.to_string()).copied();
         let plain = options.platform.is_none() && self.inner.config.registry_mirrors.is_empty();
         if let Some(builtin) = builtin.filter(|_| plain) {
-            return self.with_progress(move |engine, sender| pull_builtin(engine, sender, builtin, &reference));
+            return self
+                .with_progress(move |engine, sender| pull_builtin(engine, sender, builtin, &reference));
         }
-        pending("image pull")
+        let platform = options.platform.map(|p| knarr_oci::platform::Platform {
+            os: p.os,
+            architecture: p.architecture,
+            variant: p.variant,
+            ..Default::default()
+        });
+        let how = PullOptions { platform, credentials: credentials(options.auth) };
+        Ok(self.with_async_progress(move |images, report| async move {
+            images.pull(&reference, how, report).await.map(drop)
+        }))
     }
 
-    pub async fn image_push(&self, _options: ImagePush) -> Result<Progress> {
-        pending("image push")
+    pub async fn image_push(&self, options: ImagePush) -> Result<Progress> {
+        let text = joined(&options.name, &options.tag);
+        let reference = if options.tag.is_empty() { parse_name(&text)? } else { parse(&text)? };
+        // An unknown image is an error reply.
+        let (name, every) = (text.clone(), options.tag.is_empty());
+        self.blocking(move |engine| match engine.images.resolve(&name) {
+            Err(_) if every => Ok(()),
+            found => Ok(drop(found?)),
+        })
+        .await?;
+        let credentials = credentials(options.auth);
+        Ok(self.with_async_progress(move |images, report| async move {
+            images.push(&reference, credentials, report).await
+        }))
     }
 
     pub async fn image_load(&self, archive: Body, quiet: bool) -> Result<Progress> {
@@ -107,7 +135,9 @@ impl Engine {
 
     pub async fn image_import(&self, options: ImageImport, archive: Body) -> Result<Progress> {
         if options.source != "-" && !options.source.is_empty() {
-            return Err(Error::NotImplemented("import from a URL (download it and import from a file)".to_owned()));
+            return Err(Error::NotImplemented(
+                "import from a URL (download it and import from a file)".to_owned(),
+            ));
         }
         let name = match options.repo.as_str() {
             "" => None,
@@ -141,14 +171,53 @@ impl Engine {
                     && !(filters.contains("label!") && filters.labels_match("label!", labels)))
             };
             let (removed, space_reclaimed) = engine.images.prune(all, &keep, &|id| users(engine, id))?;
-            engine.emit_now(Event::now("image", "prune", "").with("reclaimed", space_reclaimed.to_string()))?;
-            Ok(PruneReport { images_deleted: removed.into_iter().map(shown_removal).collect(), space_reclaimed })
+            engine
+                .emit_now(Event::now("image", "prune", "").with("reclaimed", space_reclaimed.to_string()))?;
+            Ok(PruneReport {
+                images_deleted: removed.into_iter().map(shown_removal).collect(),
+                space_reclaimed,
+            })
         })
         .await
     }
 
     pub async fn image_search(&self, _options: ImageSearch) -> Result<Vec<SearchResult>> {
         pending("image search")
+    }
+
+    /// The same for an operation that waits for the network. A client that goes away ends it.
+    fn with_async_progress<F: Future<Output = Result<(), knarr_image::Error>> + Send + 'static>(
+        &self,
+        operation: impl FnOnce(knarr_image::Images, SharedReport) -> F,
+    ) -> Progress {
+        let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
+        let (messages, mut queue) = mpsc::channel::<Message>(QUEUE_DEPTH);
+        let report: SharedReport = Arc::new(move |progress| {
+            // A report that finds the queue full is one of many: the next one says more.
+            let _ = messages.try_send(message(progress));
+        });
+        let job = operation(self.inner.images.clone(), report);
+        let work = self.work();
+        tokio::spawn(async move {
+            let _work = work;
+            let job = tokio::spawn(job);
+            loop {
+                tokio::select! {
+                    message = queue.recv() => match message {
+                        Some(message) => if sender.send(message).await.is_err() { return job.abort() },
+                        None => break,
+                    },
+                    () = sender.closed() => return job.abort(),
+                }
+            }
+            let failed = match job.await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(join) => join.to_string(),
+            };
+            let _ = sender.send(Message::error(failed)).await;
+        });
+        receiver
     }
 
     /// Runs a blocking operation that reports; its error becomes the last message.
@@ -167,6 +236,11 @@ impl Engine {
         });
         Ok(receiver)
     }
+}
+
+/// A name without a tag means all its tags.
+fn parse_name(text: &str) -> Result<Reference> {
+    Reference::parse_name(text).map_err(|e| Error::Image(e.into()))
 }
 
 fn parse(text: &str) -> Result<Reference> {
@@ -204,7 +278,13 @@ fn pull_builtin(
 ) -> Result<()> {
     let familiar = reference.familiar();
     let (repo, tag) = familiar.rsplit_once(':').unwrap_or((&familiar, "latest"));
-    sender.send(Message::status(format!("Pulling from {}", if repo.contains('/') { repo.to_owned() } else { format!("library/{repo}") })).with_id(tag));
+    sender.send(
+        Message::status(format!(
+            "Pulling from {}",
+            if repo.contains('/') { repo.to_owned() } else { format!("library/{repo}") }
+        ))
+        .with_id(tag),
+    );
     let known = engine.images.resolve(&familiar).is_ok();
     let archive = (builtin.archive)();
     engine.images.load(&mut archive.as_slice(), None, &|progress| {

@@ -12,3 +12,4 @@ mod volume;
 pub use container::LogStream;
 pub(crate) use exec::adopt as adopt_execs;
 pub use image::Progress;
+pub(crate) use volume::with_usage as volume_with_usage;

@@ -12,7 +12,7 @@ mod security;
 pub use facts::{DeviceNode, Facts};
 pub(crate) use limits::resources;
 pub(crate) use process::override_with;
-pub(crate) use security::for_user;
+pub(crate) use security::{for_user, option as security_option};
 
 use crate::record::Container;
 use crate::user::User;

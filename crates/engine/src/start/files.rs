@@ -4,7 +4,7 @@ use crate::engine::Inner;
 use crate::error::{Error, Result};
 use crate::record::Container;
 use crate::spec::Files;
-use knarr_network::hosts_file::{HostsFile, parse_extra_host};
+use knarr_network::hosts_file::{HostsFile, loopback_has_ipv6, parse_extra_host};
 use knarr_network::resolv_conf::{self, Choice, Reach};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -68,7 +68,7 @@ fn hosts_text(engine: &Inner, container: &Container, network: &Network) -> Resul
         }
     }
     let file = HostsFile {
-        ipv6: false,
+        ipv6: loopback_has_ipv6(),
         hostname: container.hostname(),
         domainname: &container.config.domainname,
         addresses: network.endpoints.iter().filter_map(|endpoint| endpoint.ipv4).collect(),

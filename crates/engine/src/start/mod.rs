@@ -10,7 +10,7 @@ mod rootfs;
 mod volumes;
 
 pub(crate) use clean::{clean, freeze, kill_leftovers, remove};
-pub(crate) use config_file::gather_facts;
+pub(crate) use config_file::{gather_facts, resolve_user};
 pub(crate) use launch::{Failed, Launched, launch};
 pub(crate) use network::{namespace as network_namespace, request as endpoint_request};
 pub(crate) use rootfs::view;

@@ -6,6 +6,6 @@ mod status_text;
 mod summary;
 
 pub(crate) use filter::{FILTERS, matches};
-pub(crate) use inspect::inspect;
+pub(crate) use inspect::{inspect, sizes};
 pub(crate) use network::{networks, port_map, ports};
 pub(crate) use summary::summary;
