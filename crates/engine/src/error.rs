@@ -56,6 +56,9 @@ pub enum Error {
     Cgroup(#[from] knarr_cgroup::Error),
     #[error(transparent)]
     Supervisor(#[from] crate::supervisor::Error),
+    /// The network of a start.
+    #[error("failed to set up container networking: {0}")]
+    Networking(knarr_network::Error),
     /// The container's process was not made or not executed.
     #[error("{text}")]
     Start { text: String, failure: knarr_shim_proto::Failure },
@@ -84,7 +87,7 @@ impl Kind for Error {
             Error::Unavailable(_) => ErrorKind::Unavailable,
             Error::State(e) => e.kind(),
             Error::Image(e) => e.kind(),
-            Error::Network(e) => e.kind(),
+            Error::Network(e) | Error::Networking(e) => e.kind(),
             Error::Volume(e) => e.kind(),
             Error::Snapshot(e) => e.kind(),
             Error::Cgroup(e) => e.kind(),

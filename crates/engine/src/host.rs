@@ -21,6 +21,21 @@ pub(crate) fn facts() -> Facts {
     }
 }
 
+/// The CPUs or memory nodes that are there: `0-3,8` as numbers.
+pub(crate) fn list_of(text: &str) -> std::collections::BTreeSet<u32> {
+    let mut numbers = std::collections::BTreeSet::new();
+    for part in text.trim().split(',').filter(|part| !part.is_empty()) {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        if let (Ok(from), Ok(to)) = (from.parse::<u32>(), to.parse::<u32>()) {
+            numbers.extend(from..=to.min(from.saturating_add(MAX_CPUS)));
+        }
+    }
+    numbers
+}
+
+/// More than any kernel is built for.
+const MAX_CPUS: u32 = 8192;
+
 /// The engine's own bounding set: `CapBnd` of `/proc/self/status`.
 fn bounding() -> Vec<String> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();

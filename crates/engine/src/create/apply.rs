@@ -181,12 +181,27 @@ fn adapt(engine: &Inner, host: &mut HostConfig) -> Result<Vec<String>> {
             "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
         )));
     }
+    available("CPUs", &resources.cpuset_cpus, "/sys/devices/system/cpu/online")?;
+    available("memory nodes", &resources.cpuset_mems, "/sys/devices/system/node/online")?;
     let mut warnings = Vec::new();
     if resources.oom_kill_disable == Some(true) && engine.host.cgroup_v2 {
         resources.oom_kill_disable = None;
         warnings.push("Your kernel does not support OomKillDisable. OomKillDisable discarded.".to_owned());
     }
     Ok(warnings)
+}
+
+/// Only what is there can be asked for.
+fn available(what: &str, asked: &str, file: &str) -> Result<()> {
+    let Ok(text) = std::fs::read_to_string(file) else { return Ok(()) };
+    let there = crate::host::list_of(&text);
+    if crate::host::list_of(asked).is_subset(&there) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "Requested {what} are not available - requested {asked}, available: {}",
+        text.trim()
+    )))
 }
 
 /// Other containers that are named are named by their full id from now on.

@@ -61,12 +61,13 @@ fn own(engine: &Inner, container: &Container) -> Result<Network> {
     for request in requests(container)? {
         match &network.namespace {
             None => {
-                let connected = engine.networks.connect(&request)?;
+                let connected = engine.networks.connect(&request).map_err(Error::Networking)?;
                 network.namespace = Some(connected.netns);
                 network.endpoints.push(connected.endpoint);
             }
             Some(namespace) => {
-                network.endpoints.push(engine.networks.connect_in(&request, namespace.as_fd())?);
+                let endpoint = engine.networks.connect_in(&request, namespace.as_fd());
+                network.endpoints.push(endpoint.map_err(Error::Networking)?);
             }
         }
         knarr_base::failpoint!("start.connected", Error::Failpoint("start.connected"));
