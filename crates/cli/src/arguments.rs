@@ -81,8 +81,7 @@ impl Matches {
         arg: &str,
         rest: &mut impl Iterator<Item = &'a String>,
     ) -> Result<(), String> {
-        let mut chars = cluster.char_indices();
-        while let Some((at, short)) = chars.next() {
+        for (at, short) in cluster.char_indices() {
             let after = &cluster[at + short.len_utf8()..];
             let Some(flag) = self.find(|f| f.short == Some(short)) else {
                 if short == 'h' {

@@ -89,7 +89,7 @@ pub fn row(c: &Summary, truncate: bool, now: i64) -> Row {
     let command = if truncate { units::ellipsis(&c.command, 20) } else { c.command.clone() };
     let mut networks: Vec<&str> = Vec::new();
     if let Some(settings) = &c.network_settings {
-        networks.extend(settings.networks.iter().map(|(name, _)| name.as_str()));
+        networks.extend(settings.networks.keys().map(String::as_str));
     }
     let local = c.mounts.iter().filter(|m| m.driver == "local").count();
     vec![
@@ -159,4 +159,63 @@ fn mounts(c: &Summary, truncate: bool) -> String {
 pub fn size(c: &Summary) -> String {
     let own = units::size_short(c.size_rw);
     if c.size_root_fs > 0 { format!("{own} (virtual {})", units::size_short(c.size_root_fs)) } else { own }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use knarr_docker_types::container::PortSummary;
+
+    fn container() -> Summary {
+        Summary {
+            id: "5551684de20206043ecbef23c7792f2e42004645758a7ed442a9de1b179f3613".into(),
+            names: vec!["/b1".to_owned(), "/other/link".to_owned()].into(),
+            image: "busybox@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef".into(),
+            command: "sh -c 'echo a very long command'".into(),
+            created: 1_000,
+            ports: vec![PortSummary {
+                ip: "0.0.0.0".into(),
+                private_port: 80,
+                public_port: 8080,
+                kind: "tcp".into(),
+            }]
+            .into(),
+            status: "Up 2 minutes".into(),
+            state: "running".into(),
+            size_rw: 12,
+            size_root_fs: 2_306_000,
+            labels: [("com.x", "y".to_owned())].into_iter().collect(),
+            ..Summary::default()
+        }
+    }
+
+    fn render(format: &str, quiet: bool, truncate: bool) -> String {
+        let chosen = LISTING.choose(format, quiet).unwrap();
+        LISTING.render(&chosen, [row(&container(), truncate, 1_130)]).unwrap()
+    }
+
+    #[test]
+    fn the_table_is_dockers() {
+        assert_eq!(
+            render("", false, true),
+            "CONTAINER ID   IMAGE     COMMAND                  CREATED         STATUS         PORTS                  NAMES\n\
+             5551684de202   busybox   \"sh -c 'echo a very …\"   2 minutes ago   Up 2 minutes   0.0.0.0:8080->80/tcp   b1\n"
+        );
+    }
+
+    #[test]
+    fn formats_of_ps() {
+        assert_eq!(render("", true, true), "5551684de202\n");
+        assert_eq!(
+            render("table {{.Names}}\\t{{.Label \"com.x\"}}", false, true),
+            "NAMES     x\nb1        y\n"
+        );
+        assert_eq!(render("{{.Names}} {{.Size}}", false, false), "b1,other/link 12B (virtual 2.31MB)\n");
+        let json: serde_json::Value = serde_json::from_str(&render("json", false, true)).unwrap();
+        assert_eq!(
+            (&json["Ports"], &json["Platform"]),
+            (&"0.0.0.0:8080->80/tcp".into(), &serde_json::Value::Null)
+        );
+        assert!(LISTING.choose("{{.Names", false).is_err());
+    }
 }

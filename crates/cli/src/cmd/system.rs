@@ -202,7 +202,7 @@ fn server_info(info: &Info, debug: bool) -> String {
     let swarm = &info.swarm.local_node_state;
     line(1, "Swarm", if swarm.is_empty() { &"inactive" } else { swarm });
     if !info.runtimes.is_empty() {
-        let names: Vec<&str> = info.runtimes.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<&str> = info.runtimes.keys().map(String::as_str).collect();
         line(1, "Runtimes", &names.join(" "));
         line(1, "Default Runtime", &info.default_runtime);
     }

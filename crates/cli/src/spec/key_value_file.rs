@@ -4,8 +4,11 @@ use std::path::Path;
 /// Longest file that is read.
 const MAX_BYTES: u64 = 16 << 20;
 
+/// Looks up a variable of this program.
+pub type Own<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// The entries. `own` gives the value of a bare name; None drops it (environment) or keeps it bare (labels).
-pub fn read(path: &str, own: Option<&dyn Fn(&str) -> Option<String>>) -> Result<Vec<String>, String> {
+pub fn read(path: &str, own: Option<Own<'_>>) -> Result<Vec<String>, String> {
     let bytes = read_bounded(Path::new(path)).map_err(|reason| format!("open {path}: {reason}"))?;
     let text = match std::str::from_utf8(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes)) {
         Ok(text) => text.to_owned(),

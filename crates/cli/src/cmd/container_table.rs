@@ -1,0 +1,272 @@
+//! The table of the commands on containers.
+use crate::cmd::{
+    container_facts, container_flags, cp, create, exec, inspect, lifecycle, logs, ps, run, start, stats,
+};
+use crate::command::{Args, Command};
+use crate::flag::Flag;
+
+static RUN_TABLE: &[&[Flag]] = &[container_flags::RUN, container_flags::CREATE];
+
+pub static RUN: Command = Command::new(
+    "run",
+    "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    "Create and run a new container from an image",
+    Args::AtLeast(1),
+    run!(run::run),
+)
+.flags(RUN_TABLE)
+.stops_at_argument()
+.common()
+.paths(&["knarr container run", "knarr run"]);
+pub static CREATE: Command = Command::new(
+    "create",
+    "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    "Create a new container",
+    Args::AtLeast(1),
+    run!(create::create),
+)
+.flags(&[container_flags::CREATE])
+.stops_at_argument()
+.paths(&["knarr container create", "knarr create"]);
+pub static EXEC: Command = Command::new(
+    "exec",
+    "[OPTIONS] CONTAINER COMMAND [ARG...]",
+    "Execute a command in a running container",
+    Args::AtLeast(2),
+    run!(exec::exec),
+)
+.flags(&[exec::FLAGS])
+.stops_at_argument()
+.common()
+.paths(&["knarr container exec", "knarr exec"]);
+pub static PS: Command = Command::new("ps", "[OPTIONS]", "List containers", Args::None, run!(ps::ps))
+    .flags(&[ps::FLAGS])
+    .common()
+    .paths(&["knarr container ls", "knarr container list", "knarr container ps", "knarr ps"]);
+pub static CONTAINER_LS: Command =
+    Command::new("ls", "[OPTIONS]", "List containers", Args::None, run!(ps::ps))
+        .flags(&[ps::FLAGS])
+        .aliases(&["ps", "list"])
+        .paths(&["knarr container ls", "knarr container list", "knarr container ps", "knarr ps"]);
+
+/// Commands that take containers and little else.
+macro_rules! containers {
+    ($name:ident, $text:literal, $usage:literal, $about:literal, $run:path, $flags:expr) => {
+        pub static $name: Command = Command::new($text, $usage, $about, Args::AtLeast(1), run!($run))
+            .flags($flags)
+            .paths(&[concat!("knarr container ", $text), concat!("knarr ", $text)]);
+    };
+}
+containers!(
+    START,
+    "start",
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Start one or more stopped containers",
+    start::start,
+    &[start::START_FLAGS]
+);
+containers!(
+    STOP,
+    "stop",
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Stop one or more running containers",
+    lifecycle::stop,
+    &[lifecycle::STOP_FLAGS]
+);
+containers!(
+    RESTART,
+    "restart",
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Restart one or more containers",
+    lifecycle::restart,
+    &[lifecycle::STOP_FLAGS]
+);
+containers!(
+    KILL,
+    "kill",
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Kill one or more running containers",
+    lifecycle::kill,
+    &[lifecycle::KILL_FLAGS]
+);
+containers!(
+    PAUSE,
+    "pause",
+    "CONTAINER [CONTAINER...]",
+    "Pause all processes within one or more containers",
+    lifecycle::pause,
+    &[]
+);
+containers!(
+    UNPAUSE,
+    "unpause",
+    "CONTAINER [CONTAINER...]",
+    "Unpause all processes within one or more containers",
+    lifecycle::unpause,
+    &[]
+);
+containers!(
+    WAIT,
+    "wait",
+    "CONTAINER [CONTAINER...]",
+    "Block until one or more containers stop, then print their exit codes",
+    lifecycle::wait,
+    &[]
+);
+containers!(
+    RM,
+    "rm",
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Remove one or more containers",
+    lifecycle::rm,
+    &[lifecycle::RM_FLAGS]
+);
+
+pub static ATTACH: Command = Command::new(
+    "attach",
+    "[OPTIONS] CONTAINER",
+    "Attach local standard input, output, and error streams to a running container",
+    Args::Exactly(1),
+    run!(start::attach),
+)
+.flags(&[start::ATTACH_FLAGS])
+.paths(&["knarr container attach", "knarr attach"]);
+pub static LOGS: Command = Command::new(
+    "logs",
+    "[OPTIONS] CONTAINER",
+    "Fetch the logs of a container",
+    Args::Exactly(1),
+    run!(logs::logs),
+)
+.flags(&[logs::FLAGS])
+.paths(&["knarr container logs", "knarr logs"]);
+pub static RENAME: Command = Command::new(
+    "rename",
+    "CONTAINER NEW_NAME",
+    "Rename a container",
+    Args::Exactly(2),
+    run!(lifecycle::rename),
+)
+.paths(&["knarr container rename", "knarr rename"]);
+pub static INSPECT: Command = Command::new(
+    "inspect",
+    "[OPTIONS] NAME|ID [NAME|ID...]",
+    "Return low-level information on Docker objects",
+    Args::AtLeast(1),
+    run!(inspect::inspect),
+)
+.flags(&[inspect::FLAGS]);
+pub static CONTAINER_INSPECT: Command = Command::new(
+    "inspect",
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Display detailed information on one or more containers",
+    Args::AtLeast(1),
+    run!(inspect::container),
+)
+.flags(&[inspect::SIZE_FLAGS]);
+pub static CONTAINER_PRUNE: Command =
+    Command::new("prune", "[OPTIONS]", "Remove all stopped containers", Args::None, run!(lifecycle::prune))
+        .flags(&[lifecycle::PRUNE_FLAGS]);
+
+pub static TOP: Command = Command::new(
+    "top",
+    "CONTAINER [ps OPTIONS]",
+    "Display the running processes of a container",
+    Args::AtLeast(1),
+    run!(container_facts::top),
+)
+.stops_at_argument()
+.paths(&["knarr container top", "knarr top"]);
+pub static STATS: Command = Command::new(
+    "stats",
+    "[OPTIONS] [CONTAINER...]",
+    "Display a live stream of container(s) resource usage statistics",
+    Args::Any,
+    run!(stats::stats),
+)
+.flags(&[stats::FLAGS])
+.paths(&["knarr container stats", "knarr stats"]);
+pub static PORT: Command = Command::new(
+    "port",
+    "CONTAINER [PRIVATE_PORT[/PROTO]]",
+    "List port mappings or a specific mapping for the container",
+    Args::Between(1, 2),
+    run!(container_facts::port),
+)
+.paths(&["knarr container port", "knarr port"]);
+pub static CP: Command = Command::new(
+    "cp",
+    "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n        knarr cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
+    "Copy files/folders between a container and the local filesystem",
+    Args::Exactly(2),
+    run!(cp::cp),
+)
+.flags(&[cp::FLAGS])
+.paths(&["knarr container cp", "knarr cp"]);
+pub static DIFF: Command = Command::new(
+    "diff",
+    "CONTAINER",
+    "Inspect changes to files or directories on a container's filesystem",
+    Args::Exactly(1),
+    run!(container_facts::diff),
+)
+.paths(&["knarr container diff", "knarr diff"]);
+pub static COMMIT: Command = Command::new(
+    "commit",
+    "[OPTIONS] CONTAINER [REPOSITORY[:TAG]]",
+    "Create a new image from a container's changes",
+    Args::Between(1, 2),
+    run!(container_facts::commit),
+)
+.flags(&[container_facts::COMMIT_FLAGS])
+.paths(&["knarr container commit", "knarr commit"]);
+pub static EXPORT: Command = Command::new(
+    "export",
+    "[OPTIONS] CONTAINER",
+    "Export a container's filesystem as a tar archive",
+    Args::Exactly(1),
+    run!(container_facts::export),
+)
+.flags(&[container_facts::EXPORT_FLAGS])
+.paths(&["knarr container export", "knarr export"]);
+pub static UPDATE: Command = Command::new(
+    "update",
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Update configuration of one or more containers",
+    Args::AtLeast(1),
+    run!(container_facts::update),
+)
+.flags(&[container_facts::UPDATE_FLAGS])
+.paths(&["knarr container update", "knarr update"]);
+
+pub static CONTAINER: Command = Command::group(
+    "container",
+    "Manage containers",
+    &[
+        &ATTACH,
+        &COMMIT,
+        &CP,
+        &CREATE,
+        &DIFF,
+        &EXEC,
+        &EXPORT,
+        &CONTAINER_INSPECT,
+        &KILL,
+        &LOGS,
+        &CONTAINER_LS,
+        &PAUSE,
+        &PORT,
+        &CONTAINER_PRUNE,
+        &RENAME,
+        &RESTART,
+        &RM,
+        &RUN,
+        &START,
+        &STATS,
+        &STOP,
+        &TOP,
+        &UNPAUSE,
+        &UPDATE,
+        &WAIT,
+    ],
+);
