@@ -124,12 +124,16 @@ pub fn add_veth(veth: &Veth<'_>) -> Request {
     })
 }
 
-/// Creates a dummy interface, up.
-pub fn add_dummy(name: &str) -> Request {
+/// Creates a veth pair with both ends here, down.
+pub fn add_veth_alone(name: &str, peer_name: &str) -> Request {
     let flags = CHANGE | flag::CREATE | flag::EXCL;
-    Request::new(format!("create dummy {name}"), RTM_NEWLINK, flags, &ifinfomsg(0, IFF_UP, IFF_UP))
+    Request::new(format!("create veth {name}"), RTM_NEWLINK, flags, &ifinfomsg(0, 0, 0))
         .text(IFLA_IFNAME, name)
-        .nest(IFLA_LINKINFO, |r| r.bytes(IFLA_INFO_KIND, b"dummy"))
+        .nest(IFLA_LINKINFO, |r| {
+            r.bytes(IFLA_INFO_KIND, b"veth").nest(IFLA_INFO_DATA, |r| {
+                r.nest(VETH_INFO_PEER, |r| r.raw(&ifinfomsg(0, 0, 0)).text(IFLA_IFNAME, peer_name))
+            })
+        })
 }
 
 /// Creates a veth pair without a bridge, down.
