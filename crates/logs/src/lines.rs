@@ -35,7 +35,7 @@ impl Lines {
     /// The next whole line that is in memory, without its newline.
     pub fn next_line(&mut self) -> Option<&[u8]> {
         loop {
-            let at = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n');
+            let at = memchr::memchr(b'\n', &self.buffer[self.searched..]);
             let Some(at) = at.map(|at| at + self.searched) else {
                 self.searched = self.buffer.len();
                 return None;

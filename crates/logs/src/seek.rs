@@ -22,7 +22,7 @@ pub fn last_lines(file: &File, size: u64, lines: u64) -> io::Result<Result<u64, 
         let start = end.saturating_sub(BLOCK as u64);
         let bytes = &mut block[..(end - start) as usize];
         file.read_exact_at(bytes, start)?;
-        for at in (0..bytes.len()).rev().filter(|at| bytes[*at] == b'\n') {
+        for at in memchr::memrchr_iter(b'\n', bytes) {
             let after = start + at as u64 + 1;
             // The newline at the very end ends the last line; it does not begin another.
             if after == size {

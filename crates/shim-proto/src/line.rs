@@ -38,7 +38,7 @@ impl<T: Copy> Splitter<T> {
         while !bytes.is_empty() {
             let room = MAX_LINE - self.held.len();
             let window = &bytes[..bytes.len().min(room)];
-            match window.iter().position(|b| *b == b'\n') {
+            match memchr::memchr(b'\n', window) {
                 Some(at) => {
                     let time = self.first_piece.take().unwrap_or(now);
                     self.emit_with(&bytes[..at], true, time, &mut emit);

@@ -21,13 +21,19 @@ fn main() {
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let tests: Vec<Test> = [life::TESTS, attach::TESTS, exec::TESTS, logs::TESTS].concat();
-    if arguments.iter().any(|argument| argument == "--list") {
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    // What test runners ask: no test is ignored.
+    if has("--ignored") {
+        return;
+    }
+    if has("--list") {
         tests.iter().for_each(|(name, _)| println!("{name}: test"));
         return;
     }
     let filters: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let wanted =
-        |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+    let exact = has("--exact");
+    let matches = |name: &str, filter: &str| if exact { name == filter } else { name.contains(filter) };
+    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| matches(name, filter));
     if let Some(reason) = engine::cannot_run() {
         println!("containers: not run: {reason}");
         return;
