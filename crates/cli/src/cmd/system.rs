@@ -124,7 +124,9 @@ fn write_server(out: &mut String, server: &Version) {
                 }
             }
             let _ = writeln!(out, "  OS/Arch:\t{}/{}", detail("Os"), detail("Arch"));
-            let _ = writeln!(out, "  Experimental:\t{}", detail("Experimental"));
+            let experimental =
+                if detail("Experimental").is_empty() { "false" } else { detail("Experimental") };
+            let _ = writeln!(out, "  Experimental:\t{experimental}");
         } else {
             for (name, value) in &component.details {
                 let _ = writeln!(out, "  {name}:\t{value}");
