@@ -5,7 +5,8 @@
 //! events, which nobody asked for. [`Call::Attach`], and [`Call::Exec`] with `attach`, must be the first and only
 //! request of their connection: after a successful reply the connection is the stream itself. From the
 //! supervisor come Docker's multiplexed frames ([`crate::stdcopy`]), or raw bytes when there is a terminal; to the
-//! supervisor goes raw standard input, whose half-close is end-of-file.
+//! supervisor goes raw standard input, whose half-close is end-of-file. A stream that is closed as a whole ends the input too,
+//! but a second later, and not when the engine's control connection was closed with it: then the engine died, not the client.
 use crate::exit::ExitRecord;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

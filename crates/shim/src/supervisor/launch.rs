@@ -95,6 +95,7 @@ fn prepare(config: ShimConfig, netns: Option<OwnedFd>, oom_score: Option<i32>) -
         started_at: None,
         exit: None,
         shutdown: false,
+        hangups: Vec::new(),
         oom_score,
     };
     supervisor.write_shim_record()?;

@@ -76,6 +76,8 @@ struct Supervisor {
     started_at: Option<Timestamp>,
     exit: Option<ExitRecord>,
     shutdown: bool,
+    /// Clients that went away with their input open, oldest first.
+    hangups: Vec<pump::Hangup>,
     /// The score that processes get whose configuration names none.
     oom_score: Option<i32>,
 }
@@ -93,6 +95,7 @@ impl Supervisor {
             if events.is_empty() {
                 self.shrink();
             }
+            self.decide_hangups(Instant::now());
             self.flush_log();
             self.end_lingering(Instant::now());
         }
@@ -113,8 +116,10 @@ impl Supervisor {
 
     fn timeout(&self) -> Option<Duration> {
         let idle = (!self.buffer.is_empty()).then_some(IDLE_AFTER);
-        let linger = self.next_linger_end().map(|end| end.saturating_duration_since(Instant::now()));
-        [idle, linger].into_iter().flatten().min()
+        let until = |end: Instant| end.saturating_duration_since(Instant::now());
+        let linger = self.next_linger_end().map(until);
+        let hangup = self.next_hangup().map(until);
+        [idle, linger, hangup].into_iter().flatten().min()
     }
 
     fn accept(&mut self) {

@@ -9,14 +9,26 @@ use jiff::Timestamp;
 use knarr_shim_proto::stdcopy::Stream;
 use rustix::event::epoll::EventFlags;
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use super::connection::Role;
 use super::poller::Target;
 
 /// Most bytes of input that wait for one process.
 const INPUT_PENDING_MAX: usize = 64 * 1024;
+/// How long after a hang-up it shows whether the engine is gone too. Its connections are closed at once.
+const HANGUP_GRACE: Duration = Duration::from_secs(1);
 /// Most bytes that an ended process can have left in one stream (the largest pipe that the kernel allows by default).
 const DRAIN_MAX: usize = 1 << 20;
+
+/// A client's stream that was closed as a whole.
+#[derive(Debug)]
+pub struct Hangup {
+    at: Instant,
+    process: u32,
+    /// The number of the connection that came next.
+    before: u32,
+}
 
 impl Supervisor {
     /// A process has written.
@@ -172,17 +184,52 @@ impl Supervisor {
         match read {
             Some(Ok(Some(count))) if count > 0 => self.take_input(id, &buffer[..count]),
             Some(Ok(None)) => {}
-            Some(Ok(Some(_))) => self.end_input(id),
-            Some(Err(_)) | None => {
-                self.end_input(id);
-                self.drop_connection(id);
-            }
+            Some(Ok(Some(_))) if !hung_up => self.end_input(id),
+            Some(Ok(Some(_)) | Err(_)) | None => self.hang_up(id),
         }
         self.return_buffer(buffer);
-        // After end-of-file a client that has hung up has nothing more to say or to hear.
-        let ended = self.connections.get(&id).and_then(|c| c.stream()).is_some_and(|s| !s.input_open);
-        if hung_up && ended {
-            self.drop_connection(id);
+    }
+
+    /// The stream was closed as a whole while its input was open. Either its client is gone, and then its input has ended;
+    /// or the engine is, and then the container is not to notice: that shows a moment later.
+    fn hang_up(&mut self, id: u32) {
+        let Some(stream) = self.connections.get(&id).and_then(|connection| connection.stream()) else {
+            return;
+        };
+        let process = stream.process;
+        self.drop_connection(id);
+        if self.passes_end_on(process) {
+            self.hangups.push(Hangup { at: Instant::now(), process, before: self.next_connection });
+        }
+    }
+
+    /// Whether the end of a client's input is the end of the process's.
+    fn passes_end_on(&self, process: u32) -> bool {
+        self.processes.get(&process).is_some_and(|process| process.stdin_once && !process.terminal)
+    }
+
+    /// When the next hang-up is decided.
+    pub(super) fn next_hangup(&self) -> Option<Instant> {
+        self.hangups.first().map(|hangup| hangup.at + HANGUP_GRACE)
+    }
+
+    /// Decides about hang-ups that are old enough: if a control connection of that time is still there, so is the engine.
+    pub(super) fn decide_hangups(&mut self, now: Instant) {
+        while let Some(hangup) = self.hangups.first().filter(|hangup| now >= hangup.at + HANGUP_GRACE) {
+            let (process, before) = (hangup.process, hangup.before);
+            self.hangups.remove(0);
+            let engine_lives =
+                self.connections.range(..before).any(|(_, connection)| connection.is_control());
+            if engine_lives {
+                self.end_process_input(process);
+            }
+        }
+    }
+
+    fn end_process_input(&mut self, process: u32) {
+        if let Some(input) = self.processes.get_mut(&process).and_then(|process| process.input.as_mut()) {
+            input.ending = true;
+            self.on_input(process);
         }
     }
 
@@ -206,14 +253,9 @@ impl Supervisor {
         let Some(stream) = connection.stream_mut() else { return };
         stream.input_open = false;
         let process_id = stream.process;
-        let passes_on =
-            self.processes.get(&process_id).is_some_and(|process| process.stdin_once && !process.terminal);
-        if passes_on {
-            if let Some(input) = self.processes.get_mut(&process_id).and_then(|p| p.input.as_mut()) {
-                input.ending = true;
-                self.on_input(process_id);
-            }
-        } else {
+        if self.passes_end_on(process_id) {
+            self.end_process_input(process_id);
+        } else if let Some(stream) = self.connections.get_mut(&id).and_then(|c| c.stream_mut()) {
             stream.closing = true;
         }
         let Some(connection) = self.connections.get_mut(&id) else { return };

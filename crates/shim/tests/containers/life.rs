@@ -125,11 +125,13 @@ fn an_engine_that_dies_finds_everything_again() {
     (container.config.open_stdin, container.config.stdin_once) = (true, true);
     let running = container.run(&mut spawner);
     // The engine dies: its spawner, its control connection and its streams are gone at once.
-    let attached = stream(container.path(), Call::Attach(Streams::OUTPUT)).unwrap();
-    drop((running.control, attached));
+    let attached = stream(container.path(), Call::Attach(Streams::ALL)).unwrap();
+    drop((attached, running.control));
     spawner.vanish();
-    assert!(is_alive(running.shim_pid) && is_alive(running.pid));
     let mut control = Control::connect(container.path());
+    // The end of the engine's connections is not the end of the container's input.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(is_alive(running.shim_pid) && is_alive(running.pid));
     let state = control.state();
     assert_eq!(
         (state.phase, state.pid, state.shim_pid),
