@@ -144,7 +144,19 @@ struct Parts {
     executable: std::os::fd::OwnedFd,
 }
 
+/// A published port and an attached client hold descriptors: as many as the hard limit allows.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        tracing::warn!(%error, "limit of open files not raised");
+    }
+}
+
 fn open_parts(mut config: EngineConfig) -> Result<Parts> {
+    raise_descriptor_limit();
     for dir in [&config.data_root, &config.exec_root] {
         make_dir(dir, 0o711)?;
     }

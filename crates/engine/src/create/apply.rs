@@ -5,7 +5,9 @@ use crate::error::{Error, Result};
 use crate::record::{Container, MountKind, MountRow, NameOwner, Status, Time};
 use crate::task::{self, Restored};
 use knarr_base::{ContainerId, Id};
+use knarr_docker_types::List;
 use knarr_docker_types::container::{CreateRequest, CreateResponse};
+use knarr_docker_types::container_config::Config;
 use knarr_docker_types::host_config::HostConfig;
 use knarr_docker_types::options::ContainerCreate;
 use knarr_image::Image;
@@ -52,8 +54,11 @@ fn build(
     if config.entrypoint.is_empty() && config.cmd.is_empty() {
         return Err(Error::Invalid("no command specified".to_owned()));
     }
+    if config.volumes.is_empty() {
+        config.volumes = Default::default();
+    }
     let warnings = adapt(engine, &mut host)?;
-    check_networks(engine, &mut host)?;
+    check_networks(engine, &mut host, &mut config)?;
     let from = volumes_from(engine, &host)?;
     let mut rows = mounts::plan(&config, &host, from)?;
     check_sources(&rows)?;
@@ -70,11 +75,12 @@ fn build(
         "" => engine.config.log_driver.clone(),
         kind => kind.to_owned(),
     };
-    let log_opts = if host.log_config.kind.is_empty() {
-        engine.config.log_opts.clone()
-    } else {
-        host.log_config.config.clone().into_inner()
-    };
+    let mut log_opts = host.log_config.config.clone().into_inner();
+    if log_driver == engine.config.log_driver {
+        for (key, value) in &engine.config.log_opts {
+            log_opts.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
     host.log_config.kind.clone_from(&log_driver);
     host.log_config.config = log_opts.clone().into();
     let mut container = Container {
@@ -149,6 +155,18 @@ fn adapt(engine: &Inner, host: &mut HostConfig) -> Result<Vec<String>> {
     if resources.memory > 0 && resources.memory_swap == 0 {
         resources.memory_swap = resources.memory.saturating_mul(2);
     }
+    if resources.memory_swappiness == Some(-1) {
+        resources.memory_swappiness = None;
+    }
+    if host.privileged {
+        (host.masked_paths, host.readonly_paths) = (List::empty(), List::empty());
+    }
+    if host.masked_paths.is_nil() {
+        host.masked_paths = crate::spec::masked_paths(&engine.host).into();
+    }
+    if host.readonly_paths.is_nil() {
+        host.readonly_paths = crate::spec::readonly_paths().into();
+    }
     if resources.pids_limit == Some(-1) {
         resources.pids_limit = Some(0);
     }
@@ -205,7 +223,7 @@ fn available(what: &str, asked: &str, file: &str) -> Result<()> {
 }
 
 /// Other containers that are named are named by their full id from now on.
-fn check_networks(engine: &Inner, host: &mut HostConfig) -> Result<()> {
+fn check_networks(engine: &Inner, host: &mut HostConfig, config: &mut Config) -> Result<()> {
     for mode in [&mut host.network_mode, &mut host.pid_mode, &mut host.ipc_mode] {
         if let Some(other) = mode.strip_prefix("container:") {
             let id = engine.containers.resolve(other)?.snapshot.id().to_string();
@@ -213,6 +231,14 @@ fn check_networks(engine: &Inner, host: &mut HostConfig) -> Result<()> {
         }
     }
     let mode = host.network_mode.as_str();
+    if let Some(other) = mode.strip_prefix("container:") {
+        if !config.hostname.is_empty() && host.uts_mode != "host" {
+            return Err(Error::Invalid("conflicting options: hostname and the network mode".to_owned()));
+        }
+        let other = engine.containers.resolve(other)?.snapshot;
+        config.hostname.clone_from(&other.container.config.hostname);
+        config.domainname.clone_from(&other.container.config.domainname);
+    }
     if mode.starts_with("container:") && !host.port_bindings.is_empty() {
         return Err(Error::Invalid(
             "conflicting options: port publishing and the container type network mode".to_owned(),

@@ -30,6 +30,7 @@ pub fn plan(config: &Config, host: &HostConfig, from: Vec<MountRow>) -> Result<V
         let mut row = MountRow::new(MountKind::Tmpfs, &clean_destination(destination)?);
         row.options = options.split(',').filter(|o| !o.is_empty()).map(str::to_owned).collect();
         row.rw = !row.options.iter().any(|o| o == "ro");
+        row.unlisted = true;
         given.insert(row.destination.clone(), row);
     }
     rows.extend(given);

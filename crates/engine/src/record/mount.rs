@@ -55,6 +55,9 @@ pub struct MountRow {
     /// Make a missing source directory (`-v`, not `--mount`).
     #[serde(default)]
     pub create_source: bool,
+    /// From `--tmpfs`, which `inspect` shows elsewhere.
+    #[serde(default)]
+    pub unlisted: bool,
     /// Options of a tmpfs.
     #[serde(default)]
     pub options: Vec<String>,
@@ -76,6 +79,7 @@ impl MountRow {
             no_copy: false,
             subpath: String::new(),
             create_source: false,
+            unlisted: false,
             options: Vec::new(),
         }
     }

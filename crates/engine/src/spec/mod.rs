@@ -12,7 +12,7 @@ mod security;
 pub use facts::{DeviceNode, Facts};
 pub(crate) use limits::resources;
 pub(crate) use process::override_with;
-pub(crate) use security::{for_user, option as security_option};
+pub(crate) use security::{for_user, masked_paths, option as security_option, readonly_paths};
 
 use crate::record::Container;
 use crate::user::User;

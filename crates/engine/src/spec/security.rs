@@ -1,5 +1,5 @@
 //! What the program may do: capabilities, no-new-privileges, masked and read-only paths, labels.
-use super::{Draft, Input};
+use super::{Draft, Facts, Input};
 use crate::capability;
 use knarr_oci::runtime::Capabilities;
 
@@ -60,19 +60,21 @@ pub(super) fn paths(input: &Input, draft: &mut Draft) {
     if host.privileged || unconfined {
         return;
     }
-    let own = |list: &[&str]| list.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
-    draft.linux.masked_paths = if host.masked_paths.is_nil() {
-        let throttle = input
-            .facts
-            .throttled_cpus
-            .iter()
-            .map(|cpu| format!("/sys/devices/system/cpu/cpu{cpu}/thermal_throttle"));
-        own(MASKED).into_iter().chain(throttle).collect()
-    } else {
-        host.masked_paths.to_vec()
-    };
+    draft.linux.masked_paths =
+        if host.masked_paths.is_nil() { masked_paths(input.facts) } else { host.masked_paths.to_vec() };
     draft.linux.readonly_paths =
-        if host.readonly_paths.is_nil() { own(READ_ONLY) } else { host.readonly_paths.to_vec() };
+        if host.readonly_paths.is_nil() { readonly_paths() } else { host.readonly_paths.to_vec() };
+}
+
+/// Docker's default, with what this host has beside it.
+pub(crate) fn masked_paths(facts: &Facts) -> Vec<String> {
+    let throttle =
+        facts.throttled_cpus.iter().map(|cpu| format!("/sys/devices/system/cpu/cpu{cpu}/thermal_throttle"));
+    MASKED.iter().map(|path| (*path).to_owned()).chain(throttle).collect()
+}
+
+pub(crate) fn readonly_paths() -> Vec<String> {
+    READ_ONLY.iter().map(|path| (*path).to_owned()).collect()
 }
 
 pub(super) fn labels(input: &Input, draft: &mut Draft) {

@@ -7,8 +7,12 @@ use knarr_state::Event;
 use std::fs;
 use std::sync::Arc;
 
-/// Gives back what the run held. Never fails: what could not be undone now is swept at the next start.
-pub(crate) async fn clean(engine: &Arc<Inner>, container: &Arc<Container>, live: Option<ShimHandle>) {
+/// Gives back what the run held, and the events of that. Never fails: what could not be undone now is swept at the next start.
+pub(crate) async fn clean(
+    engine: &Arc<Inner>,
+    container: &Arc<Container>,
+    live: Option<ShimHandle>,
+) -> Vec<Event> {
     if let Some(handle) = live {
         // It ends by itself when its last stream is closed; an error means that it has ended.
         let _ = handle.shutdown().await;
@@ -16,17 +20,22 @@ pub(crate) async fn clean(engine: &Arc<Inner>, container: &Arc<Container>, live:
     let (pool, engine, container) = (Arc::clone(engine), Arc::clone(engine), Arc::clone(container));
     let released = pool.pool.run(move || {
         knarr_base::failpoint!("exit.release");
-        if uses_network(&container)
-            && let Err(error) = engine.networks.release(&container.id)
-        {
-            tracing::warn!(container = container.id.short(), %error, "network not released");
+        let mut events = Vec::new();
+        if uses_network(&container) {
+            let endpoints = engine.networks.endpoints(&container.id).unwrap_or_default();
+            events.extend(endpoints.iter().map(|e| super::network::event("disconnect", &container, e)));
+            if let Err(error) = engine.networks.release(&container.id) {
+                tracing::warn!(container = container.id.short(), %error, "network not released");
+            }
         }
         crate::cgroups::remove(&engine.cgroup_path(&container));
         knarr_base::failpoint!("exit.released");
+        events
     });
-    if let Err(error) = released.await {
+    released.await.unwrap_or_else(|error| {
         tracing::error!(%error, "clean-up aborted");
-    }
+        Vec::new()
+    })
 }
 
 fn uses_network(container: &Container) -> bool {

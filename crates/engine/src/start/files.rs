@@ -73,7 +73,7 @@ fn hosts_text(engine: &Inner, container: &Container, network: &Network) -> Resul
         domainname: &container.config.domainname,
         addresses: network.endpoints.iter().filter_map(|endpoint| endpoint.ipv4).collect(),
         extra,
-        peers: Vec::new(),
+        peers: engine.networks.peers(&container.id),
     };
     Ok(file.render())
 }

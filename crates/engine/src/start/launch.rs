@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::record::{Container, Time};
 use crate::supervisor::{self, Events, ShimHandle, Spawned};
 use knarr_shim_proto::{CgroupConfig, FailureKind, ShimConfig, Streams};
+use knarr_state::Event;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use tokio::net::UnixStream;
@@ -16,6 +17,8 @@ pub(crate) struct Launched {
     pub events: Events,
     pub pid: i32,
     pub started_at: Time,
+    /// `connect` of each network.
+    pub network_events: Vec<Event>,
 }
 
 /// A container that did not start; everything is undone.
@@ -52,26 +55,26 @@ pub(crate) async fn launch(
 }
 
 async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Attachers) -> Result<Launched> {
-    let prepared = {
+    let (namespace, network_events) = {
         let (engine, container) = (Arc::clone(engine), Arc::clone(container));
         let pool = Arc::clone(&engine);
         pool.pool.run(move || prepare(&engine, &container)).await??
     };
     let config = shim_config(engine, container);
     let spawned =
-        engine.spawner.spawn(config, prepared.as_ref().map(AsFd::as_fd)).await.map_err(start_error)?;
-    drop(prepared);
+        engine.spawner.spawn(config, namespace.as_ref().map(AsFd::as_fd)).await.map_err(start_error)?;
+    drop(namespace);
     let started = attach_and_start(&spawned, attachers).await;
     if let Err(error) = started {
         let _ = spawned.handle.shutdown().await;
         return Err(error);
     }
     let Spawned { handle, events, pid, .. } = spawned;
-    Ok(Launched { handle, events, pid, started_at: Time::now() })
+    Ok(Launched { handle, events, pid, started_at: Time::now(), network_events })
 }
 
 /// The steps before a process exists, on a thread that may block. Gives the network namespace to join.
-fn prepare(engine: &Arc<Inner>, container: &Arc<Container>) -> Result<Option<OwnedFd>> {
+fn prepare(engine: &Arc<Inner>, container: &Arc<Container>) -> Result<(Option<OwnedFd>, Vec<Event>)> {
     knarr_base::failpoint!("start.begin", Error::Failpoint("start.begin"));
     files::make_run_directory(engine, container)?;
     knarr_base::failpoint!("start.volumes", Error::Failpoint("start.volumes"));
@@ -83,7 +86,8 @@ fn prepare(engine: &Arc<Inner>, container: &Arc<Container>) -> Result<Option<Own
     knarr_base::failpoint!("start.spec", Error::Failpoint("start.spec"));
     config_file::write(engine, container, &files)?;
     knarr_base::failpoint!("start.spawn", Error::Failpoint("start.spawn"));
-    Ok(network.namespace)
+    let events = network.endpoints.iter().map(|endpoint| network::event("connect", container, endpoint));
+    Ok((network.namespace, events.collect()))
 }
 
 fn shim_config(engine: &Inner, container: &Container) -> ShimConfig {

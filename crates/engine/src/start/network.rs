@@ -6,6 +6,7 @@ use knarr_base::ContainerId;
 use knarr_docker_types::host_config::PortBinding as AskedBinding;
 use knarr_docker_types::network::EndpointSettings;
 use knarr_network::{Endpoint, EndpointRequest, ExposedPort, Namespace, PortBinding, PortRange, Protocol};
+use knarr_state::Event;
 use rustix::fs::{CWD, Mode, OFlags};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -73,6 +74,14 @@ fn own(engine: &Inner, container: &Container) -> Result<Network> {
         knarr_base::failpoint!("start.connected", Error::Failpoint("start.connected"));
     }
     Ok(network)
+}
+
+/// A network's event that is about a container.
+pub(super) fn event(action: &str, container: &Container, endpoint: &Endpoint) -> Event {
+    Event::now("network", action, endpoint.network.as_str())
+        .with("container", container.id.as_str())
+        .with("name", endpoint.network_name.as_str())
+        .with("type", "bridge")
 }
 
 /// One request per network; the one of the network mode comes first and has the ports.

@@ -87,8 +87,7 @@ impl Task {
         let (engine, container, live) = (self.engine.clone(), self.container.clone(), self.live.take());
         self.events = None;
         self.start_job(async move {
-            start::clean(&engine, &container, live).await;
-            Outcome::Cleaned
+            Outcome::Cleaned(start::clean(&engine, &container, live).await)
         });
     }
 

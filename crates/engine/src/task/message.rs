@@ -48,7 +48,8 @@ pub(crate) enum Outcome {
     StartFailed(Box<Failed>),
     Frozen(Result<()>),
     Thawed(Result<()>),
-    Cleaned,
+    /// With the events of what was given back.
+    Cleaned(Vec<knarr_state::Event>),
     Removed(Result<()>),
 }
 

@@ -187,6 +187,7 @@ impl Task {
                 self.status.oom_killed = false;
                 self.live = Some(launched.handle);
                 self.events = Some(launched.events);
+                self.outbox.extend(launched.network_events);
                 self.outbox.push(self.container.event("start"));
                 self.step(Happening::Started).await;
             }
@@ -216,7 +217,8 @@ impl Task {
                 self.step(Happening::Unpaused { ok }).await;
                 self.failure = None;
             }
-            Outcome::Cleaned => {
+            Outcome::Cleaned(events) => {
+                self.outbox.extend(events);
                 self.step(Happening::Cleaned).await;
             }
             Outcome::Removed(result) => self.removed(result).await,

@@ -4,6 +4,8 @@ use crate::error::{Error, Result};
 use crate::machine::Phase;
 use crate::registry::Snapshot;
 use knarr_docker_types::Filters;
+use regex_automata::Input;
+use regex_automata::dfa::{Automaton, StartKind, dense};
 
 pub(crate) const FILTERS: &[&str] = &[
     "ancestor",
@@ -66,23 +68,29 @@ pub(crate) fn matches(engine: &Inner, snapshot: &Snapshot, filters: &Filters) ->
         && filters.labels_match("label", &container.config.labels))
 }
 
-/// Docker matches a regular expression; without special characters that is "contains". `^` and `$` are kept.
+/// As Docker: a regular expression, tried on the name with and without its slash; a text that is none matches nothing.
 fn name_matches(pattern: &str, name: &str) -> bool {
-    let (start, rest) = match pattern.strip_prefix('^') {
-        Some(rest) => (true, rest),
-        None => (false, pattern),
-    };
-    let (end, text) = match rest.strip_suffix('$') {
-        Some(text) => (true, text),
-        None => (false, rest),
-    };
-    let with_slash = text.strip_prefix('/');
-    let (start, text) = (start || with_slash.is_some(), with_slash.unwrap_or(text));
-    match (start, end) {
-        (true, true) => name == text,
-        (true, false) => name.starts_with(text),
-        (false, true) => name.ends_with(text),
-        (false, false) => name.contains(text),
+    let Some(expression) = Expression::parse(pattern) else { return false };
+    expression.finds(name) || expression.finds(&format!("/{name}"))
+}
+
+/// A regular expression of bounded size and linear time.
+pub(crate) struct Expression(dense::DFA<Vec<u32>>);
+
+/// Most memory that an expression's automaton may take, in bytes.
+const MAX_AUTOMATON: usize = 4 << 20;
+
+impl Expression {
+    pub fn parse(pattern: &str) -> Option<Self> {
+        let limits = dense::Config::new()
+            .dfa_size_limit(Some(MAX_AUTOMATON))
+            .determinize_size_limit(Some(MAX_AUTOMATON))
+            .start_kind(StartKind::Unanchored);
+        dense::Builder::new().configure(limits).build(pattern).ok().map(Self)
+    }
+
+    pub fn finds(&self, text: &str) -> bool {
+        self.0.try_search_fwd(&Input::new(text)).is_ok_and(|found| found.is_some())
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn inspect(engine: &Inner, snapshot: &Snapshot, size: bool) -> Result
         mounts: container
             .mounts
             .iter()
-            .filter(|m| m.kind != crate::record::MountKind::Tmpfs)
+            .filter(|m| !m.unlisted)
             .map(|m| m.point())
             .collect(),
         config: Some(container.config.clone()),

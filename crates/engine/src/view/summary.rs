@@ -31,7 +31,7 @@ pub(crate) fn summary(engine: &Inner, snapshot: &Snapshot, size: bool) -> Result
         mounts: container
             .mounts
             .iter()
-            .filter(|m| m.kind != crate::record::MountKind::Tmpfs)
+            .filter(|m| !m.unlisted)
             .map(|m| m.point())
             .collect(),
         ..Summary::default()
