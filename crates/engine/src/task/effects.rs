@@ -86,9 +86,7 @@ impl Task {
     fn clean(&mut self) {
         let (engine, container, live) = (self.engine.clone(), self.container.clone(), self.live.take());
         self.events = None;
-        self.start_job(async move {
-            Outcome::Cleaned(start::clean(&engine, &container, live).await)
-        });
+        self.start_job(async move { Outcome::Cleaned(start::clean(&engine, &container, live).await) });
     }
 
     fn delete(&mut self, volumes: bool) {
