@@ -71,7 +71,11 @@ macro_rules! failpoint {
 #[macro_export]
 macro_rules! failpoint {
     ($name:expr) => {};
-    ($name:expr, $error:expr) => {};
+    ($name:expr, $error:expr) => {
+        if false {
+            return Err($error);
+        }
+    };
 }
 
 #[cfg(test)]

@@ -15,11 +15,18 @@ impl Trash {
     /// Opens the directory and deletes what is in it in the background.
     pub fn open(dir: PathBuf) -> Result<Self> {
         fs::create_dir_all(&dir).map_err(Error::path("make", &dir))?;
-        let leftovers = fs::read_dir(&dir).map_err(Error::path("list", &dir))?;
-        for entry in leftovers.flatten() {
-            delete(entry.path());
+        let trash = Self { dir, number: Arc::default() };
+        trash.empty();
+        Ok(trash)
+    }
+
+    /// Deletes what is there, also what others put there, in the background. What is being deleted already is deleted
+    /// twice, which is no error.
+    pub fn empty(&self) {
+        match fs::read_dir(&self.dir) {
+            Ok(entries) => entries.flatten().for_each(|entry| delete(entry.path())),
+            Err(error) => tracing::warn!(path = %self.dir.display(), %error, "trash not listed"),
         }
-        Ok(Self { dir, number: Arc::default() })
     }
 
     /// Takes a tree away. What cannot be renamed is left for the sweep.
@@ -36,9 +43,10 @@ impl Trash {
 
 fn delete(path: PathBuf) {
     let job = move || {
-        let deleted =
-            if path.is_dir() { remove_tree(&path) } else { fs::remove_file(&path).map_err(Into::into) };
-        if let Err(error) = deleted {
+        let deleted = if path.is_dir() { remove_tree(&path) } else { fs::remove_file(&path) };
+        if let Err(error) = deleted
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
             tracing::warn!(path = %path.display(), %error, "trash not deleted");
         }
     };

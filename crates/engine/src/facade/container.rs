@@ -92,14 +92,17 @@ impl Engine {
 
     pub async fn container_archive_head(&self, container: &str, path: &str) -> Result<PathStat> {
         let (snapshot, path) = (self.entry(container)?.snapshot, checked(path)?);
-        self.blocking(move |_| archive::stat(&Tree::open(&snapshot, &path, Access::Read)?, &path)).await
+        let stat =
+            self.blocking(move |_| archive::stat(&Tree::open(&snapshot, &path, Access::Read)?, &path)).await;
+        stat.map_err(|error| in_container(error, container))
     }
 
     pub async fn container_archive_get(&self, container: &str, path: &str) -> Result<(PathStat, ByteStream)> {
         let (snapshot, path) = (self.entry(container)?.snapshot, checked(path)?);
         let (again, asked) = (Arc::clone(&snapshot), path.clone());
         let stat =
-            self.blocking(move |_| archive::stat(&Tree::open(&again, &asked, Access::Read)?, &asked)).await?;
+            self.blocking(move |_| archive::stat(&Tree::open(&again, &asked, Access::Read)?, &asked)).await;
+        let stat = stat.map_err(|error| in_container(error, container))?;
         self.inner.emit(snapshot.container.event("archive-path")).await;
         let stream = self.write_stream(move |_, sink| {
             archive::pack(&Tree::open(&snapshot, &path, Access::Read)?, &path, sink)?;
@@ -131,6 +134,7 @@ impl Engine {
             engine.emit_now(snapshot.container.event("extract-to-dir"))
         })
         .await
+        .map_err(|error| in_container(error, container))
     }
 
     /// `config`: the request's body, when there was one.
@@ -189,6 +193,16 @@ impl Engine {
             }
         });
         stream
+    }
+}
+
+/// Says which container a file was not found in, as the client named it.
+fn in_container(error: Error, container: &str) -> Error {
+    match error {
+        Error::NotFound(text) if text.ends_with("in container") => {
+            Error::NotFound(format!("{text} {container}"))
+        }
+        other => other,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::progress::{Sender, message};
 use crate::registry_auth::credentials;
 use crate::stream::{Body, ByteStream, STREAM_DEPTH};
 use crate::view_image as view;
-use knarr_base::ImageId;
+use knarr_base::{ErrorKind, ImageId, Kind};
 use knarr_docker_types::Filters;
 use knarr_docker_types::image::{
     DeleteResponse, HistoryItem, InspectResponse, PruneReport, SearchResult, Summary,
@@ -90,7 +90,7 @@ impl Engine {
         let (name, every) = (text.clone(), options.tag.is_empty());
         self.blocking(move |engine| match engine.images.resolve(&name) {
             Err(_) if every => Ok(()),
-            found => Ok(drop(found?)),
+            found => found.map(drop).map_err(Error::from),
         })
         .await?;
         let credentials = credentials(options.auth);
@@ -212,10 +212,10 @@ impl Engine {
             }
             let failed = match job.await {
                 Ok(Ok(())) => return,
-                Ok(Err(error)) => error.to_string(),
-                Err(join) => join.to_string(),
+                Ok(Err(error)) => failure(&error.into()),
+                Err(join) => Message::error(join.to_string()),
             };
-            let _ = sender.send(Message::error(failed)).await;
+            let _ = sender.send(failed).await;
         });
         receiver
     }
@@ -231,11 +231,30 @@ impl Engine {
             let _work = work;
             let sender = Sender(sender);
             if let Err(error) = operation(&inner, &sender) {
-                sender.send(Message::error(error.to_string()));
+                sender.send(failure(&error));
             }
         });
         Ok(receiver)
     }
+}
+
+/// The last message of an operation that failed; its code is the status that the reply would have had.
+fn failure(error: &Error) -> Message {
+    let code = match error.kind() {
+        ErrorKind::NotFound => 404,
+        ErrorKind::InvalidArgument => 400,
+        ErrorKind::Conflict => 409,
+        ErrorKind::Unauthorized => 401,
+        ErrorKind::Forbidden => 403,
+        ErrorKind::NotImplemented => 501,
+        ErrorKind::Unavailable => 503,
+        _ => 500,
+    };
+    let mut message = Message::error(error.to_string());
+    if let Some(detail) = &mut message.error_detail {
+        detail.code = code;
+    }
+    message
 }
 
 /// A name without a tag means all its tags.

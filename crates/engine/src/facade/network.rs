@@ -8,7 +8,7 @@ use knarr_docker_types::network::{
     ConnectRequest, CreateRequest, CreateResponse, DisconnectRequest, EndpointResource, Inspect, Ipam,
     IpamConfig, Network, PruneReport,
 };
-use knarr_docker_types::{Filters, Map};
+use knarr_docker_types::{Filters, List, Map};
 use knarr_network as net;
 use knarr_state::Event;
 use std::collections::BTreeMap;
@@ -119,7 +119,10 @@ impl Engine {
                     && filters.labels_match("label", &n.labels)
                     && !(filters.contains("label!") && filters.labels_match("label!", &n.labels))
             };
-            Ok(PruneReport { networks_deleted: engine.networks.prune(&wanted)?.into() })
+            let deleted = engine.networks.prune(&wanted)?;
+            Ok(PruneReport {
+                networks_deleted: if deleted.is_empty() { List::nil() } else { deleted.into() },
+            })
         })
         .await
     }

@@ -50,7 +50,9 @@ impl Engine {
     pub async fn volume_remove(&self, volume: &str, force: bool) -> Result<()> {
         let name = volume.to_owned();
         self.blocking(move |engine| {
-            match engine.volumes.remove(&name, &|name| engine.volume_users(name, None)) {
+            let removed = engine.volumes.remove(&name, &|name| engine.volume_users(name, None));
+            engine.trash.empty();
+            match removed {
                 // Docker: forcing a removal of what is not there is no error.
                 Err(knarr_volume::Error::NotFound(_)) if force => Ok(()),
                 done => Ok(done?),
@@ -81,6 +83,7 @@ impl Engine {
                     report.space_reclaimed += size;
                 }
             }
+            engine.trash.empty();
             let reclaimed = report.space_reclaimed.to_string();
             engine.emit_now(knarr_state::Event::now("volume", "prune", "").with("reclaimed", reclaimed))?;
             Ok(report)

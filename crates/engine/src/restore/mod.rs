@@ -15,7 +15,6 @@ use crate::supervisor::{Events, ShimHandle};
 use crate::task::{self, Restored};
 use knarr_base::ContainerId;
 use knarr_shim_proto::{ExitRecord, Phase as ShimPhase, StateReport};
-use observe::Observed;
 use plan::{Action, Recorded, plan};
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -88,4 +88,5 @@ fn remove_volumes(engine: &Inner, container: &Container) {
             tracing::debug!(volume = %row.name, %error, "anonymous volume kept");
         }
     }
+    engine.trash.empty();
 }
