@@ -30,6 +30,8 @@ pub struct Facts {
     pub port_start_sysctl: bool,
     pub ping_range_sysctl: bool,
     pub mqueue: bool,
+    /// `/dev/mqueue` of the host exists.
+    pub host_mqueue: bool,
     pub apparmor: bool,
     /// The host's name.
     pub hostname: String,

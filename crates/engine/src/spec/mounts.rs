@@ -14,6 +14,7 @@ pub(super) fn defaults(input: &Input, draft: &mut Draft) {
     mounts.push(Mount::new("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]));
     mounts.push(Mount::new("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev"]));
     match host.ipc_mode.as_str() {
+        "host" if !input.facts.host_mqueue => {}
         "host" => mounts.push(Mount::new(
             "/dev/mqueue",
             "bind",
