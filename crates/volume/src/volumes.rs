@@ -50,7 +50,7 @@ pub struct Volumes {
 }
 
 impl Volumes {
-    /// `data_root/volumes` is made; directories that no row owns are moved to the trash.
+    /// `data_root/volumes` is made; directories that no row owns, not even a damaged one, are moved to the trash.
     pub fn open(data_root: &Path, store: Store) -> Result<Self> {
         let this = Self { root: data_root.join("volumes"), trash: data_root.join("trash"), store };
         for dir in [&this.root, &this.trash] {
@@ -63,13 +63,18 @@ impl Volumes {
 
     fn sweep(&self) -> Result<()> {
         let rows: BTreeMap<String, Volume> = self.store.list::<Volume>()?.into_iter().collect();
+        // After the list, which puts damaged rows aside: what a volume holds does not go with its record.
+        let damaged = self.store.quarantined()?;
+        let is_damaged = |name: &str| damaged.iter().any(|row| row.table == Volume::TABLE && row.key == name);
         let entries = fs::read_dir(&self.root);
         for entry in
             entries.map_err(|source| Error::Io { action: "list", path: self.root.clone(), source })?
         {
             let Ok(entry) = entry else { continue };
             let name = entry.file_name().to_string_lossy().into_owned();
-            if !rows.contains_key(&name) {
+            if is_damaged(&name) && !rows.contains_key(&name) {
+                tracing::warn!(volume = %name, "volume with a damaged record left in place: create it again to use it");
+            } else if !rows.contains_key(&name) {
                 tracing::warn!(volume = %name, "volume directory without a record moved to the trash");
                 self.discard(&name)?;
             }

@@ -1,7 +1,7 @@
 //! Volumes on a real file system.
 use knarr_base::{ErrorKind, Kind};
 use knarr_linux::path::Root;
-use knarr_state::Store;
+use knarr_state::{Record, Store};
 use knarr_volume::{CreateVolume, Volumes};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -87,4 +87,34 @@ fn copy_up_is_exact_and_happens_once() {
     assert!(!to.join("later").exists(), "a volume that has content is left alone");
     volumes.create(&named("none")).unwrap();
     volumes.copy_up("none", &root, Path::new("/missing")).unwrap();
+}
+
+/// What a volume's row is not.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Nonsense {
+    nonsense: u32,
+}
+
+impl Record for Nonsense {
+    const TABLE: &'static str = "volumes";
+}
+
+#[test]
+fn a_damaged_record_does_not_take_the_data_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("state.redb")).unwrap();
+    let volumes = Volumes::open(dir.path(), store.clone()).unwrap();
+    volumes.create(&named("data")).unwrap();
+    fs::write(volumes.mountpoint("data").join("file"), "precious").unwrap();
+    fs::create_dir_all(dir.path().join("volumes/nobody/_data")).unwrap();
+    store.write(|tx| tx.put("data", &Nonsense { nonsense: 1 })).unwrap();
+    // Twice: the row is in the table once, and in the quarantine from then on.
+    for _ in 0..2 {
+        let volumes = Volumes::open(dir.path(), store.clone()).unwrap();
+        assert!(volumes.list().unwrap().is_empty());
+        assert_eq!(fs::read_to_string(volumes.mountpoint("data").join("file")).unwrap(), "precious");
+        assert!(!dir.path().join("volumes/nobody").exists(), "what nobody ever owned goes");
+    }
+    volumes.create(&named("data")).unwrap();
+    assert_eq!(fs::read_to_string(volumes.mountpoint("data").join("file")).unwrap(), "precious");
 }

@@ -1,8 +1,10 @@
 //! What nobody owns goes: run directories, container directories, control groups.
 use crate::cgroups;
 use crate::engine::Inner;
+use crate::record::Container;
 use knarr_base::ContainerId;
 use knarr_cgroup::Cgroup;
+use knarr_state::Record;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -22,10 +24,23 @@ pub(super) fn all(engine: &Inner) {
     for id in strangers(&names(&engine.paths.runs()), &known) {
         let _ = fs::remove_dir_all(engine.paths.runs().join(id));
     }
-    for id in strangers(&names(&engine.paths.containers()), &known) {
+    let kept = match damaged(engine) {
+        Ok(damaged) => known.union(&damaged).cloned().collect(),
+        Err(error) => {
+            tracing::error!(%error, "damaged records not listed: no container's directory is swept");
+            return;
+        }
+    };
+    for id in strangers(&names(&engine.paths.containers()), &kept) {
         tracing::info!(container = %id, "directory without a record moved to the trash");
         engine.trash.discard(&engine.paths.containers().join(id));
     }
+}
+
+/// Containers whose record was damaged: what they wrote is not lost with it.
+fn damaged(engine: &Inner) -> knarr_state::Result<BTreeSet<String>> {
+    let rows = engine.store.quarantined()?.into_iter();
+    Ok(rows.filter(|row| row.table == Container::TABLE).map(|row| row.key).collect())
 }
 
 /// Ids among `found` that are not in `owned`. What is no id is not ours.
