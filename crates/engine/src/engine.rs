@@ -42,7 +42,7 @@ pub(crate) struct Inner {
     pub trash: Trash,
     /// Requests being served.
     pub busy: AtomicUsize,
-    /// Creating a container holds it for reading, removing images for writing.
+    /// Creating a container or a volume holds it for reading, removing images or volumes for writing.
     pub image_use: tokio::sync::RwLock<()>,
     _lock: File,
 }

@@ -18,6 +18,7 @@ impl Engine {
             labels: request.labels.into_inner(),
             options: request.driver_opts.into_inner(),
         };
+        let _creating = self.inner.image_use.read().await;
         self.blocking(move |engine| Ok(shown(engine, &engine.volumes.create(&asked)?))).await
     }
 
@@ -49,6 +50,8 @@ impl Engine {
 
     pub async fn volume_remove(&self, volume: &str, force: bool) -> Result<()> {
         let name = volume.to_owned();
+        // A container that is being created has no row yet that names its volumes.
+        let _removing = self.inner.image_use.write().await;
         self.blocking(move |engine| {
             let removed = engine.volumes.remove(&name, &|name| engine.volume_users(name, None));
             engine.trash.empty();
@@ -65,6 +68,7 @@ impl Engine {
         filters.validate(&["all", "label", "label!", "until"])?;
         let all = filters.boolean("all")?.unwrap_or(false);
         let before = filters.get("until").next().map(until).transpose()?;
+        let _removing = self.inner.image_use.write().await;
         self.blocking(move |engine| {
             let wanted = |row: &Row| {
                 (all || row.anonymous)
