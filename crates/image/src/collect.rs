@@ -50,7 +50,14 @@ impl Images {
                 self.store.write(|tx| tx.delete::<PullRecord>(&key))?;
             }
         }
-        layers.extend(self.held()?);
+        let held = match self.held() {
+            Ok(held) => Some(held),
+            Err(error) => {
+                // Cut off by a crash, for instance. Blobs are none of a container's.
+                tracing::warn!(%error, "a container's layers are not known: no layer is collected");
+                None
+            }
+        };
         for (digest, _) in self.content.list()? {
             if !blobs.contains(&digest) {
                 match self.content.delete(&digest) {
@@ -59,6 +66,8 @@ impl Images {
                 }
             }
         }
+        let Some(held) = held else { return Ok(()) };
+        layers.extend(held);
         for diff_id in self.layers.list()? {
             if !layers.contains(&diff_id) {
                 self.layers.remove(&diff_id)?;
