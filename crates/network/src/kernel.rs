@@ -66,7 +66,7 @@ pub(crate) fn ensure_bridge(
     if existing.kind != "bridge" || !(ours || foreign_allowed) {
         return Err(Error::BridgeTaken { name: name.clone() });
     }
-    set_bridge_sysctls(name)?;
+    set_bridge_sysctls(name, ours)?;
     let wanted: Vec<Ipv4Net> = network.subnets.iter().filter_map(gateway_address).collect();
     let present = host.addresses()?;
     let present: Vec<Ipv4Net> = present
@@ -98,10 +98,13 @@ fn gateway_address(subnet: &crate::network::Subnet) -> Option<Ipv4Net> {
 }
 
 /// No IPv6 on the bridge of an IPv4 network (CVE-2024-32473, CVE-2020-13401); packets from 127.0.0.1 may leave through
-/// it, for ports published there (the firewall drops what containers send to such addresses).
-fn set_bridge_sysctls(name: &str) -> Result<()> {
-    write_sysctl(&format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1")?;
-    write_sysctl(&format!("/proc/sys/net/ipv6/conf/{name}/accept_ra"), "0")?;
+/// it, for ports published there (the firewall drops what containers send to such addresses). The IPv6 of a bridge that
+/// is not ours is its owner's: the host's own addresses may be on it.
+fn set_bridge_sysctls(name: &str, ours: bool) -> Result<()> {
+    if ours {
+        write_sysctl(&format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1")?;
+        write_sysctl(&format!("/proc/sys/net/ipv6/conf/{name}/accept_ra"), "0")?;
+    }
     write_sysctl(&format!("/proc/sys/net/ipv4/conf/{name}/route_localnet"), "1")
 }
 
