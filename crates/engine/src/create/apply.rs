@@ -294,7 +294,7 @@ fn make_volumes(engine: &Inner, rows: &mut [MountRow], rootfs: &RootfsMount) -> 
 }
 
 /// A directory inside of the volume, reached without following links out of it.
-fn subpath(mountpoint: &Path, subpath: &str) -> Result<std::path::PathBuf> {
+pub(crate) fn subpath(mountpoint: &Path, subpath: &str) -> Result<std::path::PathBuf> {
     let root = Root::open_beneath(mountpoint).map_err(|e| Error::path("open", mountpoint)(e.into()))?;
     root.open_path(subpath).map_err(|errno| {
         Error::Invalid(format!("cannot access path {}: {errno}", mountpoint.join(subpath).display()))

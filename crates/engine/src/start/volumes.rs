@@ -1,4 +1,5 @@
 //! Sources of bind mounts and volumes: there before a process looks for them.
+use crate::create::subpath;
 use crate::engine::Inner;
 use crate::error::{Error, Result};
 use crate::record::{Container, MountKind, MountRow};
@@ -12,6 +13,10 @@ pub(super) fn prepare(engine: &Inner, container: &Container) -> Result<()> {
             MountKind::Bind => bind(row)?,
             MountKind::Volume => {
                 engine.volumes.get(&row.name)?;
+                // What a container made of it since: a link must not lead out of the volume.
+                if !row.subpath.is_empty() {
+                    subpath(&engine.volumes.mountpoint(&row.name), &row.subpath)?;
+                }
             }
             MountKind::Tmpfs => {}
         }
