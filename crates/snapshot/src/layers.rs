@@ -11,10 +11,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// Mode of the directories that trees lie in: an ordinary user of the host must not reach the set-user-id programs of
+/// images and containers (CVE-2021-41091).
+const PRIVATE: u32 = 0o700;
 
 /// Facts about an unpacked layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,9 +82,12 @@ impl Layers {
             let path = data_root.join(dir);
             DirBuilder::new()
                 .recursive(true)
-                .mode(0o711)
+                .mode(PRIVATE)
                 .create(&path)
                 .map_err(Error::io("create", &path))?;
+            // whoever made it, and with whatever mode
+            fs::set_permissions(&path, fs::Permissions::from_mode(PRIVATE))
+                .map_err(Error::io("change mode of", &path))?;
         }
         sync_dir(data_root)?;
         Ok(Self { data_root: data_root.to_owned(), shared: Arc::default() })

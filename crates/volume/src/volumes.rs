@@ -7,7 +7,7 @@ use knarr_state::{Event, Record, Store};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A volume; the row's key is its name.
@@ -42,6 +42,10 @@ pub struct CreateVolume {
 /// Label of anonymous volumes, as Docker writes it.
 pub const ANONYMOUS_LABEL: &str = "com.docker.volume.anonymous";
 
+/// Mode of the directory of all volumes: an ordinary user of the host must not reach set-user-id programs that a
+/// container left in one (CVE-2021-41091).
+const PRIVATE: u32 = 0o700;
+
 /// All volumes of one engine.
 pub struct Volumes {
     root: PathBuf,
@@ -54,7 +58,9 @@ impl Volumes {
     pub fn open(data_root: &Path, store: Store) -> Result<Self> {
         let this = Self { root: data_root.join("volumes"), trash: data_root.join("trash"), store };
         for dir in [&this.root, &this.trash] {
-            let made = fs::DirBuilder::new().recursive(true).mode(0o701).create(dir);
+            let made = fs::DirBuilder::new().recursive(true).mode(PRIVATE).create(dir);
+            // Whoever made it, and with whatever mode.
+            let made = made.and_then(|()| fs::set_permissions(dir, fs::Permissions::from_mode(PRIVATE)));
             made.map_err(|source| Error::Io { action: "make", path: dir.clone(), source })?;
         }
         this.sweep()?;
