@@ -4,6 +4,7 @@ use crate::record::{Damaged, QUARANTINE, Record, encode, table};
 use crate::reserve::Reserve;
 use crate::{Error, Event, ReadTx, Result, WriteTx};
 use redb::{Database, ReadableDatabase, ReadableTable};
+use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -290,7 +291,12 @@ impl Inner {
 
 fn open_database(path: &Path) -> Result<Database> {
     match redb::Builder::new().set_cache_size(CACHE_BYTES).create(path) {
-        Ok(db) => Ok(db),
+        Ok(db) => {
+            // Environments of containers are in it.
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+                .map_err(|e| Error::Open { path: path.to_owned(), source: Arc::new(redb::Error::Io(e)) })?;
+            Ok(db)
+        }
         Err(redb::DatabaseError::DatabaseAlreadyOpen) => Err(Error::InUse { path: path.to_owned() }),
         Err(e) => Err(Error::Open { path: path.to_owned(), source: Arc::new(e.into()) }),
     }
