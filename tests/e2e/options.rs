@@ -391,6 +391,19 @@ fn shared_namespaces() {
         assert_eq!(of(&["--pid", "container:base"], "pid"), ns("pid"));
         assert!(sh(&c, &["--pid", "container:base"], "ps").contains("sleep 601"));
         assert_eq!(of(&["--ipc", "container:base"], "ipc"), ns("ipc"));
+        c.ok(&["exec", "base", "sh", "-c", "echo shared > /dev/shm/f"]);
+        assert_eq!(sh(&c, &["--ipc", "container:base"], "cat /dev/shm/f; echo back > /dev/shm/g"), "shared");
+        assert_eq!(c.ok(&["exec", "base", "cat", "/dev/shm/g"]), "back");
+        c.ok(&["run", "-d", "--name", "guest", "--ipc", "container:base", "busybox", "sleep", "600"]);
+        assert_eq!(sh(&c, &["--ipc", "container:guest"], "cat /dev/shm/f"), "shared", "through a guest");
+        for mode in ["private", "none", "shareable"] {
+            assert_eq!(sh(&c, &["--ipc", mode], "ls -A /dev/shm 2>/dev/null; true"), "", "{mode}");
+            assert_ne!(of(&["--ipc", mode], "ipc"), ns("ipc"), "{mode}");
+        }
+        assert_eq!(sh(&c, &["--ipc", "none"], "grep -c /dev/shm /proc/mounts; true"), "0");
+        c.ok(&["run", "-d", "--name", "own", "--ipc", "private", "busybox", "sleep", "600"]);
+        c.fails(125, &["run", "--rm", "--ipc", "container:own", "busybox", "true"]).says("non-shareable IPC");
+        c.ok(&["rm", "-f", "guest", "own"]);
         assert_eq!(of(&["--network", "container:base"], "net"), ns("net"));
         for kind in ["pid", "ipc", "net", "uts", "mnt"] {
             assert_ne!(of(&[], kind), ns(kind), "{kind}");

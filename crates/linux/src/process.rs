@@ -37,15 +37,16 @@ pub struct Child {
     pub pidfd: OwnedFd,
 }
 
+/// Links of a directory of procfs without directories in it; `/proc/<pid>/task` has one more for each thread.
+const DIRECTORY_LINKS: u64 = 2;
+
 /// Whether no other thread exists in this process.
 pub fn is_single_threaded() -> bool {
-    // SAFETY: for a single-threaded caller the flag has no effect; for any other the call is refused.
-    if unsafe { libc::unshare(libc::CLONE_THREAD) == 0 } {
-        return true;
-    }
-    // A container's system call filter refuses every unshare(2): then the threads are counted.
-    let refused = std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM);
-    refused && std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
+    // A container's filter may refuse unshare(2), or kill for it, so that is for where there is no procfs.
+    let one = |task: rustix::fs::Stat| u64::from(task.st_nlink) == DIRECTORY_LINKS + 1;
+    rustix::fs::stat(c"/proc/self/task").is_ok_and(one)
+        // SAFETY: for a single-threaded caller the flag has no effect; for any other the call is refused.
+        || unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
 }
 
 impl Clone3<'_> {
@@ -164,4 +165,19 @@ pub fn set_io_priority(value: i32) -> Result<()> {
     const IOPRIO_WHO_PROCESS: libc::c_int = 1;
     // SAFETY: no pointers.
     syscall::check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) }).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_thread_is_seen() {
+        let (ready, wait) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || drop(wait.recv()));
+        assert!(!is_single_threaded());
+        assert!(matches!(Clone3::default().spawn(|| 0), Err(Errno::BUSY)));
+        drop(ready);
+        thread.join().unwrap();
+    }
 }

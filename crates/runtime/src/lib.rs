@@ -7,6 +7,7 @@
 //! the caller's copied memory, and no lock may be held by a thread that does not exist in it.
 pub mod cli;
 mod error;
+mod foreign;
 mod handshake;
 pub mod hooks;
 mod init;

@@ -3,7 +3,7 @@ use crate::handshake::{self, FromInit, ToInit};
 use crate::init::{self, Handles, NotFound};
 use crate::plan::{self, Facts, Plan, Step};
 use crate::seccomp::Filter;
-use crate::{CgroupOptions, CreateOptions, Error, ExecOptions, Result, Stdio, hooks};
+use crate::{CgroupOptions, CreateOptions, Error, ExecOptions, Result, Stdio, foreign, hooks};
 use knarr_cgroup::{Cgroup, Placement};
 use knarr_linux::exec::Strings;
 use knarr_linux::process::{self, Child, Clone3, flags};
@@ -299,6 +299,7 @@ impl Launch<'_> {
             Stdio::Pipes { stdin, stdout, stderr } => vec![stdin, Some(stdout), Some(stderr)],
             _ => Vec::new(),
         };
+        let foreign = foreign::open(&self.plan)?;
         let (cgroups, cgroup_dir) = match self.placement.take() {
             Some(Placement::V1(files)) => (files, None),
             Some(Placement::V2(directory)) => (Vec::new(), Some(directory)),
@@ -308,6 +309,7 @@ impl Launch<'_> {
             sync: sync_init.as_fd(),
             cgroups: &cgroups,
             netns: self.netns,
+            foreign: &foreign,
             container: self.container,
             stdio: &stdio,
             filter: self.filter.as_ref().map(|f| (f.program.as_slice(), f.flags)),
@@ -321,7 +323,7 @@ impl Launch<'_> {
         let child = self.in_pid_namespace(|| {
             clone.spawn(|| init::run(steps, &handles)).map_err(step_error("make the process"))
         })?;
-        drop((sync_init, stdio, cgroups, cgroup_dir));
+        drop((sync_init, stdio, foreign, cgroups, cgroup_dir));
         let console = match self.talk(&sync, &child) {
             Ok(console) => console,
             Err(error) => {

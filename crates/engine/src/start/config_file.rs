@@ -57,6 +57,14 @@ fn joined(engine: &Inner, container: &Container) -> Result<Joined> {
                 snapshot.id()
             )));
         }
+        // What the other one keeps for itself is not joined.
+        let modes = &snapshot.container.host_config;
+        if what == "IPC" && matches!(modes.ipc_mode.as_str(), "" | "none" | "private") {
+            return Err(Error::Invalid(format!(
+                "container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
+                snapshot.id()
+            )));
+        }
         Ok(Some(snapshot.status.pid))
     };
     let host = &container.host_config;

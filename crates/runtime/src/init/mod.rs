@@ -28,6 +28,8 @@ pub(crate) struct Handles<'a> {
     /// `cgroup.procs` of each v1 tree.
     pub cgroups: &'a [OwnedFd],
     pub netns: Option<BorrowedFd<'a>>,
+    /// Detached mounts for the plan's foreign sources.
+    pub foreign: &'a [OwnedFd],
     /// The container's first process, for another process in it.
     pub container: Option<BorrowedFd<'a>>,
     /// Standard input, output, error; `None` is the container's `/dev/null`. Empty: those of the parent stay.
@@ -110,6 +112,7 @@ impl<'a> Init<'a> {
         let mut keep: [BorrowedFd<'_>; 48] = [self.handles.sync; 48];
         let h = self.handles;
         let all = h.cgroups.iter().map(|fd| fd.as_fd()).chain(h.netns).chain(h.container).chain(h.fifo);
+        let all = all.chain(h.foreign.iter().map(|fd| fd.as_fd()));
         let all = all.chain(h.stdio.iter().flatten().map(|fd| fd.as_fd()));
         for (place, fd) in keep.iter_mut().skip(1).zip(all) {
             *place = fd;

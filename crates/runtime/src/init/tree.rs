@@ -18,6 +18,10 @@ impl Init<'_> {
         let mounted = match &step.source {
             Source::New(fs) => mount::filesystem_from(&fs.kind, &fs.source, &fs.parameters, fs.attributes)?,
             Source::Bind { path, recursive } => mount::clone_path(path, *recursive)?,
+            Source::Foreign { number, .. } => {
+                let tree = self.handles.foreign.get(*number).ok_or(Errno::BADF)?;
+                rustix::io::fcntl_dupfd_cloexec(tree, 3)?
+            }
             Source::Group { path } => mount::clone_path(path, true)?,
         };
         let is_new = matches!(step.source, Source::New(_));

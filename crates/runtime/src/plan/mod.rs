@@ -13,6 +13,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 
+pub use mounts::MAX_FOREIGN;
 pub use step::{Device, Filesystem, MountStep, Source, Step, Target};
 
 use crate::{Error, Result};

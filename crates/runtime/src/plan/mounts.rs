@@ -21,6 +21,9 @@ const NOSYMFOLLOW: u64 = 0x20_0000;
 /// Filesystems whose read-only state is the mount's alone: other mounts share the instance.
 const VIRTUAL: [&str; 8] = ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay"];
 
+/// Binds from other processes' mount namespaces in one container: each is a descriptor that init is given.
+pub const MAX_FOREIGN: usize = 16;
+
 /// What may be put over a file of procfs: emulations of these by a filesystem of the host.
 const REPLACEABLE: [&str; 11] = [
     "/proc/cpuinfo",
@@ -73,7 +76,8 @@ pub(super) fn plan(mount: &Mount, linux: &Linux, facts: &Facts<'_>, steps: &mut 
     let destination = clean(&mount.destination);
     let kind = mount.kind.as_deref().unwrap_or(if options.bind.is_some() { "bind" } else { "" });
     if is_bind(mount) {
-        steps.push(bind(mount, &destination, options, facts)?);
+        let step = bind(mount, &destination, options, facts, steps)?;
+        steps.push(step);
         return Ok(());
     }
     match kind {
@@ -86,7 +90,13 @@ pub(super) fn plan(mount: &Mount, linux: &Linux, facts: &Facts<'_>, steps: &mut 
     }
 }
 
-fn bind(mount: &Mount, destination: &str, options: Options, facts: &Facts<'_>) -> Result<Step> {
+fn bind(
+    mount: &Mount,
+    destination: &str,
+    options: Options,
+    facts: &Facts<'_>,
+    before: &[Step],
+) -> Result<Step> {
     let source = mount.source.as_deref().filter(|s| !s.is_empty());
     let source =
         source.ok_or_else(|| Error::Invalid { what: format!("bind at {destination} has no source") })?;
@@ -104,17 +114,36 @@ fn bind(mount: &Mount, destination: &str, options: Options, facts: &Facts<'_>) -
     };
     Ok(Step::Mount(Box::new(MountStep {
         destination: text(destination, "mount destination")?,
-        source: Source::Bind {
-            path: super::path_text(&facts.bundle.join(source))?,
-            // Docker and the specification write type bind with options rbind or bind; neither means not recursive.
-            recursive: options.bind.unwrap_or(false),
-        },
+        // Docker and the specification write type bind with options rbind or bind; neither means not recursive.
+        source: bind_source(source, options.bind.unwrap_or(false), facts, before)?,
         attributes: options.attributes,
         recursive: options.recursive,
         propagation: options.propagation,
         target,
         copy_up: false,
     })))
+}
+
+fn bind_source(source: &str, recursive: bool, facts: &Facts<'_>, before: &[Step]) -> Result<Source> {
+    let Some((pid, path)) = foreign(source) else {
+        return Ok(Source::Bind { path: super::path_text(&facts.bundle.join(source))?, recursive });
+    };
+    let is_foreign =
+        |step: &&Step| matches!(step, Step::Mount(m) if matches!(m.source, Source::Foreign { .. }));
+    let number = before.iter().filter(is_foreign).count();
+    if number == MAX_FOREIGN {
+        return Err(Error::Invalid {
+            what: format!("more than {MAX_FOREIGN} binds from other processes' mounts"),
+        });
+    }
+    Ok(Source::Foreign { pid, path: text(path, "mount source")?, recursive, number })
+}
+
+/// `/proc/<pid>/root/<path>`: what is there belongs to that process's mount namespace, and a bind does not cross.
+fn foreign(source: &str) -> Option<(i32, &str)> {
+    let (pid, path) = source.strip_prefix("/proc/")?.split_once("/root/")?;
+    let pid = pid.bytes().all(|b| b.is_ascii_digit()).then(|| pid.parse().ok()).flatten()?;
+    Some((pid, path))
 }
 
 pub(super) fn filesystem(kind: &str, source: &str, destination: &str, mut options: Options) -> Result<Step> {

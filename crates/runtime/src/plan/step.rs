@@ -121,6 +121,15 @@ pub enum Source {
         path: CString,
         recursive: bool,
     },
+    /// Bind of what lies in another process's mount namespace: opened by the parent, for no path leads there.
+    Foreign {
+        pid: i32,
+        /// In the root of that process.
+        path: CString,
+        recursive: bool,
+        /// Among the foreign sources of the plan.
+        number: usize,
+    },
     /// Bind of the container's own group, where no cgroup namespace makes it the root of its tree.
     Group {
         path: CString,
@@ -176,7 +185,7 @@ impl Step {
             Self::RootOverlay { upper, .. } => ("mount the root overlay of", Some(upper)),
             Self::RootDirectory(path) => ("mount root", Some(path)),
             Self::Mount(mount) => match &mount.source {
-                Source::Bind { .. } => ("bind mount at", Some(&mount.destination)),
+                Source::Bind { .. } | Source::Foreign { .. } => ("bind mount at", Some(&mount.destination)),
                 _ => ("mount at", Some(&mount.destination)),
             },
             Self::SetAttributes { path, .. } => ("change mount", Some(path)),
@@ -265,6 +274,10 @@ fn mount_text(mount: &MountStep, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         }
         Source::Bind { path, recursive } => {
             write!(f, "{}bind {path:?} at {:?}", if *recursive { "r" } else { "" }, mount.destination)?;
+        }
+        Source::Foreign { pid, path, recursive, .. } => {
+            let r = if *recursive { "r" } else { "" };
+            write!(f, "{r}bind {path:?} of process {pid} at {:?}", mount.destination)?;
         }
         Source::Group { path } => write!(f, "bind group {path:?} at {:?}", mount.destination)?,
     }

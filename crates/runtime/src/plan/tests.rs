@@ -110,6 +110,33 @@ fn host_namespaces_and_host_dev() {
     insta::assert_snapshot!(plan.text());
 }
 
+/// A path into another process's root is not for the new process to open.
+#[test]
+fn bind_from_another_process() {
+    let mut spec = spec(DOCKER);
+    let bind = |source: &str| {
+        let text = format!(
+            r#"{{"destination": "/dev/shm", "type": "bind", "source": "{source}", "options": ["bind", "rprivate"]}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    };
+    let sources = ["/proc/42/root/dev/shm", "/proc/self/root/dev", "/proc/x/root/dev", "/proc/7/root/a"];
+    spec.mounts = sources.map(bind).into();
+    let text = plan_on(&spec, V2, |_| {}).unwrap().text();
+    let binds: Vec<&str> = text.lines().filter(|line| line.contains("bind")).collect();
+    assert_eq!(
+        binds,
+        [
+            r#"bind "dev/shm" of process 42 at "/dev/shm" Private recursive"#,
+            r#"bind "/proc/self/root/dev" at "/dev/shm" Private recursive"#,
+            r#"bind "/proc/x/root/dev" at "/dev/shm" Private recursive"#,
+            r#"bind "a" of process 7 at "/dev/shm" Private recursive"#,
+        ]
+    );
+    spec.mounts = (0..=MAX_FOREIGN).map(|_| bind("/proc/42/root/dev/shm")).collect();
+    assert!(plan_on(&spec, V2, |_| {}).is_err());
+}
+
 #[test]
 fn another_process() {
     let spec = spec(DOCKER);

@@ -14,6 +14,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("mounts::devices", devices),
     ("mounts::host_namespaces", host_namespaces),
     ("mounts::joined_namespaces", joined_namespaces),
+    ("mounts::bind_from_another_container", bind_from_another_container),
     ("mounts::host_table_is_untouched", host_table_is_untouched),
 ];
 
@@ -144,6 +145,32 @@ fn joined_namespaces() {
     assert_eq!(second.output(), expected);
     let own = |name: &str| fs::read_link(format!("/proc/self/ns/{name}")).unwrap();
     assert_eq!(own("pid"), own("pid_for_children"), "this process makes children in its own namespace again");
+}
+
+/// `/dev/shm` of another container, whose mounts the host does not see; links lead nowhere but into that container.
+fn bind_from_another_container() {
+    let first =
+        Bundle::new(&["sh", "-c", "echo hello > /dev/shm/file; ln -s /dev/shm /way; exec sleep 1000"]);
+    let running = first.start();
+    let pid = running.created.pid;
+    let there = format!("/proc/{pid}/root/dev/shm");
+    while fs::symlink_metadata(format!("/proc/{pid}/root/way")).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let own = || ["ns/mnt", "root", "cwd"].map(|n| fs::read_link(format!("/proc/self/{n}")).unwrap());
+    let before = own();
+    let mut second = Bundle::new(&["sh", "-c", "cat /dev/shm/file /way/file; echo back > /dev/shm/answer"]);
+    second.spec.mounts.retain(|mount| mount.destination != "/dev/shm");
+    second.spec.mounts.push(Mount::new("/dev/shm", "bind", &there, &["bind", "rprivate"]));
+    let way = format!("/proc/{pid}/root/way");
+    second.spec.mounts.push(Mount::new("/way", "bind", &way, &["rbind", "rprivate", "ro"]));
+    assert_eq!(second.output(), "hello\nhello\n");
+    assert_eq!(fs::read_to_string(format!("{there}/answer")).unwrap(), "back\n");
+    assert_eq!(own(), before);
+    second.spec.mounts.pop();
+    second.spec.mounts.push(Mount::new("/way", "bind", &format!("{there}/none"), &["bind"]));
+    let error = second.run().map(|o| o.exit).unwrap_err();
+    assert_eq!(error.errno(), Some(2), "{error}");
 }
 
 fn host_table_is_untouched() {
