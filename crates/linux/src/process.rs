@@ -37,13 +37,11 @@ pub struct Child {
     pub pidfd: OwnedFd,
 }
 
-/// Links of a directory of procfs without directories in it; `/proc/<pid>/task` has one more for each thread.
-const DIRECTORY_LINKS: u64 = 2;
-
 /// Whether no other thread exists in this process.
 pub fn is_single_threaded() -> bool {
-    // A container's filter may refuse unshare(2), or kill for it, so that is for where there is no procfs.
-    let one = |task: rustix::fs::Stat| u64::from(task.st_nlink) == DIRECTORY_LINKS + 1;
+    // `/proc/<pid>/task` has a link for each thread beside the two of an empty directory. A container's filter may refuse
+    // unshare(2), or kill for it, so that is for where there is no procfs.
+    let one = |task: rustix::fs::Stat| task.st_nlink == 2 + 1;
     rustix::fs::stat(c"/proc/self/task").is_ok_and(one)
         // SAFETY: for a single-threaded caller the flag has no effect; for any other the call is refused.
         || unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
