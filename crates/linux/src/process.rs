@@ -172,10 +172,10 @@ mod tests {
     #[test]
     fn another_thread_is_seen() {
         let (ready, wait) = std::sync::mpsc::channel::<()>();
-        let thread = std::thread::spawn(move || drop(wait.recv()));
+        let thread = std::thread::spawn(move || wait.recv().is_err());
         assert!(!is_single_threaded());
         assert!(matches!(Clone3::default().spawn(|| 0), Err(Errno::BUSY)));
         drop(ready);
-        thread.join().unwrap();
+        assert!(thread.join().unwrap());
     }
 }
