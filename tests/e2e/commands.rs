@@ -471,7 +471,10 @@ fn exec_sees_the_containers_namespaces_and_limits() {
         assert_eq!(lines[2].split_whitespace().last(), Some("0000000000000000"));
         assert_eq!(lines[3].split_whitespace().last(), Some("2"));
         let caps = c.ok(&["exec", "--privileged", "xx", "sh", "-c", "grep CapEff /proc/self/status"]);
-        assert!(caps.contains("ffffffff"), "{caps}");
+        // All that this machine gives to root, which may be less than the kernel knows.
+        let own = std::fs::read_to_string("/proc/self/status").unwrap();
+        let all = own.lines().find_map(|l| l.strip_prefix("CapBnd:")).unwrap().trim();
+        assert_eq!(caps.split_whitespace().last(), Some(all));
         c.ok(&["rm", "-f", "xx"]);
     }
 }

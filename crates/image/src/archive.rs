@@ -115,7 +115,11 @@ fn member<R: std::io::BufRead>(
     if let Some(digest) = digest_of(path) {
         if let Some(mut ingest) = content.begin_or_wait(lease, &digest, Some(size))? {
             ingest.restart()?;
-            copy(archive, &mut ingest)?;
+            // Unlike a download, an archive is not resumed: a partial blob would only take space.
+            if let Err(error) = copy(archive, &mut ingest) {
+                ingest.abandon();
+                return Err(error);
+            }
             ingest.commit(lease)?;
         }
         return Ok(Member::Blob { digest, size });

@@ -225,9 +225,11 @@ fn available(what: &str, asked: &str, file: &str) -> Result<()> {
 /// Other containers that are named are named by their full id from now on.
 fn check_networks(engine: &Inner, host: &mut HostConfig, config: &mut Config) -> Result<()> {
     for mode in [&mut host.network_mode, &mut host.pid_mode, &mut host.ipc_mode] {
-        if let Some(other) = mode.strip_prefix("container:") {
-            let id = engine.containers.resolve(other)?.snapshot.id().to_string();
-            *mode = format!("container:{id}");
+        // One that does not exist is the start's failure, as in Docker: a client takes "not found" here for the image.
+        if let Some(other) = mode.strip_prefix("container:")
+            && let Ok(found) = engine.containers.resolve(other)
+        {
+            *mode = format!("container:{}", found.snapshot.id());
         }
     }
     let mode = host.network_mode.as_str();
@@ -235,17 +237,15 @@ fn check_networks(engine: &Inner, host: &mut HostConfig, config: &mut Config) ->
         if !config.hostname.is_empty() && host.uts_mode != "host" {
             return Err(Error::Invalid("conflicting options: hostname and the network mode".to_owned()));
         }
-        let other = engine.containers.resolve(other)?.snapshot;
-        config.hostname.clone_from(&other.container.config.hostname);
-        config.domainname.clone_from(&other.container.config.domainname);
+        if let Ok(found) = engine.containers.resolve(other) {
+            config.hostname.clone_from(&found.snapshot.container.config.hostname);
+            config.domainname.clone_from(&found.snapshot.container.config.domainname);
+        }
     }
     if mode.starts_with("container:") && !host.port_bindings.is_empty() {
         return Err(Error::Invalid(
             "conflicting options: port publishing and the container type network mode".to_owned(),
         ));
-    }
-    if !matches!(mode, "host" | "none") && !mode.starts_with("container:") {
-        engine.networks.resolve(mode)?;
     }
     Ok(())
 }

@@ -41,11 +41,8 @@ fn list(engine: &Inner, options: &ContainerList) -> Result<Vec<Summary>> {
         }
     };
     let (before, since) = (bound("before")?, bound("since")?);
-    let everything = options.all
-        || options.limit > 0
-        || filters.contains("status")
-        || filters.contains("exited")
-        || filters.contains("ancestor");
+    let everything =
+        options.all || options.limit > 0 || filters.contains("status") || filters.contains("exited");
     let mut found: Vec<Arc<Snapshot>> = Vec::new();
     for snapshot in all {
         let created = snapshot.container.created;

@@ -87,9 +87,12 @@ impl Engine {
         let text = joined(&options.name, &options.tag);
         let reference = if options.tag.is_empty() { parse_name(&text)? } else { parse(&text)? };
         // An unknown image is an error reply.
-        let (name, every) = (text.clone(), options.tag.is_empty());
+        let (name, every, repository) = (text.clone(), options.tag.is_empty(), options.name.clone());
         self.blocking(move |engine| match engine.images.resolve(&name) {
             Err(_) if every => Ok(()),
+            Err(knarr_image::Error::NotFound(_)) => {
+                Err(Error::NotFound(format!("An image does not exist locally with the tag: {repository}")))
+            }
             found => found.map(drop).map_err(Error::from),
         })
         .await?;

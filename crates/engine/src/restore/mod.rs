@@ -153,6 +153,14 @@ async fn took_over(
     if report.phase == ShimPhase::Created {
         // Made but never started: nobody waits for it any more.
         let _ = handle.shutdown().await;
+        let (run, path) = (engine.paths.run(&container.id), engine.cgroup_path(container));
+        let undone = engine.pool.run(move || {
+            crate::cgroups::remove(&path);
+            let _ = std::fs::remove_dir_all(run);
+        });
+        if let Err(error) = undone.await {
+            tracing::error!(container = container.id.short(), %error, "start not undone");
+        }
         return Restored::default();
     }
     let late = !status.phase.is_live();

@@ -45,6 +45,7 @@ impl Supervisor {
 
     fn report_exit(&mut self, record: ExitRecord) {
         self.flush_log();
+        self.never_started = self.phase == Phase::Created;
         self.phase = Phase::Exited;
         self.exit = Some(record.clone());
         // A record that cannot be written is still told: whoever listens knows then.

@@ -36,6 +36,7 @@ pub fn launch(start: Start) -> Option<Supervisor> {
             if control.send(&created).is_ok() && control.watch(&supervisor.poller).is_ok() {
                 supervisor.connections.insert(0, control);
             }
+            supervisor.end_if_orphaned();
             knarr_linux::supervise::trim_memory();
             Some(supervisor)
         }
@@ -95,6 +96,7 @@ fn prepare(config: ShimConfig, netns: Option<OwnedFd>, oom_score: Option<i32>) -
         started_at: None,
         exit: None,
         shutdown: false,
+        never_started: false,
         hangups: Vec::new(),
         oom_score,
     };

@@ -76,6 +76,8 @@ struct Supervisor {
     started_at: Option<Timestamp>,
     exit: Option<ExitRecord>,
     shutdown: bool,
+    /// It ended before anybody said `Start`.
+    never_started: bool,
     /// Clients that went away with their input open, oldest first.
     hangups: Vec<pump::Hangup>,
     /// The score that processes get whose configuration names none.
@@ -98,6 +100,9 @@ impl Supervisor {
             self.decide_hangups(Instant::now());
             self.flush_log();
             self.end_lingering(Instant::now());
+        }
+        if self.never_started {
+            self.undo_create();
         }
         let _ = rustix::fs::unlinkat(&self.dir, knarr_shim_proto::file::SOCKET, rustix::fs::AtFlags::empty());
         0
@@ -160,6 +165,32 @@ impl Supervisor {
             if let Some(stream) = connection.stream() {
                 self.resume_outputs(stream.process);
             }
+        }
+        self.end_if_orphaned();
+    }
+
+    /// An engine that died before it said `Start` will never say it, and the next one starts anew: nothing may be left.
+    fn end_if_orphaned(&mut self) {
+        let engine_is_there = self.connections.values().any(Connection::is_control);
+        if self.phase != Phase::Created || engine_is_there || self.shutdown {
+            return;
+        }
+        self.shutdown = true;
+        if let Some(init) = self.init() {
+            let _ = init.signal(rustix::process::Signal::KILL.as_raw());
+        }
+    }
+
+    /// The last act for a container that never ran: its group and the records of this run go with the supervisor.
+    fn undo_create(&self) {
+        let path = &self.config.cgroup.path;
+        if !path.is_empty()
+            && let Ok(group) = knarr_cgroup::Cgroup::new(path)
+        {
+            let _ = group.kill_all().and_then(|()| group.destroy());
+        }
+        for name in [knarr_shim_proto::file::SHIM, knarr_shim_proto::file::EXIT] {
+            let _ = rustix::fs::unlinkat(&self.dir, name, rustix::fs::AtFlags::empty());
         }
     }
 
