@@ -47,6 +47,7 @@ pub struct Index {
 
 /// What a manifest digest can lead to.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one is read at a time, and most are manifests")]
 pub enum Document {
     Manifest(Manifest),
     Index(Index),
