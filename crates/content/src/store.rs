@@ -41,6 +41,7 @@ pub struct Content {
 }
 
 /// What [`Content::begin`] found.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub enum Begin {
     /// The blob is there, this long.
     Present(u64),

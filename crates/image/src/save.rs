@@ -35,6 +35,7 @@ struct Selected {
 }
 
 /// Where a blob of the archive comes from.
+#[expect(clippy::large_enum_variant, reason = "there are as many as layers")]
 enum Blob {
     Bytes(Vec<u8>),
     Layer { layer: LayerRef, size: u64 },

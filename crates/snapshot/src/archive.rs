@@ -294,7 +294,7 @@ impl<R: BufRead> Archive<R> {
     fn leading_sparse_map(&mut self) -> Result<sparse::Map, Error> {
         let mut read = 0u64;
         let mut numbers = sparse::Numbers::default();
-        while !numbers.is_complete() || read % BLOCK_LEN as u64 != 0 {
+        while !numbers.is_complete() || !read.is_multiple_of(BLOCK_LEN as u64) {
             let (len, outcome) = {
                 let bytes = self.fill()?;
                 let Some(byte) = bytes.first() else { return Err(self.malformed("sparse map ends early")) };

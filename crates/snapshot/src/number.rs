@@ -14,7 +14,7 @@ fn parse_octal(field: &[u8]) -> Option<i64> {
     let start = field.iter().position(|b| !blank(b)).unwrap_or(field.len());
     let digits = &field[start..];
     let end = digits.iter().position(blank).unwrap_or(digits.len());
-    if !digits[end..].iter().all(|b| blank(b)) {
+    if !digits[end..].iter().all(blank) {
         return None;
     }
     digits[..end].iter().try_fold(0i64, |value, b| match b {

@@ -10,6 +10,9 @@ use rustix::fs::{FileType, OFlags, Stat};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
+/// Names and values of extended attributes.
+type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Deepest directory: each level keeps a descriptor open.
 const MAX_DEPTH: usize = 400;
 
@@ -82,7 +85,7 @@ impl Visit<'_> {
     }
 
     /// Attributes that belong into an archive, sorted: none of overlayfs's own, none of the host's labels.
-    fn xattrs(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    fn xattrs(&self) -> Result<Xattrs, Error> {
         let mut names = self.dir.xattrs(os(self.name)).map_err(self.fail("list attributes of"))?;
         names.retain(|n| !n.starts_with(b"trusted.") && n.as_slice() != b"security.selinux");
         names.sort();
