@@ -235,10 +235,13 @@ fn filters_and_prune() {
     let filter = |f: ImageFilter| -> Vec<knarr_base::ImageId> {
         images.list_filtered(&f).unwrap().into_iter().map(|image| image.id).collect()
     };
-    assert_eq!(filter(ImageFilter { dangling: Some(true), ..ImageFilter::default() }), [two.clone()]);
+    assert_eq!(
+        filter(ImageFilter { dangling: Some(true), ..ImageFilter::default() }),
+        std::slice::from_ref(&two)
+    );
     assert_eq!(
         filter(ImageFilter { references: vec!["team/*".to_owned()], ..ImageFilter::default() }),
-        [one.clone()]
+        std::slice::from_ref(&one)
     );
     assert_eq!(
         filter(ImageFilter { labels: vec!["tier=base".to_owned()], ..ImageFilter::default() }).len(),
