@@ -56,6 +56,7 @@ pub(crate) struct Extensions {
     pub(crate) sparse_map: Option<sparse::Map>,
     sparse_offset: Option<u64>,
     seen: bool,
+    kinds: Vec<u8>,
 }
 
 const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
@@ -66,7 +67,13 @@ impl Extensions {
     }
 
     /// Takes in one extension header: PAX local or global, GNU long name or long link.
+    ///
+    /// Two of a kind, or a name from both PAX and GNU, is where readers differ: refused.
     pub(crate) fn add(&mut self, kind: u8, data: &[u8]) -> Result<(), &'static str> {
+        if kind != b'g' && self.kinds.contains(&kind) {
+            return Err("two extension headers of one kind");
+        }
+        self.kinds.push(kind);
         match kind {
             b'L' => self.long_path = Some(until_nul(data).to_vec()),
             b'K' => self.long_link = Some(until_nul(data).to_vec()),
@@ -78,6 +85,10 @@ impl Extensions {
                 }
                 self.sparse_version = self.sparse_major.zip(self.sparse_minor);
             }
+        }
+        let names = self.path.is_some() || self.sparse_path.is_some();
+        if self.long_path.is_some() && names || self.long_link.is_some() && self.link.is_some() {
+            return Err("name from two extension headers");
         }
         self.seen = true;
         Ok(())
@@ -202,7 +213,14 @@ impl Entry {
         let path = path.or_else(|| extensions.path.clone()).unwrap_or_else(|| header_path(header));
         let link = extensions.long_link.clone().or_else(|| extensions.link.clone());
         let link = link.unwrap_or_else(|| until_nul(&old.linkname).to_vec());
-        let kind = kind(old.linkflag[0], &path)?;
+        let flag = old.linkflag[0];
+        if flag == b'\0' && header_path(header).ends_with(b"/") != path.ends_with(b"/") {
+            return Err("directory by one name and file by another");
+        }
+        if flag == b'S' && header.as_gnu().is_none() {
+            return Err("sparse file of GNU tar in another format");
+        }
+        let kind = kind(flag, &path)?;
         let id = |field: &[u8]| number::parse(field).and_then(|n| u32::try_from(n).ok());
         let device = match (header.as_ustar(), header.as_gnu()) {
             (Some(h), _) => (id(&h.dev_major), id(&h.dev_minor)),

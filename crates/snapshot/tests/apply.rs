@@ -295,6 +295,19 @@ fn archives_that_mean_harm_are_refused_and_leave_nothing() {
             ],
             "global PAX header",
         ),
+        (
+            vec![pax(&[("path", "a")]), pax(&[("path", "b")]), file("f", "")],
+            "two extension headers of one kind",
+        ),
+        (
+            vec![
+                pax(&[("path", "a")]),
+                Block { kind: b'L', data: b"b\0", ..Block::default() }.bytes(),
+                file("f", ""),
+            ],
+            "name from two extension headers",
+        ),
+        (vec![Block { kind: b'S', ..Block::default() }.bytes()], "sparse file of GNU tar in another format"),
         (vec![pax(&[("mtime", "1")])], "extension header without an entry"),
         (
             vec![file(&"n".repeat(99), "1"), pax(&[("path", &"x/".repeat(3000))]), file("f", "")],
