@@ -54,10 +54,80 @@ fn images_load_and_resolve() {
     let RootfsMount::Overlay { lower, upper, work } = images.prepare(&busybox.id, &container).unwrap() else {
         panic!("not an overlay")
     };
-    assert!(lower.len() == 1 && lower[0].join("bin/busybox").exists() && upper.is_dir() && work.is_dir());
+    assert!(lower.len() == 2 && lower[1].join("bin/busybox").exists() && upper.is_dir() && work.is_dir());
     // a second load finds everything there
     load(&images, &archives.join("busybox.tar"));
     assert_eq!(images.list().unwrap().len(), 3);
     images.collect().unwrap();
     assert_eq!(images.resolve("busybox").unwrap().id, busybox.id);
+}
+
+fn skopeo(arguments: &[&str]) -> Option<String> {
+    let out = std::process::Command::new("skopeo").args(arguments).output().ok()?;
+    assert!(out.status.success(), "skopeo {arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+    Some(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+#[test]
+fn skopeo_reads_ours_and_we_read_skopeos() {
+    let Some(archives) = archives() else { return };
+    let (dir, images) = open();
+    load(&images, &archives.join("busybox.tar"));
+    let id = images.resolve("busybox").unwrap().id;
+    let saved = dir.path().join("saved.tar");
+    images.save(&["busybox:latest".to_owned()], &mut File::create(&saved).unwrap()).unwrap();
+    let from = |kind: &str, tag: &str| format!("{kind}:{}:{tag}", saved.display());
+    if skopeo(&["--version"]).is_none() {
+        eprintln!("skipped: no skopeo");
+        return;
+    }
+    for (kind, tag) in [("docker-archive", "busybox:latest"), ("oci-archive", "latest")] {
+        let config = skopeo(&["inspect", "--config", "--raw", &from(kind, tag)]).unwrap();
+        assert_eq!(knarr_oci::digest::Digest::sha256(config.as_bytes()).hex(), id.as_str(), "{kind}");
+    }
+    for (kind, target) in [("oci-archive", "copy:name"), ("docker-archive", "copy:darch")] {
+        let path = dir.path().join(format!("{kind}.tar"));
+        let to = format!("{kind}:{}:{target}", path.display());
+        skopeo(&["copy", "-q", &from("docker-archive", "busybox:latest"), &to]).unwrap();
+        let (_other, elsewhere) = open();
+        assert_eq!(load(&elsewhere, &path), [format!("Loaded image: {target}\n")], "{kind}");
+        let image = elsewhere.resolve(target).unwrap();
+        assert_eq!(image.config.diff_ids(), images.get(&id).unwrap().config.diff_ids());
+        // the same archive compressed as a whole
+        for (tool, suffix) in [("gzip", "gz"), ("zstd", "zst")] {
+            let packed = path.with_extension(suffix);
+            let script = format!("{tool} -qc {} > {}", path.display(), packed.display());
+            assert!(std::process::Command::new("sh").arg("-c").arg(script).status().unwrap().success());
+            assert_eq!(load(&elsewhere, &packed), [format!("Loaded image: {target}\n")]);
+        }
+    }
+}
+
+#[test]
+fn archives_that_are_no_images_are_refused_and_leave_nothing() {
+    let (dir, images) = open();
+    let Some(archives) = archives() else { return };
+    let whole = std::fs::read(archives.join("busybox.tar")).unwrap();
+    let damaged = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let text = |bytes: &[u8]| images.load(&mut &bytes[..], None, &|_| {}).unwrap_err().to_string();
+    assert!(text(b"").contains("neither manifest.json nor index.json"), "{}", text(b""));
+    assert!(text(b"not a tar at all").contains("unexpected end of archive"));
+    for cut in [100, 700, 5000, 600_000, whole.len() / 2] {
+        let message = text(&whole[..cut]);
+        assert!(message.contains("unexpected end") || message.contains("is missing"), "{cut}: {message}");
+    }
+    for at in [2000, 400_000] {
+        let message = text(&damaged(at));
+        assert!(message.contains("verification failed") || message.contains("checksum"), "{at}: {message}");
+    }
+    assert!(images.list().unwrap().is_empty());
+    images.collect().unwrap();
+    images.content().sweep_ingests(std::time::Duration::ZERO).unwrap();
+    for sub in ["content/blobs/sha256", "content/ingest", "tmp", "trash"] {
+        assert_eq!(std::fs::read_dir(dir.path().join(sub)).unwrap().count(), 0, "{sub}");
+    }
 }
