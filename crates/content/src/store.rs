@@ -9,7 +9,6 @@ use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
 
 /// Largest blob that is taken when no size was announced.
 pub const MAX_BLOB_LEN: u64 = 1 << 40;
@@ -253,22 +252,20 @@ impl Content {
         Ok(list)
     }
 
-    /// Removes partial blobs that nobody has written to for `age`. Returns how many.
-    pub fn sweep_ingests(&self, age: Duration) -> Result<usize, Error> {
+    /// Removes partial blobs that nobody is writing and that are not to be kept. Returns how many.
+    pub fn sweep_ingests(&self, keep: impl Fn(&Digest) -> bool) -> Result<usize, Error> {
         let dir = self.ingest_dir();
         let state = self.shared.lock();
         let mut removed = 0;
         for entry in fs::read_dir(&dir).map_err(Error::io("read", &dir))? {
             let entry = entry.map_err(Error::io("read", &dir))?;
             let name = entry.file_name();
-            if name.to_str().is_some_and(|name| state.active.contains(name)) {
-                continue;
-            }
-            let resumable = !name.to_str().is_some_and(|name| name.starts_with("new-"));
-            let modified = entry.metadata().and_then(|m| m.modified());
-            let old =
-                modified.is_ok_and(|m| SystemTime::now().duration_since(m).is_ok_and(|passed| passed >= age));
-            if (old || !resumable) && fs::remove_file(entry.path()).is_ok() {
+            let name = name.to_str().unwrap_or_default();
+            let digest = Digest::parse(&name.replacen('-', ":", 1));
+            if !state.active.contains(name)
+                && !digest.is_ok_and(|digest| keep(&digest))
+                && fs::remove_file(entry.path()).is_ok()
+            {
                 removed += 1;
             }
         }

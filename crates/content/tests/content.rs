@@ -4,7 +4,6 @@ use knarr_content::{Begin, Content, Error};
 use knarr_oci::digest::Digest;
 use std::io::Read;
 use std::sync::{Arc, Barrier};
-use std::time::Duration;
 
 fn store() -> (tempfile::TempDir, Content) {
     let dir = tempfile::tempdir().unwrap();
@@ -63,9 +62,10 @@ fn an_interrupted_ingest_goes_on() {
     // as after a restart of the engine
     let content = Content::open(dir.path()).unwrap();
     let lease = content.lease();
-    assert_eq!(content.sweep_ingests(Duration::from_secs(3600)).unwrap(), 0);
+    assert_eq!(content.sweep_ingests(|kept| *kept == digest).unwrap(), 0);
     let Begin::Started(mut ingest) = content.begin(&lease, &digest, Some(11)).unwrap() else { panic!() };
     assert_eq!(ingest.offset(), 5);
+    assert_eq!(content.sweep_ingests(|_| false).unwrap(), 0, "somebody is writing it");
     ingest.append(b" world").unwrap();
     assert_eq!(ingest.commit(&lease).unwrap(), digest);
     assert_eq!(partial_files(&dir), 0);

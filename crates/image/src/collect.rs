@@ -50,29 +50,34 @@ impl Images {
                 self.store.write(|tx| tx.delete::<PullRecord>(&key))?;
             }
         }
-        let held = match self.held() {
-            Ok(held) => Some(held),
+        self.unlink_blobs(&blobs)?;
+        match self.held() {
+            Ok(held) => layers.extend(held),
             Err(error) => {
-                // Cut off by a crash, for instance. Blobs are none of a container's.
+                // Cut off by a crash, for instance.
                 tracing::warn!(%error, "a container's layers are not known: no layer is collected");
-                None
+                return Ok(());
             }
-        };
+        }
+        for diff_id in self.layers.list()? {
+            if !layers.contains(&diff_id) {
+                self.layers.remove(&diff_id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Partial blobs stay only for the pull that will go on with them.
+    fn unlink_blobs(&self, needed: &HashSet<Digest>) -> Result<(), Error> {
         for (digest, _) in self.content.list()? {
-            if !blobs.contains(&digest) {
+            if !needed.contains(&digest) {
                 match self.content.delete(&digest) {
                     Ok(_) | Err(knarr_content::Error::Leased(_)) => {}
                     Err(e) => return Err(e.into()),
                 }
             }
         }
-        let Some(held) = held else { return Ok(()) };
-        layers.extend(held);
-        for diff_id in self.layers.list()? {
-            if !layers.contains(&diff_id) {
-                self.layers.remove(&diff_id)?;
-            }
-        }
+        self.content.sweep_ingests(|digest| needed.contains(digest))?;
         Ok(())
     }
 

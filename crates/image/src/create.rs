@@ -64,6 +64,15 @@ impl Images {
         report: Report<'_>,
     ) -> Result<ImageId, Error> {
         let _pass = self.enter();
+        self.or_collect(self.import_one(source, options, report))
+    }
+
+    fn import_one(
+        &self,
+        source: &mut dyn Read,
+        options: &ImportOptions,
+        report: Report<'_>,
+    ) -> Result<ImageId, Error> {
         let lease = self.content.lease();
         let mut config = ContainerConfig::default();
         instruction::apply(&mut config, &options.changes)?;
@@ -99,6 +108,10 @@ impl Images {
     /// Makes an image of what a container changed.
     pub fn commit(&self, options: &CommitOptions<'_>) -> Result<ImageId, Error> {
         let _pass = self.enter();
+        self.or_collect(self.commit_one(options))
+    }
+
+    fn commit_one(&self, options: &CommitOptions<'_>) -> Result<ImageId, Error> {
         let lease = self.content.lease();
         let mut config = options.config.clone();
         instruction::apply(&mut config, options.changes)?;

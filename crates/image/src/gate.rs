@@ -46,6 +46,11 @@ impl Gate {
         Pass { gate: self.clone(), leave: Some(Box::new(collect)) }
     }
 
+    /// The last one who leaves is to collect.
+    pub(crate) fn want(&self) {
+        self.0.lock().wanted = true;
+    }
+
     /// Enters to collect; none while somebody is inside, who will do it then.
     pub(crate) fn alone(&self) -> Option<Alone> {
         let mut state = self.0.lock();

@@ -52,6 +52,15 @@ impl Images {
         report: Report<'_>,
     ) -> Result<Vec<ImageId>, Error> {
         let _pass = self.enter();
+        self.or_collect(self.load_all(source, platform, report))
+    }
+
+    fn load_all(
+        &self,
+        source: &mut dyn Read,
+        platform: Option<&Platform>,
+        report: Report<'_>,
+    ) -> Result<Vec<ImageId>, Error> {
         let lease = self.content.lease();
         let members = Members::read(source, &self.content, &lease, self.limits)?;
         knarr_base::failpoint!("load.read", Error::Failpoint("load.read"));

@@ -73,8 +73,9 @@ impl Images {
             (Some(digest), _) => digest.to_string(),
             (None, tag) => tag.unwrap_or_default().to_owned(),
         };
-        (pull.report)(Progress::status(selected, format!("Pulling from {}", reference.path())));
+        // Nothing is said before it is known that there is such an image: the first message decides the answer's status.
         let wanted = pull.wanted(options.platform.as_ref()).await?;
+        (pull.report)(Progress::status(selected, format!("Pulling from {}", reference.path())));
         let config = pull.config(&wanted).await?;
         let layers = layers_of(&config, &wanted.manifest)?;
         pull.hold(reference, &wanted, &layers).await?;

@@ -14,10 +14,6 @@ use knarr_oci::rootfs::RootfsMount;
 use knarr_snapshot::{Layers, Limits};
 use knarr_state::{Event, ReadTx, Store, WriteTx};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// How long a partial download is kept.
-const PARTIAL_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// All images of a data root. Cheap to clone.
 #[derive(Clone)]
@@ -47,7 +43,6 @@ impl Images {
             gate: Gate::default(),
             client: Client::new(RegistryConfig::default())?,
         };
-        images.content.sweep_ingests(PARTIAL_TTL)?;
         if let Err(error) = images.collect() {
             tracing::warn!(%error, "leftovers of images not collected");
         }
@@ -67,6 +62,14 @@ impl Images {
                 tracing::warn!(%error, "leftovers of images not collected");
             }
         })
+    }
+
+    /// Passes a result on; after a failure what was brought in for it goes as soon as nobody else brings anything.
+    pub(crate) fn or_collect<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if result.is_err() {
+            self.gate.want();
+        }
+        result
     }
 
     /// The client of registries, for `login`.
