@@ -16,6 +16,8 @@ fn main() {
     if all.get(1).is_some_and(|a| a == "runtime") {
         std::process::exit(knarr_runtime::cli::main(&all[2..]).into());
     }
+    let has = |flag: &str| all.iter().any(|argument| argument == flag);
+    let (list, ignored, exact) = (has("--list"), has("--ignored"), has("--exact"));
     let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let mut failed = Vec::new();
     let all: Vec<Test> = [
@@ -29,9 +31,18 @@ fn main() {
         unified::TESTS,
     ]
     .concat();
+    // What test runners ask: no test is ignored.
+    if ignored {
+        return;
+    }
+    if list {
+        all.iter().for_each(|(name, _)| println!("{name}: test"));
+        return;
+    }
+    let matches = |name: &str, w: &str| if exact { name == w } else { name.contains(w) };
     let mut count = 0;
     for (name, test) in all {
-        if !wanted.is_empty() && wanted.iter().all(|w| !name.contains(w.as_str())) {
+        if !wanted.is_empty() && !wanted.iter().any(|w| matches(name, w)) {
             continue;
         }
         count += 1;
