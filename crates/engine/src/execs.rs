@@ -111,7 +111,7 @@ impl Execs {
     /// Reported by the supervisor.
     pub fn exited(&self, engine: &Arc<Inner>, container: &Arc<Container>, id: &str, exit: &ExitRecord) {
         self.set_state(id, ExecState::Ended { pid: exit.pid, code: exit.code });
-        self.forget_old(&container.id);
+        self.forget_old(&container.id, Some(id));
         let event = container.event("exec_die").with("execID", id).with("exitCode", exit.code.to_string());
         let engine = Arc::clone(engine);
         tokio::spawn(async move { engine.emit(event).await });
@@ -125,21 +125,22 @@ impl Execs {
             }
         }
         self.changed.notify_waiters();
-        self.forget_old(container);
+        self.forget_old(container, None);
     }
 
     pub fn forget(&self, container: &ContainerId) {
         self.lock().retain(|_, exec| exec.container != *container);
     }
 
-    fn forget_old(&self, container: &ContainerId) {
+    /// `just_ended`: its client has yet to ask how it ended, however long ago it began.
+    fn forget_old(&self, container: &ContainerId, just_ended: Option<&str>) {
         let mut map = self.lock();
         let ended = |e: &&Exec| e.container == *container && matches!(e.state, ExecState::Ended { .. });
         let mut ended: Vec<(u64, String)> =
             map.values().filter(ended).map(|e| (e.number, e.id.clone())).collect();
         ended.sort_unstable();
         let surplus = ended.len().saturating_sub(MAX_ENDED);
-        for (_, id) in ended.into_iter().take(surplus) {
+        for (_, id) in ended.into_iter().filter(|(_, id)| Some(id.as_str()) != just_ended).take(surplus) {
             map.remove(&id);
         }
     }

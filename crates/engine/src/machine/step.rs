@@ -60,7 +60,10 @@ fn launch(state: &mut State, effects: &mut Vec<Effect>) {
 }
 
 fn stop(state: &mut State, wish: StopWish, effects: &mut Vec<Effect>) -> Reply {
-    state.start_again = false;
+    if std::mem::take(&mut state.start_again) {
+        // Whoever asked for the restart is told, or would wait for ever.
+        effects.push(Effect::Missed(Milestone::Started));
+    }
     match (state.phase, state.activity) {
         (_, Activity::Removing) => refused(Refusal::AlreadyStopped),
         (_, Activity::Starting) => {

@@ -71,6 +71,8 @@ pub(crate) async fn remove(
             knarr_base::failpoint!("remove.rows", Error::Failpoint("remove.rows"));
             engine.trash.discard(&engine.paths.container(&container.id));
             let _ = fs::remove_dir_all(engine.paths.run(&container.id));
+            // Normally long gone; left by an engine that died while it cleaned up.
+            crate::cgroups::remove(&engine.cgroup_path(&container));
             knarr_base::failpoint!("remove.directories", Error::Failpoint("remove.directories"));
             if volumes {
                 remove_volumes(&engine, &container);
