@@ -12,10 +12,34 @@ mod root;
 mod walk;
 mod xattr;
 
+use crate::{Errno, Result};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::path::Arg;
+use std::os::fd::{AsFd, OwnedFd};
+
 pub use dir::Dir;
 pub use root::{Resolve, Root};
 
 /// How often a resolution is repeated when a concurrent rename disturbed it.
 pub(crate) const MAX_RESOLVE_TRIES: usize = 256;
+/// openat2(2), repeated when a rename or a mount anywhere on the machine disturbed the resolution of a `..` (`EAGAIN`).
+pub fn openat2(
+    directory: impl AsFd,
+    path: impl Arg,
+    flags: OFlags,
+    mode: Mode,
+    resolve: ResolveFlags,
+) -> Result<OwnedFd> {
+    path.into_with_c_str(|path| {
+        for _ in 0..MAX_RESOLVE_TRIES {
+            match rustix::fs::openat2(&directory, path, flags, mode, resolve) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                done => return done,
+            }
+        }
+        Err(Errno::AGAIN)
+    })
+}
+
 /// Symbolic links followed while directories are being made, as in the kernel.
 pub(crate) const MAX_LINKS: usize = 40;

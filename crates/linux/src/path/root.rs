@@ -1,6 +1,6 @@
 //! A directory that paths are resolved in and cannot leave.
 use super::dir::{Dir, check_name};
-use super::{MAX_RESOLVE_TRIES, walk};
+use super::walk;
 use crate::{Errno, Result};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, Stat};
 use std::ffi::{OsStr, OsString};
@@ -61,13 +61,7 @@ impl Root {
     /// `openat2`: any flags and mode of open(2). `O_CLOEXEC` is added.
     pub fn open_with(&self, path: impl AsRef<Path>, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
         let path = relative(path.as_ref());
-        for _ in 0..MAX_RESOLVE_TRIES {
-            match rustix::fs::openat2(&self.fd, path, flags | OFlags::CLOEXEC, mode, self.resolve.flags()) {
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                done => return done,
-            }
-        }
-        Err(Errno::AGAIN)
+        super::openat2(&self.fd, path, flags | OFlags::CLOEXEC, mode, self.resolve.flags())
     }
     /// A descriptor that only names the object; the last component is followed if it is a link.
     pub fn open_path(&self, path: impl AsRef<Path>) -> Result<OwnedFd> {

@@ -16,7 +16,7 @@ pub(super) fn apply(init: &mut Init<'_>, step: &Step) -> Outcome {
             let flags = OFlags::WRONLY | OFlags::CLOEXEC;
             // thread-self is a link of procfs itself.
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-            let file = rustix::fs::openat2(procfs, file.as_c_str(), flags, Mode::empty(), resolve)?;
+            let file = knarr_linux::path::openat2(procfs, file.as_c_str(), flags, Mode::empty(), resolve)?;
             rustix::io::write(&file, label.to_bytes())?;
             Ok(())
         }
@@ -53,7 +53,7 @@ fn working_directory(path: &std::ffi::CStr) -> Outcome {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(c"/", flags, Mode::empty())?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let directory = rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve)?;
+    let directory = knarr_linux::path::openat2(&root, path, flags, Mode::empty(), resolve)?;
     rustix::process::fchdir(&directory)?;
     // The kernel writes "(unreachable)" before a path outside of the root.
     let inside = rustix::process::getcwd(Vec::new())?;

@@ -92,9 +92,9 @@ impl Init<'_> {
         let procfs = self.procfs()?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-        let sys = rustix::fs::openat2(procfs, c"sys", flags, Mode::empty(), resolve)?;
+        let sys = knarr_linux::path::openat2(procfs, c"sys", flags, Mode::empty(), resolve)?;
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = rustix::fs::openat2(&sys, name, flags, Mode::empty(), resolve)?;
+        let file = knarr_linux::path::openat2(&sys, name, flags, Mode::empty(), resolve)?;
         rustix::io::write(&file, value.to_bytes())?;
         Ok(())
     }
