@@ -35,14 +35,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let id = path.rsplit('/').next().unwrap_or_default();
         let begin = Instant::now();
         let mut created = knarr_runtime::create(CreateOptions {
-            id,
-            spec: &spec,
-            bundle: &bundle,
             rootfs: Some(&rootfs),
-            netns: None,
             stdio: Stdio::Pipes { stdin: None, stdout: null(true)?, stderr: null(true)? },
             cgroup: if has("no-cgroup") { CgroupOptions::Inherit } else { CgroupOptions::Path(&path) },
             seccomp_cache: if has("no-cache") { None } else { Some(cache.path()) },
+            ..CreateOptions::new(id, &spec, &bundle)
         })?;
         let made = Instant::now();
         created.start()?;

@@ -17,5 +17,5 @@ pub mod plan;
 pub mod seccomp;
 
 pub use error::{Error, Result};
-pub use options::{CgroupOptions, CreateOptions, ExecOptions, Stdio};
+pub use options::{CgroupOptions, CreateOptions, ExecOptions, HANDSHAKE_TIMEOUT, Stdio};
 pub use parent::{Created, create, exec, has_pid_namespace};

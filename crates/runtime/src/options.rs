@@ -3,6 +3,10 @@ use knarr_oci::rootfs::RootfsMount;
 use knarr_oci::runtime::{Process, Spec};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
+
+/// Far more than a loaded machine needs between two messages of a new process.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Everything that [`crate::create`] needs. Taken by value: the child's ends of the streams are closed when it returns.
 #[derive(Debug)]
@@ -15,10 +19,36 @@ pub struct CreateOptions<'a> {
     pub rootfs: Option<&'a RootfsMount>,
     /// Joined as the container's network namespace, whatever the configuration says.
     pub netns: Option<BorrowedFd<'a>>,
+    /// Joined as the container's user namespace, whatever the configuration says; its id maps are written already. A network
+    /// namespace that is given too has to be owned by it, or the container cannot have a sysfs of its own.
+    pub userns: Option<BorrowedFd<'a>>,
     pub stdio: Stdio,
     pub cgroup: CgroupOptions<'a>,
     /// Directory of compiled system call filters.
     pub seccomp_cache: Option<&'a Path>,
+    /// Descriptors from 3 on that the process keeps, at their numbers.
+    pub preserve_fds: u32,
+    /// How long the new process may be silent before it is killed. Hooks have their own timeouts, and do not count.
+    pub handshake_timeout: Duration,
+}
+
+impl<'a> CreateOptions<'a> {
+    /// The root of the configuration, the caller's streams, the configuration's cgroup.
+    pub fn new(id: &'a str, spec: &'a Spec, bundle: &'a Path) -> Self {
+        Self {
+            id,
+            spec,
+            bundle,
+            rootfs: None,
+            netns: None,
+            userns: None,
+            stdio: Stdio::Inherit,
+            cgroup: CgroupOptions::FromSpec,
+            seccomp_cache: None,
+            preserve_fds: 0,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+        }
+    }
 }
 
 /// Everything that [`crate::exec`] needs.
@@ -33,6 +63,27 @@ pub struct ExecOptions<'a> {
     pub stdio: Stdio,
     pub cgroup: CgroupOptions<'a>,
     pub seccomp_cache: Option<&'a Path>,
+    /// As in [`CreateOptions`].
+    pub preserve_fds: u32,
+    /// As in [`CreateOptions`].
+    pub handshake_timeout: Duration,
+}
+
+impl<'a> ExecOptions<'a> {
+    /// The caller's streams, the configuration's cgroup.
+    pub fn new(target_pid: i32, target_pidfd: BorrowedFd<'a>, spec: &'a Spec, process: &'a Process) -> Self {
+        Self {
+            target_pid,
+            target_pidfd,
+            spec,
+            process,
+            stdio: Stdio::Inherit,
+            cgroup: CgroupOptions::FromSpec,
+            seccomp_cache: None,
+            preserve_fds: 0,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+        }
+    }
 }
 
 /// Standard streams of the new process.

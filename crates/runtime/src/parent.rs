@@ -119,6 +119,12 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
     let spec = options.spec;
     let process = spec.process.as_ref().ok_or(Error::Invalid { what: "process is missing".to_owned() })?;
     let linux = spec.linux.clone().unwrap_or_default();
+    if options.userns.is_some() {
+        return Err(Error::Unsupported { what: "user namespaces".to_owned() });
+    }
+    if options.preserve_fds > 0 {
+        return Err(Error::Unsupported { what: "preserved descriptors".to_owned() });
+    }
     let cgroup = cgroup(&options.cgroup, &linux, options.id)?;
     let facts = Facts {
         bundle: options.bundle,

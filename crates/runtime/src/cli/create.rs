@@ -3,7 +3,7 @@ use super::arguments::Arguments;
 use super::container::{self, Container, Record};
 use super::{Global, console, file_error, life, unknown};
 use crate::parent::create_with;
-use crate::{CgroupOptions, CreateOptions, Created, Error, Result, Stdio};
+use crate::{CreateOptions, Created, Error, Result, Stdio};
 use knarr_linux::process;
 use knarr_oci::runtime::Spec;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -106,18 +106,12 @@ fn make_in(options: &Options, directory: &Path, spec: Spec, by_fifo: bool) -> Re
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
     let mut created = create_with(
         CreateOptions {
-            id: &options.id,
-            spec,
-            bundle: &options.bundle,
-            rootfs: None,
-            netns: None,
             stdio: if terminal {
                 Stdio::Terminal { rows: size.height, cols: size.width }
             } else {
                 Stdio::Inherit
             },
-            cgroup: CgroupOptions::FromSpec,
-            seccomp_cache: None,
+            ..CreateOptions::new(&options.id, spec, &options.bundle)
         },
         fifo.as_ref().map(AsFd::as_fd),
     )?;

@@ -52,13 +52,9 @@ pub(crate) fn exec(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8>
     let size = process.console_size.unwrap_or_default();
     let terminal = Stdio::Terminal { rows: size.height, cols: size.width };
     let mut created = crate::exec(ExecOptions {
-        target_pid: container.record.pid,
-        target_pidfd: pidfd.as_fd(),
-        spec: &container.record.spec,
-        process: &process,
         stdio: if process.terminal { terminal } else { Stdio::Inherit },
         cgroup: CgroupOptions::Path(&container.record.cgroup),
-        seccomp_cache: None,
+        ..ExecOptions::new(container.record.pid, pidfd.as_fd(), &container.record.spec, &process)
     })?;
     for warning in &created.warnings {
         eprintln!("warning: {warning}");

@@ -97,14 +97,10 @@ impl Bundle {
         let rootfs = self.rootfs();
         let path = self.cgroup().path().to_owned();
         knarr_runtime::create(CreateOptions {
-            id: &self.id,
-            spec: &self.spec,
-            bundle: self.dir.path(),
             rootfs: Some(&rootfs),
-            netns: None,
             stdio,
             cgroup: CgroupOptions::Path(&path),
-            seccomp_cache: None,
+            ..CreateOptions::new(&self.id, &self.spec, self.dir.path())
         })
     }
 
@@ -149,13 +145,9 @@ impl Running<'_> {
     pub fn exec_with(&self, process: &Process, stdio: Stdio) -> Result<Created, Error> {
         let path = self.bundle.cgroup().path().to_owned();
         knarr_runtime::exec(ExecOptions {
-            target_pid: self.created.pid,
-            target_pidfd: self.created.pidfd.as_fd(),
-            spec: &self.bundle.spec,
-            process,
             stdio,
             cgroup: CgroupOptions::Path(&path),
-            seccomp_cache: None,
+            ..ExecOptions::new(self.created.pid, self.created.pidfd.as_fd(), &self.bundle.spec, process)
         })
     }
 }

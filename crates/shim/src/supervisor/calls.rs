@@ -211,13 +211,10 @@ impl Supervisor {
             streams::pipes(wanted)?
         };
         let mut created = knarr_runtime::exec(ExecOptions {
-            target_pid: init.created.pid,
-            target_pidfd: init.created.pidfd.as_fd(),
-            spec: &spec,
-            process: &process,
             stdio,
             cgroup: launch::cgroup(&self.config),
             seccomp_cache: self.config.seccomp_cache.as_deref(),
+            ..ExecOptions::new(init.created.pid, init.created.pidfd.as_fd(), &spec, &process)
         })?;
         let ends = launch::ends_of(&created, ends, wanted.stdin)?;
         let started = created.start();

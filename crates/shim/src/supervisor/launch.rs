@@ -129,14 +129,12 @@ fn create(config: &ShimConfig, netns: Option<OwnedFd>, oom_score: Option<i32>) -
         streams::pipes(Streams { stdin: config.open_stdin, ..Streams::OUTPUT })?
     };
     let created = knarr_runtime::create(CreateOptions {
-        id: &config.id,
-        spec: &spec,
-        bundle: &config.dir,
         rootfs: config.rootfs.as_ref(),
         netns: netns.as_ref().map(AsFd::as_fd),
         stdio,
         cgroup: cgroup(config),
         seccomp_cache: config.seccomp_cache.as_deref(),
+        ..CreateOptions::new(&config.id, &spec, &config.dir)
     })?;
     let ends = ends_of(&created, ends, config.open_stdin)?;
     Ok(Process::new(None, created, terminal, config.stdin_once, ends))
