@@ -34,3 +34,7 @@ pub(crate) fn freeze(path: &str, frozen: bool) -> Result<()> {
     }
     Ok(())
 }
+
+pub(crate) fn is_frozen(path: &str) -> Result<bool> {
+    Ok(Cgroup::new(path)?.is_frozen()?)
+}

@@ -20,7 +20,7 @@ pub struct EngineConfig {
     pub data_root: PathBuf,
     /// State of this boot: sockets of supervisors, exit records.
     pub exec_root: PathBuf,
-    /// This program's executable; it becomes the spawner and `/sbin/docker-init`.
+    /// This program's executable; copies of it become the spawner and `/sbin/docker-init`.
     pub exe: PathBuf,
     /// Network defaults; `engine_id` is filled in.
     pub network: NetworkConfig,

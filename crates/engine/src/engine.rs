@@ -3,6 +3,7 @@ use crate::blocking::Pool;
 use crate::config::EngineConfig;
 use crate::error::{Error, Result};
 use crate::execs::Execs;
+use crate::init_program::InitProgram;
 use crate::paths::{Paths, engine_id};
 use crate::record::Container;
 use crate::registry::Registry;
@@ -40,6 +41,9 @@ pub(crate) struct Inner {
     pub host: Facts,
     pub pool: Pool,
     pub trash: Trash,
+    pub init_program: InitProgram,
+    /// Limits of open files that the engine was started with, soft and hard, if it raised them for itself.
+    pub descriptor_limit: Option<(i64, i64)>,
     /// Requests being served.
     pub busy: AtomicUsize,
     /// Creating a container or a volume holds it for reading, removing images or volumes for writing.
@@ -68,6 +72,8 @@ impl Engine {
             host: parts.host,
             pool: Pool::new(),
             trash: parts.trash,
+            init_program: parts.init_program,
+            descriptor_limit: parts.descriptor_limit,
             busy: AtomicUsize::new(0),
             image_use: tokio::sync::RwLock::default(),
             _lock: parts.lock,
@@ -142,10 +148,13 @@ struct Parts {
     host: Facts,
     lock: File,
     executable: std::os::fd::OwnedFd,
+    init_program: InitProgram,
+    descriptor_limit: Option<(i64, i64)>,
 }
 
-/// A published port and an attached client hold descriptors: as many as the hard limit allows.
-fn raise_descriptor_limit() {
+/// A published port and an attached client hold descriptors: as many as the hard limit allows. Gives the limits of before,
+/// soft and hard, which are the ones for containers: a program that uses `select` breaks above 1024 descriptors.
+fn raise_descriptor_limit() -> Option<(i64, i64)> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum
@@ -153,10 +162,13 @@ fn raise_descriptor_limit() {
     {
         tracing::warn!(%error, "limit of open files not raised");
     }
+    // -1 is no limit.
+    let number = |limit: Option<u64>| limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(-1));
+    (limit.current != limit.maximum).then(|| (number(limit.current), number(limit.maximum)))
 }
 
 fn open_parts(mut config: EngineConfig) -> Result<Parts> {
-    raise_descriptor_limit();
+    let descriptor_limit = raise_descriptor_limit();
     for dir in [&config.data_root, &config.exec_root] {
         make_dir(dir, 0o711)?;
     }
@@ -169,9 +181,8 @@ fn open_parts(mut config: EngineConfig) -> Result<Parts> {
     make_dir(&paths.runs(), 0o711)?;
     make_dir(&paths.seccomp(), 0o700)?;
     let executable = sealed_executable(&config.exe)?;
-    if let Ok(exe) = config.exe.canonicalize() {
-        config.exe = exe;
-    }
+    let duplicate = executable.try_clone().map_err(Error::io("keep the copy of the executable"))?;
+    let init_program = InitProgram::open(paths.init(), duplicate)?;
     let trash = Trash::open(paths.trash())?;
     let store = Store::open(&paths.database())?;
     config.network.engine_id.clone_from(&id);
@@ -184,7 +195,21 @@ fn open_parts(mut config: EngineConfig) -> Result<Parts> {
         user_agent: format!("knarr/{}", config.version),
     })?;
     let host = crate::host::facts();
-    Ok(Parts { config, id, paths, store, images, networks, volumes, trash, host, lock, executable })
+    Ok(Parts {
+        config,
+        id,
+        paths,
+        store,
+        images,
+        networks,
+        volumes,
+        trash,
+        host,
+        lock,
+        executable,
+        init_program,
+        descriptor_limit,
+    })
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<()> {

@@ -13,7 +13,7 @@ const MAX_CONFIG: u64 = 16 << 20;
 pub(crate) fn build(engine: &Inner, snapshot: &Snapshot, request: &CreateRequest) -> Result<Process> {
     let spec = read_spec(engine, snapshot)?;
     let mut process = spec.process.unwrap_or_default();
-    let root = crate::start::view(&snapshot.container.rootfs, Some(snapshot.status.pid))?;
+    let root = crate::start::view(&snapshot.container.rootfs, Some(&snapshot.status))?;
     let config = &snapshot.container.config;
     let name = if request.user.is_empty() { &config.user } else { &request.user };
     let found = user::resolve(&root, name, &snapshot.container.host_config.group_add)?;

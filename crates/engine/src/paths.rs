@@ -22,6 +22,10 @@ impl Paths {
     pub fn trash(&self) -> PathBuf {
         self.data_root.join("trash")
     }
+    /// The copy of the executable for `--init`.
+    pub fn init(&self) -> PathBuf {
+        self.data_root.join("init")
+    }
     pub fn lock(&self) -> PathBuf {
         self.data_root.join("lock")
     }

@@ -167,7 +167,7 @@ fn networks(_engine: &Inner, snapshot: &Snapshot) -> Map<NetworkStats> {
         return Map::nil();
     }
     let read = || -> Result<Vec<knarr_network::InterfaceStats>> {
-        let namespace = crate::start::network_namespace(snapshot.status.pid)?;
+        let namespace = crate::start::network_namespace(&snapshot.status)?;
         knarr_network::Namespace::statistics(namespace.as_fd()).map_err(Error::from)
     };
     let interfaces = read().unwrap_or_default();

@@ -106,6 +106,9 @@ pub struct StateReport {
     pub shim_pid: i32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
+    /// Of the process `pid`; 0: not known.
+    #[serde(default)]
+    pub pid_start_time: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<jiff::Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,6 +142,9 @@ pub enum Event {
     /// The container's init exists and waits for `Start`.
     Created {
         pid: i32,
+        /// Field 22 of its `/proc/<pid>/stat`; 0: not known.
+        #[serde(default)]
+        start_time: u64,
     },
     /// The container could not be created; nothing of it is left, and the supervisor ends.
     CreateFailed(Failure),

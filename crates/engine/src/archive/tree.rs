@@ -42,7 +42,7 @@ impl Tree {
         }
         if snapshot.is_live() {
             return Ok(Self {
-                root: start::view(&container.rootfs, Some(snapshot.status.pid))?,
+                root: start::view(&container.rootfs, Some(&snapshot.status))?,
                 path: absolute(path),
             });
         }

@@ -167,6 +167,7 @@ fn refusal_error(entry: &Entry, event: Event, refusal: Refusal) -> Error {
         Refusal::IsRestarting => {
             Error::Conflict(format!("Container {id} is restarting, wait until the container is running"))
         }
+        Refusal::IsStopping => Error::Conflict(format!("Container {id} is being stopped")),
         Refusal::StillLive => {
             let phase = entry.snapshot.status.phase.as_str();
             let how = match phase {

@@ -153,7 +153,7 @@ fn connect(
     if snapshot.is_live() {
         let mut request = start::endpoint_request(&snapshot.container, &network.name, Some(settings))?;
         request.default_route = engine.networks.endpoints(snapshot.id())?.is_empty();
-        let namespace = start::network_namespace(snapshot.status.pid)?;
+        let namespace = start::network_namespace(&snapshot.status)?;
         engine.networks.connect_in(&request, std::os::fd::AsFd::as_fd(&namespace))?;
     }
     engine.emit_now(network_event("connect", &network).with("container", snapshot.id().as_str()))?;

@@ -4,13 +4,13 @@
 //! is stored, there is the activity: what is being done at this moment, which no crash survives.
 //!
 //! Invariants: `step` never waits and never fails; every request is answered or refused at once, or when its milestone
-//! comes; a signal is never held back by an activity.
+//! comes or cannot come any more; a signal is never held back by an activity; what was wished is stored before it is begun.
 mod policy;
 mod state;
 mod step;
 
 pub use policy::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, Policy, STABLE_AFTER_MS};
-pub use state::{Activity, Effect, Event, Milestone, Phase, Refusal, Reply, State, StopWish};
+pub use state::{Activity, Effect, Event, Milestone, Phase, Refusal, Reply, State, StopWish, Wishes};
 pub use step::step;
 
 #[cfg(test)]

@@ -74,14 +74,11 @@ pub struct State {
     pub auto_remove: bool,
     /// Someone asked for the end: `unless-stopped` remembers it.
     pub stopped_by_user: bool,
-    /// The next exit is wanted: no restart.
-    pub exit_wanted: bool,
-    /// After the exit start again, whatever the policy says.
-    pub start_again: bool,
-    /// After the exit remove; holds whether anonymous volumes go too.
-    pub remove_after: Option<bool>,
+    pub wishes: Wishes,
     /// A stop that came while the start table ran.
     pub stop_after_start: Option<StopWish>,
+    /// SIGKILL was sent because of a stop: nothing stronger is left.
+    pub killed: bool,
     pub restarts: u32,
     pub backoff_ms: u64,
     /// Of the last run.
@@ -89,8 +86,26 @@ pub struct State {
     pub ran_ms: u64,
 }
 
+/// What was asked for and is not reached yet. It is stored before the first signal is sent, so that an engine that dies in
+/// between is followed by one that goes on with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Wishes {
+    /// The next exit is wanted: no restart.
+    #[serde(default)]
+    pub exit: bool,
+    /// A stop that has begun.
+    #[serde(default)]
+    pub stop: Option<StopWish>,
+    /// After the exit start again, whatever the policy says.
+    #[serde(default)]
+    pub start_again: bool,
+    /// After the exit remove; holds whether anonymous volumes go too.
+    #[serde(default)]
+    pub remove: Option<bool>,
+}
+
 /// How to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopWish {
     pub signal: i32,
     /// `None`: for ever.
@@ -148,6 +163,10 @@ pub enum Effect {
     ArmStop {
         after_ms: u64,
     },
+    /// The same, but never later than it is armed already.
+    HastenStop {
+        after_ms: u64,
+    },
     DisarmStop,
     Freeze,
     Thaw,
@@ -164,6 +183,8 @@ pub enum Effect {
     },
     /// The row changed: commit it before the later effects.
     Commit,
+    /// Only the wishes changed: store them before the later effects.
+    Remember,
     /// Answer those who wait.
     Reached(Milestone),
     Missed(Milestone),
@@ -201,6 +222,8 @@ pub enum Refusal {
     AlreadyPaused,
     NotPaused,
     IsRestarting,
+    /// `pause` of a container that is being stopped.
+    IsStopping,
     /// Removal without force.
     StillLive,
     RemovalInProgress,

@@ -1,6 +1,6 @@
 //! The transition function.
 use super::policy::next_backoff;
-use super::state::{Activity, Effect, Event, Milestone, Phase, Refusal, Reply, State, StopWish};
+use super::state::{Activity, Effect, Event, Milestone, Phase, Refusal, Reply, State, StopWish, Wishes};
 
 /// Time for a killed process to go before the engine stops waiting for it.
 pub(super) const KILL_GRACE_MS: u64 = 10_000;
@@ -35,9 +35,9 @@ fn start(state: &mut State, effects: &mut Vec<Effect>) -> Reply {
     }
     match state.phase {
         Phase::Removing | Phase::Dead => return refused(Refusal::MarkedForRemoval),
-        _ if state.remove_after.is_some() => return refused(Refusal::MarkedForRemoval),
+        _ if state.wishes.remove.is_some() => return refused(Refusal::MarkedForRemoval),
         _ if state.activity == Activity::Cleaning => {
-            state.start_again = true;
+            state.wishes.start_again = true;
             return Reply::When(Milestone::Started);
         }
         Phase::Paused => return refused(Refusal::IsPaused),
@@ -50,28 +50,27 @@ fn start(state: &mut State, effects: &mut Vec<Effect>) -> Reply {
     Reply::When(Milestone::Started)
 }
 
+/// A wish to start again stays until the start is over: it is the reason for it.
 fn launch(state: &mut State, effects: &mut Vec<Effect>) {
     state.stopped_by_user = false;
-    state.exit_wanted = false;
-    state.start_again = false;
+    state.wishes = Wishes { start_again: state.wishes.start_again, ..Wishes::default() };
     state.stop_after_start = None;
+    state.killed = false;
     state.activity = Activity::Starting;
     effects.push(Effect::Launch);
 }
 
 fn stop(state: &mut State, wish: StopWish, effects: &mut Vec<Effect>) -> Reply {
-    if std::mem::take(&mut state.start_again) {
-        // Whoever asked for the restart is told, or would wait for ever.
-        effects.push(Effect::Missed(Milestone::Started));
-    }
     match (state.phase, state.activity) {
         (_, Activity::Removing) => refused(Refusal::AlreadyStopped),
         (_, Activity::Starting) => {
-            state.stop_after_start = Some(wish);
+            stop_after_start(state, wish);
             Reply::When(Milestone::Stopped)
         }
         (_, Activity::Cleaning) => {
+            no_start_again(state, effects);
             want_exit(state);
+            effects.push(Effect::Remember);
             Reply::When(Milestone::Stopped)
         }
         (Phase::Restarting, _) => {
@@ -79,6 +78,7 @@ fn stop(state: &mut State, wish: StopWish, effects: &mut Vec<Effect>) -> Reply {
             Reply::Done
         }
         (Phase::Running | Phase::Paused, _) => {
+            no_start_again(state, effects);
             begin_stop(state, wish, effects);
             Reply::When(Milestone::Stopped)
         }
@@ -86,27 +86,61 @@ fn stop(state: &mut State, wish: StopWish, effects: &mut Vec<Effect>) -> Reply {
     }
 }
 
+/// Whoever asked for the restart is told, or would wait for ever.
+fn no_start_again(state: &mut State, effects: &mut Vec<Effect>) {
+    if std::mem::take(&mut state.wishes.start_again) {
+        effects.push(Effect::Missed(Milestone::Started));
+    }
+}
+
+/// The stronger of two wishes counts: SIGKILL before another signal, a time before none.
+fn stop_after_start(state: &mut State, wish: StopWish) {
+    let before = state.stop_after_start;
+    let signal = before.filter(|before| before.signal == SIGKILL).map_or(wish.signal, |before| before.signal);
+    let timeouts = [before.and_then(|before| before.timeout_ms), wish.timeout_ms];
+    state.stop_after_start = Some(StopWish { signal, timeout_ms: timeouts.into_iter().flatten().min() });
+}
+
 fn want_exit(state: &mut State) {
     state.stopped_by_user = true;
-    state.exit_wanted = true;
+    state.wishes.exit = true;
 }
 
 /// A frozen process would not see the signal: it is thawed.
 fn begin_stop(state: &mut State, wish: StopWish, effects: &mut Vec<Effect>) {
     want_exit(state);
-    effects.push(Effect::Signal(wish.signal));
+    state.wishes.stop = Some(wish);
+    miss_freezer(state, effects);
+    let stops_already = std::mem::replace(&mut state.activity, Activity::Stopping) == Activity::Stopping;
+    effects.extend([Effect::Remember, Effect::Signal(wish.signal)]);
     if state.phase == Phase::Paused {
         effects.push(Effect::Thaw);
     }
-    state.activity = Activity::Stopping;
     match wish.timeout_ms {
+        _ if wish.signal == SIGKILL => {
+            state.killed = true;
+            effects.push(Effect::ArmStop { after_ms: KILL_GRACE_MS });
+        }
+        _ if state.killed => {}
+        Some(after_ms) if stops_already => effects.push(Effect::HastenStop { after_ms }),
         Some(after_ms) => effects.push(Effect::ArmStop { after_ms }),
+        None if stops_already => {}
         None => effects.push(Effect::DisarmStop),
     }
 }
 
+/// The freezer's work is overtaken: whoever waits for it is told.
+fn miss_freezer(state: &State, effects: &mut Vec<Effect>) {
+    let milestone = match state.activity {
+        Activity::Pausing => Milestone::Paused,
+        Activity::Unpausing => Milestone::Unpaused,
+        _ => return,
+    };
+    effects.push(Effect::Missed(milestone));
+}
+
 fn cancel_restart(state: &mut State, effects: &mut Vec<Effect>) {
-    want_exit(state);
+    state.stopped_by_user = true;
     state.phase = Phase::Exited;
     effects.extend([Effect::DisarmBackoff, Effect::Commit, Effect::Reached(Milestone::Stopped)]);
 }
@@ -119,17 +153,22 @@ fn kill(state: &mut State, signal: i32, ends: bool, effects: &mut Vec<Effect>) -
         }
         (_, Activity::Starting) => {
             if ends {
-                state.stop_after_start = Some(StopWish { signal, timeout_ms: None });
+                stop_after_start(state, StopWish { signal, timeout_ms: None });
             }
             Reply::Done
         }
         (Phase::Running | Phase::Paused, activity) if activity != Activity::Cleaning => {
-            effects.push(Effect::Signal(signal));
             if ends {
                 want_exit(state);
-                if state.phase == Phase::Paused {
-                    effects.push(Effect::Thaw);
+                effects.push(Effect::Remember);
+                if activity == Activity::Pausing {
+                    miss_freezer(state, effects);
+                    state.activity = Activity::Idle;
                 }
+            }
+            effects.push(Effect::Signal(signal));
+            if ends && state.phase == Phase::Paused {
+                effects.push(Effect::Thaw);
             }
             Reply::Done
         }
@@ -139,9 +178,11 @@ fn kill(state: &mut State, signal: i32, ends: bool, effects: &mut Vec<Effect>) -
 
 fn restart(state: &mut State, wish: StopWish, effects: &mut Vec<Effect>) -> Reply {
     match (state.phase, state.activity) {
-        (Phase::Running | Phase::Paused, Activity::Idle | Activity::Stopping) => {
+        _ if state.wishes.remove.is_some() => refused(Refusal::MarkedForRemoval),
+        (_, Activity::Starting | Activity::Cleaning) => start(state, effects),
+        (Phase::Running | Phase::Paused, _) => {
             begin_stop(state, wish, effects);
-            state.start_again = true;
+            state.wishes.start_again = true;
             Reply::When(Milestone::Started)
         }
         (Phase::Restarting, Activity::Idle) => {
@@ -155,9 +196,10 @@ fn restart(state: &mut State, wish: StopWish, effects: &mut Vec<Effect>) -> Repl
 
 fn pause(state: &mut State, effects: &mut Vec<Effect>) -> Reply {
     match (state.phase, state.activity) {
+        (Phase::Running | Phase::Paused, Activity::Stopping) => refused(Refusal::IsStopping),
         (Phase::Paused, _) => refused(Refusal::AlreadyPaused),
         (Phase::Restarting, _) => refused(Refusal::IsRestarting),
-        (Phase::Running, Activity::Idle | Activity::Stopping) => {
+        (Phase::Running, Activity::Idle) => {
             state.activity = Activity::Pausing;
             effects.push(Effect::Freeze);
             Reply::When(Milestone::Paused)
@@ -180,7 +222,7 @@ fn unpause(state: &mut State, effects: &mut Vec<Effect>) -> Reply {
 }
 
 fn remove(state: &mut State, force: bool, volumes: bool, effects: &mut Vec<Effect>) -> Reply {
-    if state.phase == Phase::Removing || state.remove_after.is_some() {
+    if state.phase == Phase::Removing || state.wishes.remove.is_some() {
         let joins = if force { Reply::When(Milestone::Removed) } else { refused(Refusal::RemovalInProgress) };
         return joins;
     }
@@ -190,15 +232,22 @@ fn remove(state: &mut State, force: bool, volumes: bool, effects: &mut Vec<Effec
     if busy && !force {
         return refused(Refusal::StillLive);
     }
+    let kill = StopWish { signal: SIGKILL, timeout_ms: Some(KILL_GRACE_MS) };
     match (state.phase, state.activity) {
         (_, Activity::Starting) => {
-            state.remove_after = Some(volumes);
-            state.stop_after_start = Some(StopWish { signal: SIGKILL, timeout_ms: Some(KILL_GRACE_MS) });
+            state.wishes.remove = Some(volumes);
+            effects.push(Effect::Remember);
+            stop_after_start(state, kill);
         }
-        (_, Activity::Cleaning) => state.remove_after = Some(volumes),
+        (_, Activity::Cleaning) => {
+            no_start_again(state, effects);
+            state.wishes.remove = Some(volumes);
+            effects.push(Effect::Remember);
+        }
         (Phase::Running | Phase::Paused, _) => {
-            state.remove_after = Some(volumes);
-            begin_stop(state, StopWish { signal: SIGKILL, timeout_ms: Some(KILL_GRACE_MS) }, effects);
+            no_start_again(state, effects);
+            state.wishes.remove = Some(volumes);
+            begin_stop(state, kill, effects);
         }
         (phase, _) => {
             if phase == Phase::Restarting {
@@ -214,7 +263,7 @@ fn remove(state: &mut State, force: bool, volumes: bool, effects: &mut Vec<Effec
 fn delete(state: &mut State, volumes: bool, effects: &mut Vec<Effect>) {
     state.phase = Phase::Removing;
     state.activity = Activity::Removing;
-    state.remove_after = None;
+    state.wishes = Wishes::default();
     effects.extend([Effect::Reached(Milestone::Stopped), Effect::Delete { volumes }]);
 }
 
@@ -232,6 +281,8 @@ fn follow(state: &mut State, event: Event, effects: &mut Vec<Effect>) {
             }
             effects.push(reached(Milestone::Paused, ok));
         }
+        // Frozen too late, by a request that was overtaken: a frozen process would not see its signal.
+        (Event::Paused { ok: true }, _) if state.phase == Phase::Running => effects.push(Effect::Thaw),
         (Event::Unpaused { ok }, activity)
             if state.phase == Phase::Paused && activity != Activity::Cleaning =>
         {
@@ -272,6 +323,7 @@ fn reached(milestone: Milestone, ok: bool) -> Effect {
 fn started(state: &mut State, effects: &mut Vec<Effect>) {
     state.phase = Phase::Running;
     state.activity = Activity::Idle;
+    state.wishes.start_again = false;
     effects.extend([Effect::Commit, Effect::Reached(Milestone::Started)]);
     if let Some(wish) = state.stop_after_start.take() {
         begin_stop(state, wish, effects);
@@ -282,33 +334,40 @@ fn start_failed(state: &mut State, code: i32, effects: &mut Vec<Effect>) {
     state.activity = Activity::Idle;
     state.exit_code = code;
     state.stop_after_start = None;
+    state.wishes.start_again = false;
     if state.phase != Phase::Created {
         state.phase = Phase::Exited;
     }
-    match state.remove_after.or(state.auto_remove.then_some(true)) {
+    match state.wishes.remove.or(state.auto_remove.then_some(true)) {
         Some(volumes) => delete(state, volumes, effects),
         None => effects.push(Effect::Commit),
     }
     effects.extend([Effect::Missed(Milestone::Started), Effect::Reached(Milestone::Stopped)]);
 }
 
-/// After the stop signal comes SIGKILL; after SIGKILL a container that is to be removed is removed.
+/// After the stop signal comes SIGKILL. After SIGKILL a container that is to be removed is removed; for any other, those
+/// who wait are told that its process cannot be ended.
 fn stop_timeout(state: &mut State, effects: &mut Vec<Effect>) {
-    if state.remove_after.is_some() {
+    if !state.killed {
+        state.killed = true;
+        effects.extend([Effect::Signal(SIGKILL), Effect::ArmStop { after_ms: KILL_GRACE_MS }]);
+        if state.phase == Phase::Paused {
+            effects.push(Effect::Thaw);
+        }
+    } else if state.wishes.remove.is_some() {
         state.exit_code = 128 + SIGKILL;
         clean(state, effects);
     } else {
-        effects.push(Effect::Signal(SIGKILL));
+        state.activity = Activity::Idle;
+        state.killed = false;
+        state.wishes.stop = None;
+        no_start_again(state, effects);
+        effects.extend([Effect::Remember, Effect::Missed(Milestone::Stopped)]);
     }
 }
 
 fn clean(state: &mut State, effects: &mut Vec<Effect>) {
-    let waits_for_freezer = match state.activity {
-        Activity::Pausing => Some(Milestone::Paused),
-        Activity::Unpausing => Some(Milestone::Unpaused),
-        _ => None,
-    };
-    effects.extend(waits_for_freezer.map(Effect::Missed));
+    miss_freezer(state, effects);
     state.activity = Activity::Cleaning;
     effects.extend([Effect::DisarmStop, Effect::Clean]);
 }
@@ -316,14 +375,17 @@ fn clean(state: &mut State, effects: &mut Vec<Effect>) {
 fn cleaned(state: &mut State, effects: &mut Vec<Effect>) {
     state.activity = Activity::Idle;
     state.phase = Phase::Exited;
-    if let Some(volumes) = state.remove_after {
+    let wanted = std::mem::take(&mut state.wishes.exit);
+    state.wishes.stop = None;
+    state.killed = false;
+    if let Some(volumes) = state.wishes.remove {
         return delete(state, volumes, effects);
     }
-    if state.start_again {
+    if state.wishes.start_again {
         effects.extend([Effect::Commit, Effect::Reached(Milestone::Stopped)]);
         return launch(state, effects);
     }
-    if !state.exit_wanted && state.policy.restarts(state.exit_code, state.restarts) {
+    if !wanted && state.policy.restarts(state.exit_code, state.restarts) {
         state.phase = Phase::Restarting;
         state.backoff_ms = next_backoff(state.backoff_ms, state.ran_ms);
         state.restarts += 1;

@@ -83,6 +83,70 @@ fn a_stop_or_removal_during_the_start_is_not_lost() {
     assert!(effects.contains(&Effect::Delete { volumes: false }));
 }
 
+/// The end of a stop that nothing answers: SIGKILL, another time, and then those who wait are told.
+#[test]
+fn a_stop_ends_even_when_its_process_does_not() {
+    let (state, text) = run(
+        running(),
+        &[Event::Stop(StopWish { timeout_ms: Some(0), ..TERM }), Event::StopTimeout, Event::StopTimeout],
+    );
+    insta::assert_snapshot!(text);
+    assert_eq!((state.phase, state.activity, state.wishes.exit), (Phase::Running, Activity::Idle, true));
+    let (state, _) = run(state, &[Event::Exited { code: 137, ran_ms: 1 }, Event::Cleaned]);
+    assert_eq!(state.phase, Phase::Exited, "an exit that comes late is still the wanted one");
+}
+
+/// A kill during the start does not take a stop's grace time away: it would wait for ever.
+#[test]
+fn a_kill_during_the_start_keeps_the_time_of_a_stop() {
+    let kill = |signal| Event::Kill { signal, ends: true };
+    let (state, _) = run(State::default(), &[Event::Start, Event::Stop(TERM), kill(15)]);
+    assert_eq!(state.stop_after_start, Some(TERM));
+    let remove = Event::Remove { force: true, volumes: false };
+    let (state, _) = run(State::default(), &[Event::Start, remove, Event::Stop(TERM), kill(2)]);
+    assert_eq!(state.stop_after_start, Some(StopWish { signal: 9, timeout_ms: Some(10_000) }));
+}
+
+#[test]
+fn a_pause_and_a_stop_do_not_lose_each_other() {
+    let (state, effects, reply) = step(run(running(), &[Event::Stop(TERM)]).0, Event::Pause);
+    assert_eq!((reply, effects), (Reply::Refused(Refusal::IsStopping), Vec::new()));
+    assert_eq!(state.activity, Activity::Stopping);
+    for end in [Event::Stop(TERM), Event::Restart(TERM), Event::Kill { signal: 9, ends: true }] {
+        let (state, effects, _) = step(run(running(), &[Event::Pause]).0, end);
+        assert!(effects.contains(&Effect::Missed(Milestone::Paused)), "{end:?}: {effects:?}");
+        let (state, effects, _) = step(state, Event::Paused { ok: true });
+        assert_eq!((effects, state.phase), (vec![Effect::Thaw], Phase::Running), "{end:?}");
+    }
+}
+
+/// What an engine needs to go on after it died is stored before anything is done.
+#[test]
+fn wishes_are_stored_before_signals() {
+    let ends = [
+        Event::Stop(TERM),
+        Event::Restart(TERM),
+        Event::Kill { signal: 9, ends: true },
+        Event::Remove { force: true, volumes: true },
+    ];
+    for event in ends {
+        let (state, effects, _) = step(running(), event);
+        let place = |wanted: fn(&Effect) -> bool| effects.iter().position(wanted).unwrap();
+        let stored = place(|effect| *effect == Effect::Remember);
+        assert!(stored < place(|effect| matches!(effect, Effect::Signal(_))), "{event:?}: {effects:?}");
+        assert!(state.wishes.exit && state.stopped_by_user, "{event:?}");
+    }
+    let (state, effects, _) =
+        step(run(State::default(), &[Event::Start]).0, Event::Remove { force: true, volumes: true });
+    assert!(state.wishes.remove == Some(true) && effects.contains(&Effect::Remember));
+    // They end with what they were about.
+    let (state, _) =
+        run(running(), &[Event::Stop(TERM), Event::Exited { code: 0, ran_ms: 1 }, Event::Cleaned]);
+    assert_eq!((state.wishes, state.stopped_by_user), (Wishes::default(), true));
+    let (state, _) = run(state, &[Event::Start, Event::Started]);
+    assert_eq!((state.wishes, state.stopped_by_user), (Wishes::default(), false));
+}
+
 #[test]
 fn restart_request_starts_again() {
     let (state, text) = run(
@@ -184,5 +248,107 @@ proptest! {
             state = next;
         }
         prop_assert_eq!(launched, state.activity == Activity::Starting);
+    }
+}
+
+/// What runs for a container: the effects that were started and have not come to an outcome.
+#[derive(Debug, Default)]
+struct World {
+    state: State,
+    outcomes: Vec<Event>,
+    stop_armed: bool,
+    backoff_armed: bool,
+    /// Removed: nothing happens any more.
+    over: bool,
+    waiting: std::collections::BTreeSet<String>,
+}
+
+impl World {
+    fn happen(&mut self, event: Event) {
+        if self.over {
+            return;
+        }
+        self.over = event == (Event::Removed { ok: true });
+        let (state, effects, reply) = step(self.state, event);
+        self.state = state;
+        if let Reply::When(milestone) = reply {
+            self.waiting.insert(format!("{milestone:?}"));
+        }
+        for effect in effects {
+            match effect {
+                Effect::Launch => self.outcomes.push(Event::Started),
+                Effect::Freeze => self.outcomes.push(Event::Paused { ok: true }),
+                Effect::Thaw => self.outcomes.push(Event::Unpaused { ok: true }),
+                Effect::Clean => self.outcomes.push(Event::Cleaned),
+                Effect::Delete { .. } => self.outcomes.push(Event::Removed { ok: true }),
+                Effect::ArmStop { .. } | Effect::HastenStop { .. } => self.stop_armed = true,
+                Effect::DisarmStop => self.stop_armed = false,
+                Effect::ArmBackoff { .. } => self.backoff_armed = true,
+                Effect::DisarmBackoff => self.backoff_armed = false,
+                Effect::Reached(milestone) | Effect::Missed(milestone) => {
+                    self.waiting.remove(&format!("{milestone:?}"));
+                }
+                Effect::Signal(_) | Effect::Commit | Effect::Remember => {}
+            }
+        }
+    }
+
+    /// The next thing that happens by itself, in any order; `fails` turns it into its failure.
+    fn advance(&mut self, which: usize, fails: bool) {
+        if self.outcomes.is_empty() {
+            return self.timer();
+        }
+        let event = match self.outcomes.remove(which % self.outcomes.len()) {
+            Event::Started if fails => Event::StartFailed { code: 127 },
+            Event::Paused { .. } => Event::Paused { ok: !fails },
+            Event::Unpaused { .. } => Event::Unpaused { ok: !fails },
+            Event::Removed { .. } => Event::Removed { ok: !fails },
+            event => event,
+        };
+        self.happen(event);
+    }
+
+    fn timer(&mut self) {
+        if std::mem::take(&mut self.stop_armed) {
+            self.happen(Event::StopTimeout);
+        } else if std::mem::take(&mut self.backoff_armed) {
+            self.happen(Event::BackoffOver);
+        }
+    }
+
+    fn exit(&mut self) {
+        let cleans = self.outcomes.contains(&Event::Cleaned);
+        if self.state.phase.is_live() && !cleans {
+            self.happen(Event::Exited { code: 1, ran_ms: 1 });
+        }
+    }
+}
+
+proptest! {
+    /// Whoever waits is answered in the end, even when no process ever reacts to a signal and everything may fail.
+    #[test]
+    fn every_waiter_is_answered(
+        acts in prop::collection::vec((any_event(), 0..8usize, any::<bool>(), 0..4u8), 0..40), auto_remove: bool, always: bool
+    ) {
+        let policy = if always { Policy::Always } else { Policy::No };
+        let mut world = World { state: State { auto_remove, policy, ..State::default() }, ..World::default() };
+        let history = acts.clone();
+        for (event, which, fails, kind) in acts {
+            let is_request = matches!(event, Event::Start | Event::Stop(_) | Event::Kill { .. } | Event::Restart(_)
+                | Event::Pause | Event::Unpause | Event::Remove { .. });
+            match kind {
+                0 | 1 if is_request => world.happen(event),
+                2 if fails => world.exit(),
+                2 => world.timer(),
+                _ => world.advance(which, fails),
+            }
+        }
+        for _ in 0..200 {
+            if world.waiting.is_empty() {
+                break;
+            }
+            world.advance(0, false);
+        }
+        prop_assert!(world.waiting.is_empty(), "{world:?} after {history:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! The mutable row of a container.
 use super::Time;
-use crate::machine::Phase;
+use crate::machine::{Phase, Wishes};
 use knarr_state::Record;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,9 @@ pub struct Status {
     /// 0: no process.
     #[serde(default)]
     pub pid: i32,
+    /// With the number it says which process; 0: not known.
+    #[serde(default)]
+    pub pid_start_time: u64,
     #[serde(default)]
     pub exit_code: i32,
     #[serde(default)]
@@ -26,6 +29,9 @@ pub struct Status {
     pub restarts: u32,
     #[serde(default)]
     pub stopped_by_user: bool,
+    /// What was asked for and not reached when this row was written.
+    #[serde(default)]
+    pub wishes: Wishes,
 }
 
 impl Record for Status {

@@ -4,20 +4,26 @@
 //! container its task, and sweeps what nobody owns: directories, control groups, network objects. Needs no memory of what
 //! an earlier engine was doing.
 mod observe;
+mod order;
 mod plan;
 mod sweep;
 
 use crate::engine::Inner;
-use crate::error::Result;
-use crate::machine::{Phase, Policy};
+use crate::error::{Error, Result};
+use crate::machine::{Phase, Policy, Wishes};
 use crate::record::{Container, Status, Time};
-use crate::supervisor::{Events, ShimHandle};
-use crate::task::{self, Restored};
+use crate::task::{self, Connected, Found, Restored};
 use knarr_base::ContainerId;
-use knarr_shim_proto::{ExitRecord, Phase as ShimPhase, StateReport};
+use knarr_shim_proto::{ExitRecord, Phase as ShimPhase};
 use plan::{Action, Recorded, plan};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Supervisors that are spoken with at a time.
+const AT_A_TIME: usize = 32;
+/// How long the engine's start waits for one supervisor. One that is slower is asked in the background.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Brings everything back.
 pub(crate) async fn run(engine: &Arc<Inner>) -> Result<()> {
@@ -26,15 +32,9 @@ pub(crate) async fn run(engine: &Arc<Inner>) -> Result<()> {
         let pool = Arc::clone(&engine);
         pool.pool.run(move || read(&engine)).await??
     };
-    let mut restored = Vec::new();
-    for (container, mut status) in rows {
-        let observed = observe::container(&engine.paths.run(&container.id)).await;
-        let action = plan(&recorded(&container, &status), &observed);
-        let how = carry_out(engine, &container, &mut status, action, observed.exit).await;
-        restored.push((container, status, how));
-    }
+    let restored = containers(engine, rows).await?;
     let alive: Vec<ContainerId> =
-        restored.iter().filter(|(_, _, how)| how.live.is_some()).map(|(c, _, _)| c.id.clone()).collect();
+        restored.iter().filter(|(_, _, how)| how.runs()).map(|(c, _, _)| c.id.clone()).collect();
     {
         let engine = Arc::clone(engine);
         let pool = Arc::clone(&engine);
@@ -43,12 +43,46 @@ pub(crate) async fn run(engine: &Arc<Inner>) -> Result<()> {
             tracing::error!(%error, "networks not restored");
         }
     }
+    let mut starting = Vec::new();
     for (container, status, how) in restored {
+        if how.start {
+            starting.push(container.id.clone());
+        }
         task::spawn(engine, container, status, how);
     }
+    order::start(engine, starting);
     let engine = Arc::clone(engine);
     let pool = Arc::clone(&engine);
     pool.pool.run(move || sweep::all(&engine)).await
+}
+
+type Row = (Container, Status);
+
+/// A slow supervisor does not hold up the others. All or none: what is missing would be swept.
+async fn containers(engine: &Arc<Inner>, rows: Vec<Row>) -> Result<Vec<(Container, Status, Restored)>> {
+    let mut restored = Vec::with_capacity(rows.len());
+    let mut rows = rows.into_iter();
+    let mut working = tokio::task::JoinSet::new();
+    loop {
+        while working.len() < AT_A_TIME
+            && let Some((container, mut status)) = rows.next()
+        {
+            let engine = Arc::clone(engine);
+            working.spawn(async move {
+                let observed = observe::container(&engine.paths.run(&container.id)).await;
+                let action = plan(&recorded(&container, &status), &observed);
+                let how = carry_out(&engine, &container, &mut status, action, observed.exit).await;
+                (container, status, how)
+            });
+        }
+        match working.join_next().await {
+            None => return Ok(restored),
+            Some(Ok(done)) => restored.push(done),
+            Some(Err(error)) => {
+                return Err(Error::Internal(format!("a container was not restored: {error}")));
+            }
+        }
+    }
 }
 
 /// All containers with their status. A status that was damaged is taken as one of a container that ended.
@@ -81,6 +115,9 @@ fn recorded(container: &Container, status: &Status) -> Recorded {
         ever_started: !status.started_at.is_never(),
         exit_code: status.exit_code,
         restarts: status.restarts,
+        finished_at: status.finished_at,
+        remove: status.wishes.remove.is_some(),
+        start_again: status.wishes.start_again,
     }
 }
 
@@ -91,10 +128,21 @@ async fn carry_out(
     action: Action,
     exit: Option<ExitRecord>,
 ) -> Restored {
+    if status.phase == Phase::Restarting && matches!(action, Action::Start | Action::Nothing) {
+        // Whatever pause was left: a new one begins with the next exit.
+        status.phase = Phase::Exited;
+    }
     match action {
         Action::Nothing => Restored::default(),
         Action::Start => Restored { start: true, ..Restored::default() },
-        Action::Remove => Restored { remove: true, ..Restored::default() },
+        Action::Remove => {
+            let volumes = status.wishes.remove.unwrap_or(container.host_config.auto_remove);
+            status.wishes = Wishes::default();
+            if status.phase == Phase::Removing {
+                status.phase = Phase::Exited;
+            }
+            Restored { remove: Some(volumes), ..Restored::default() }
+        }
         Action::Ended => {
             was_running(status, None);
             Restored { ended: exit, ..Restored::default() }
@@ -103,15 +151,24 @@ async fn carry_out(
             was_running(status, None);
             Restored { lost: true, ..Restored::default() }
         }
-        Action::Reconnect => match reconnect(engine, container).await {
-            Some((handle, events, report)) => {
-                took_over(engine, container, status, handle, events, report).await
+        Action::Reconnect => {
+            match task::find_supervisor(&engine.paths.run(&container.id), Some(PATIENCE)).await {
+                Found::Connected(connected) => took_over(engine, container, status, *connected).await,
+                Found::Ended(record) => {
+                    was_running(status, None);
+                    Restored { ended: Some(record), ..Restored::default() }
+                }
+                Found::Dead => {
+                    was_running(status, None);
+                    Restored { lost: true, ..Restored::default() }
+                }
+                Found::Busy => {
+                    tracing::warn!(container = container.id.short(), "its supervisor does not answer yet");
+                    was_running(status, None);
+                    Restored { busy: true, ..Restored::default() }
+                }
             }
-            None => {
-                was_running(status, None);
-                Restored { lost: true, ..Restored::default() }
-            }
-        },
+        }
     }
 }
 
@@ -119,22 +176,10 @@ async fn carry_out(
 fn was_running(status: &mut Status, started_at: Option<Time>) {
     if !status.phase.is_live() {
         status.phase = Phase::Running;
+        // What had been asked for was about the run before; a removal holds.
+        status.wishes = Wishes { remove: status.wishes.remove, ..Wishes::default() };
+        status.stopped_by_user = false;
         status.started_at = started_at.unwrap_or_else(Time::now);
-    }
-}
-
-async fn reconnect(engine: &Inner, container: &Container) -> Option<(ShimHandle, Events, StateReport)> {
-    let connected = async {
-        let (handle, events) = ShimHandle::connect(&engine.paths.run(&container.id)).await?;
-        let report = handle.state().await?;
-        Ok::<_, crate::supervisor::Error>((handle, events, report))
-    };
-    match connected.await {
-        Ok(found) => Some(found),
-        Err(error) => {
-            tracing::error!(container = container.id.short(), %error, "supervisor not reached");
-            None
-        }
     }
 }
 
@@ -142,10 +187,9 @@ async fn took_over(
     engine: &Arc<Inner>,
     container: &Container,
     status: &mut Status,
-    handle: ShimHandle,
-    events: Events,
-    report: StateReport,
+    connected: Connected,
 ) -> Restored {
+    let Connected { handle, events, report } = connected;
     if let Some(exit) = report.exit {
         was_running(status, report.started_at.map(Time::from));
         return Restored { ended: Some(exit), ..Restored::default() };
@@ -164,15 +208,22 @@ async fn took_over(
         return Restored::default();
     }
     let late = !status.phase.is_live();
+    let before = status.clone();
     was_running(status, report.started_at.map(Time::from));
     status.pid = report.pid.unwrap_or(status.pid);
-    if late {
-        let (store, row, id, event) =
-            (engine.store.clone(), status.clone(), container.id.clone(), container.event("start"));
+    status.pid_start_time = report.pid_start_time;
+    if let Some(frozen) = observe::is_frozen(engine, container).await {
+        status.phase = if frozen { Phase::Paused } else { Phase::Running };
+    }
+    if *status != before {
+        let (store, row, id) = (engine.store.clone(), status.clone(), container.id.clone());
+        let event = late.then(|| container.event("start"));
         let written = engine.pool.run(move || {
             store.write(|tx| {
                 tx.put(id.as_str(), &row)?;
-                tx.emit(event);
+                if let Some(event) = event {
+                    tx.emit(event);
+                }
                 Ok::<_, knarr_state::Error>(())
             })
         });

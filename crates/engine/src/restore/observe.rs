@@ -1,7 +1,10 @@
 //! What is found of a container's last run.
+use crate::engine::Inner;
+use crate::record::Container;
 use crate::supervisor::records;
 use knarr_shim_proto::ExitRecord;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Facts; a record that cannot be read counts as missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,4 +24,13 @@ pub(super) async fn container(run: &Path) -> Observed {
         None => false,
     };
     Observed { exit, supervisor_alive, had_supervisor: shim.is_some() }
+}
+
+/// Whether its processes are frozen; `None` when nobody can say.
+pub(super) async fn is_frozen(engine: &Arc<Inner>, container: &Container) -> Option<bool> {
+    let path = engine.cgroup_path(container);
+    let frozen = engine.pool.run(move || crate::cgroups::is_frozen(&path)).await.and_then(|inner| inner);
+    frozen
+        .inspect_err(|error| tracing::debug!(container = container.id.short(), %error, "freezer not read"))
+        .ok()
 }

@@ -1,6 +1,8 @@
 //! Recorded x observed -> what to do. Pure.
 use super::observe::Observed;
 use crate::machine::{Phase, Policy};
+use crate::record::Time;
+use knarr_shim_proto::ExitRecord;
 
 /// What the database says.
 #[derive(Debug, Clone, Copy)]
@@ -12,6 +14,12 @@ pub(super) struct Recorded {
     pub ever_started: bool,
     pub exit_code: i32,
     pub restarts: u32,
+    /// When the last run ended, if it is known.
+    pub finished_at: Time,
+    /// A removal was asked for and not done.
+    pub remove: bool,
+    /// A restart was asked for and not done.
+    pub start_again: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,18 +37,31 @@ pub(super) enum Action {
 }
 
 pub(super) fn plan(recorded: &Recorded, observed: &Observed) -> Action {
-    if observed.exit.is_some() {
+    let r = recorded;
+    match r.phase {
+        // Nothing brings it back, whatever is left of it.
+        Phase::Removing => return Action::Remove,
+        Phase::Dead => return Action::Nothing,
+        _ => {}
+    }
+    // The engine died between the commit of the exit and the removal of the record: it is known already.
+    let is_known = |exit: &ExitRecord| {
+        !r.phase.is_live() && !r.finished_at.is_never() && Time::from(exit.exited_at) == r.finished_at
+    };
+    let known = observed.exit.as_ref().is_some_and(is_known);
+    if observed.exit.is_some() && !known {
         // The supervisor may still live, with streams to drain; the record is final.
         return Action::Ended;
     }
-    if observed.supervisor_alive {
+    if observed.supervisor_alive && !known {
         return Action::Reconnect;
     }
-    let r = recorded;
     match r.phase {
         Phase::Running | Phase::Paused => Action::Lost,
         // It died between the process's existence and the commit of its start.
-        _ if observed.had_supervisor => Action::Lost,
+        _ if observed.had_supervisor && !known => Action::Lost,
+        _ if r.remove => Action::Remove,
+        _ if r.start_again => Action::Start,
         Phase::Restarting => {
             if r.policy.restarts_at_boot(r.stopped_by_user, r.exit_code, r.restarts) {
                 Action::Start
@@ -49,20 +70,18 @@ pub(super) fn plan(recorded: &Recorded, observed: &Observed) -> Action {
             }
         }
         Phase::Exited if r.auto_remove => Action::Remove,
-        Phase::Removing => Action::Remove,
         Phase::Exited
             if r.ever_started && r.policy.restarts_at_boot(r.stopped_by_user, r.exit_code, r.restarts) =>
         {
             Action::Start
         }
-        Phase::Created | Phase::Exited | Phase::Dead => Action::Nothing,
+        Phase::Created | Phase::Exited | Phase::Removing | Phase::Dead => Action::Nothing,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use knarr_shim_proto::ExitRecord;
     use std::fmt::Write;
 
     fn exit() -> ExitRecord {
@@ -74,6 +93,31 @@ mod tests {
             exited_at: Default::default(),
             error: None,
         }
+    }
+
+    /// An engine that died after it had recorded an exit does not see it as another one.
+    #[test]
+    fn a_known_exit_is_none() {
+        let known = ExitRecord { exited_at: Time(1_700_000_000_123_456_789).timestamp(), ..exit() };
+        let observed = Observed { supervisor_alive: true, had_supervisor: true, exit: Some(known) };
+        let recorded = Recorded {
+            phase: Phase::Exited,
+            policy: Policy::UnlessStopped,
+            auto_remove: false,
+            stopped_by_user: true,
+            ever_started: true,
+            exit_code: 3,
+            restarts: 0,
+            finished_at: Time(1_700_000_000_123_456_789),
+            remove: false,
+            start_again: false,
+        };
+        assert_eq!(plan(&recorded, &observed), Action::Nothing);
+        assert_eq!(plan(&Recorded { policy: Policy::Always, ..recorded }, &observed), Action::Start);
+        assert_eq!(plan(&Recorded { remove: true, ..recorded }, &observed), Action::Remove);
+        assert_eq!(plan(&Recorded { start_again: true, ..recorded }, &observed), Action::Start);
+        assert_eq!(plan(&Recorded { finished_at: Time(5), ..recorded }, &observed), Action::Ended);
+        assert_eq!(plan(&Recorded { phase: Phase::Running, ..recorded }, &observed), Action::Ended);
     }
 
     /// Every phase x what may be found x the policies that differ.
@@ -97,6 +141,9 @@ mod tests {
                         ever_started: true,
                         exit_code: 1,
                         restarts: 0,
+                        finished_at: Time::default(),
+                        remove: false,
+                        start_again: false,
                     };
                     plan(&r, observed)
                 };

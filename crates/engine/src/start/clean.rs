@@ -6,6 +6,11 @@ use crate::supervisor::ShimHandle;
 use knarr_state::Event;
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a supervisor may take to hear that it is not needed any more. It ends by itself when its last stream is closed;
+/// an error means that it has ended.
+const SHUTDOWN_ANSWER: Duration = Duration::from_secs(5);
 
 /// Gives back what the run held, and the events of that. Never fails: what could not be undone now is swept at the next start.
 pub(crate) async fn clean(
@@ -13,9 +18,10 @@ pub(crate) async fn clean(
     container: &Arc<Container>,
     live: Option<ShimHandle>,
 ) -> Vec<Event> {
-    if let Some(handle) = live {
-        // It ends by itself when its last stream is closed; an error means that it has ended.
-        let _ = handle.shutdown().await;
+    if let Some(handle) = live
+        && let Err(_) = tokio::time::timeout(SHUTDOWN_ANSWER, handle.shutdown()).await
+    {
+        crate::task::end_if_dead(engine, container, Some(&handle)).await;
     }
     let (pool, engine, container) = (Arc::clone(engine), Arc::clone(engine), Arc::clone(container));
     let released = pool.pool.run(move || {

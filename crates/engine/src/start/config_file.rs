@@ -2,21 +2,31 @@
 use super::rootfs;
 use crate::engine::Inner;
 use crate::error::{Error, Result};
+use crate::process::Process;
 use crate::record::Container;
 use crate::spec::{self, DeviceNode, Facts, Files, Input, Joined};
 use crate::user::{self, User};
 use std::fs;
 use std::path::Path;
 
-pub(super) fn write(engine: &Inner, container: &Container, files: &Files) -> Result<()> {
+/// Gives the processes whose namespaces it names.
+pub(super) fn write(engine: &Inner, container: &Container, files: &Files) -> Result<Vec<Process>> {
     let facts = gather_facts(engine, container)?;
-    let joined = joined(engine, container)?;
+    let joined_pid = joined(engine, &container.host_config.pid_mode, "PID")?;
+    let joined_ipc = joined(engine, &container.host_config.ipc_mode, "IPC")?;
+    let joined =
+        Joined { pid: joined_pid.as_ref().map(Process::pid), ipc: joined_ipc.as_ref().map(Process::pid) };
     let user = resolve_user(container)?;
     let wants_init = container.host_config.init.unwrap_or(engine.config.init);
     let host = &container.host_config;
     let limits = &engine.config.default_ulimits;
-    let default_ulimits: Vec<_> =
+    let mut default_ulimits: Vec<_> =
         limits.iter().map(|(name, (soft, hard))| (name.clone(), *soft, *hard)).collect();
+    if !limits.contains_key("nofile")
+        && let Some((soft, hard)) = engine.descriptor_limit
+    {
+        default_ulimits.push(("nofile".to_owned(), soft, hard));
+    }
     let cgroup_path = engine.cgroup_path(container);
     let input = Input {
         container,
@@ -25,7 +35,7 @@ pub(super) fn write(engine: &Inner, container: &Container, files: &Files) -> Res
         joined: &joined,
         files,
         cgroup_path: &cgroup_path,
-        init: wants_init.then(|| engine.config.exe.clone()),
+        init: wants_init.then(|| engine.init_program.path()).transpose()?,
         default_ulimits: &default_ulimits,
         default_shm_size: engine.config.default_shm_size,
         no_new_privileges: engine.config.no_new_privileges,
@@ -39,7 +49,8 @@ pub(super) fn write(engine: &Inner, container: &Container, files: &Files) -> Res
     spec.linux.get_or_insert_default().seccomp = crate::seccomp::filter(engine, container, &spec, &facts)?;
     let path = engine.paths.run(&container.id).join(knarr_shim_proto::file::CONFIG);
     let json = serde_json::to_vec(&spec).map_err(|e| Error::Internal(e.to_string()))?;
-    fs::write(&path, json).map_err(Error::path("write", &path))
+    fs::write(&path, json).map_err(Error::path("write", &path))?;
+    Ok(joined_pid.into_iter().chain(joined_ipc).collect())
 }
 
 pub(crate) fn resolve_user(container: &Container) -> Result<User> {
@@ -47,28 +58,24 @@ pub(crate) fn resolve_user(container: &Container) -> Result<User> {
     user::resolve(&root, &container.config.user, &container.host_config.group_add)
 }
 
-fn joined(engine: &Inner, container: &Container) -> Result<Joined> {
-    let pid_of = |mode: &str, what: &str| -> Result<Option<i32>> {
-        let Some(other) = mode.strip_prefix("container:") else { return Ok(None) };
-        let snapshot = engine.containers.resolve(other)?.snapshot;
-        if !snapshot.is_live() {
-            return Err(Error::Conflict(format!(
-                "cannot join {what} of a non running container: {}",
-                snapshot.id()
-            )));
-        }
-        // What the other one keeps for itself is not joined.
-        let modes = &snapshot.container.host_config;
-        if what == "IPC" && matches!(modes.ipc_mode.as_str(), "" | "none" | "private") {
-            return Err(Error::Invalid(format!(
-                "container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
-                snapshot.id()
-            )));
-        }
-        Ok(Some(snapshot.status.pid))
-    };
-    let host = &container.host_config;
-    Ok(Joined { pid: pid_of(&host.pid_mode, "PID")?, ipc: pid_of(&host.ipc_mode, "IPC")? })
+/// The process whose namespace is joined, if the mode is `container:...`.
+fn joined(engine: &Inner, mode: &str, what: &str) -> Result<Option<Process>> {
+    let Some(other) = mode.strip_prefix("container:") else { return Ok(None) };
+    let snapshot = engine.containers.resolve(other)?.snapshot;
+    let not_running =
+        || Error::Conflict(format!("cannot join {what} of a non running container: {}", snapshot.id()));
+    if !snapshot.is_live() {
+        return Err(not_running());
+    }
+    // What the other one keeps for itself is not joined.
+    let modes = &snapshot.container.host_config;
+    if what == "IPC" && matches!(modes.ipc_mode.as_str(), "" | "none" | "private") {
+        return Err(Error::Invalid(format!(
+            "container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
+            snapshot.id()
+        )));
+    }
+    Process::init(&snapshot.status).map(Some).map_err(|_| not_running())
 }
 
 /// The host's standing facts, and what this container's devices and limits name.

@@ -2,6 +2,7 @@
 use super::{config_file, files, network, volumes};
 use crate::engine::Inner;
 use crate::error::{Error, Result};
+use crate::process::Process;
 use crate::record::{Container, Time};
 use crate::supervisor::{self, Events, ShimHandle, Spawned};
 use knarr_shim_proto::{CgroupConfig, FailureKind, ShimConfig, Streams};
@@ -16,6 +17,7 @@ pub(crate) struct Launched {
     pub handle: ShimHandle,
     pub events: Events,
     pub pid: i32,
+    pub pid_start_time: u64,
     pub started_at: Time,
     /// `connect` of each network.
     pub network_events: Vec<Event>,
@@ -55,7 +57,7 @@ pub(crate) async fn launch(
 }
 
 async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Attachers) -> Result<Launched> {
-    let (namespace, network_events) = {
+    let Prepared { namespace, network_events, joined } = {
         let (engine, container) = (Arc::clone(engine), Arc::clone(container));
         let pool = Arc::clone(&engine);
         pool.pool.run(move || prepare(&engine, &container)).await??
@@ -64,17 +66,30 @@ async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Att
     let spawned =
         engine.spawner.spawn(config, namespace.as_ref().map(AsFd::as_fd)).await.map_err(start_error)?;
     drop(namespace);
-    let started = attach_and_start(&spawned, attachers).await;
+    // The supervisor opened their namespaces by number: it was theirs all the time if they are still there.
+    let started = match joined.iter().all(Process::is_there) {
+        true => attach_and_start(&spawned, attachers).await,
+        false => Err(Error::Conflict("a container whose namespaces are joined has ended".to_owned())),
+    };
     if let Err(error) = started {
         let _ = spawned.handle.shutdown().await;
         return Err(error);
     }
-    let Spawned { handle, events, pid, .. } = spawned;
-    Ok(Launched { handle, events, pid, started_at: Time::now(), network_events })
+    let Spawned { handle, events, pid, pid_start_time, .. } = spawned;
+    Ok(Launched { handle, events, pid, pid_start_time, started_at: Time::now(), network_events })
 }
 
-/// The steps before a process exists, on a thread that may block. Gives the network namespace to join.
-fn prepare(engine: &Arc<Inner>, container: &Arc<Container>) -> Result<(Option<OwnedFd>, Vec<Event>)> {
+/// What the steps before the process give.
+struct Prepared {
+    /// The network namespace to join.
+    namespace: Option<OwnedFd>,
+    network_events: Vec<Event>,
+    /// Whose namespaces are joined by number.
+    joined: Vec<Process>,
+}
+
+/// The steps before a process exists, on a thread that may block.
+fn prepare(engine: &Arc<Inner>, container: &Arc<Container>) -> Result<Prepared> {
     knarr_base::failpoint!("start.begin", Error::Failpoint("start.begin"));
     files::make_run_directory(engine, container)?;
     knarr_base::failpoint!("start.volumes", Error::Failpoint("start.volumes"));
@@ -84,10 +99,10 @@ fn prepare(engine: &Arc<Inner>, container: &Arc<Container>) -> Result<(Option<Ow
     knarr_base::failpoint!("start.files", Error::Failpoint("start.files"));
     let files = files::write(engine, container, &network)?;
     knarr_base::failpoint!("start.spec", Error::Failpoint("start.spec"));
-    config_file::write(engine, container, &files)?;
+    let joined = config_file::write(engine, container, &files)?;
     knarr_base::failpoint!("start.spawn", Error::Failpoint("start.spawn"));
     let events = network.endpoints.iter().map(|endpoint| network::event("connect", container, endpoint));
-    Ok((network.namespace, events.collect()))
+    Ok(Prepared { namespace: network.namespace, network_events: events.collect(), joined })
 }
 
 fn shim_config(engine: &Inner, container: &Container) -> ShimConfig {

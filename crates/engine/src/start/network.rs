@@ -1,13 +1,14 @@
 //! The network of one run, finished before any process exists.
 use crate::engine::Inner;
 use crate::error::{Error, Result};
-use crate::record::Container;
+use crate::process::Process;
+use crate::record::{Container, Status};
 use knarr_base::ContainerId;
 use knarr_docker_types::host_config::PortBinding as AskedBinding;
 use knarr_docker_types::network::EndpointSettings;
 use knarr_network::{Endpoint, EndpointRequest, ExposedPort, Namespace, PortBinding, PortRange, Protocol};
 use knarr_state::Event;
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::OFlags;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// What a container got.
@@ -45,15 +46,13 @@ fn share(engine: &Inner, other: &str) -> Result<Network> {
             snapshot.id()
         )));
     }
-    let fd = namespace(snapshot.status.pid)?;
+    let fd = namespace(&snapshot.status)?;
     Ok(Network { namespace: Some(fd), endpoints: Vec::new(), shared_with: Some(snapshot.id().clone()) })
 }
 
-/// The network namespace of a process.
-pub(crate) fn namespace(pid: i32) -> Result<OwnedFd> {
-    let path = format!("/proc/{pid}/ns/net");
-    let fd = rustix::fs::openat(CWD, path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    fd.map_err(|errno| Error::path("open", &path)(errno.into()))
+/// The network namespace of a container that runs.
+pub(crate) fn namespace(status: &Status) -> Result<OwnedFd> {
+    Process::init(status)?.open_below("ns/net", OFlags::RDONLY)
 }
 
 /// The first network brings the namespace; the others are connected in it.

@@ -31,6 +31,15 @@ pub async fn is_init_alive(record: &ShimRecord) -> bool {
     is_alive(record.pid, record.pid_start_time).await
 }
 
+/// Ends the supervisor of a record. Whether it was there.
+pub async fn kill_shim(record: &ShimRecord) -> bool {
+    use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+    let Some(pid) = Pid::from_raw(record.shim_pid) else { return false };
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return false };
+    // Only now: the descriptor keeps the number's meaning.
+    is_shim_alive(record).await && pidfd_send_signal(&pidfd, Signal::KILL).is_ok()
+}
+
 async fn is_alive(pid: i32, start_time: u64) -> bool {
     let Ok(stat) = tokio::fs::read_to_string(format!("/proc/{pid}/stat")).await else { return false };
     start_time_of_stat(&stat) == Some(start_time)

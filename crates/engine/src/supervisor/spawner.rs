@@ -50,6 +50,7 @@ pub struct Spawned {
     pub events: Events,
     /// The container's init, as the host sees it.
     pub pid: i32,
+    pub pid_start_time: u64,
     pub shim_pid: i32,
 }
 
@@ -78,7 +79,9 @@ impl Spawner {
         let (handle, mut events) = ShimHandle::over(ours, &dir);
         let first = within(CREATE_TIMEOUT, async { events.recv().await.ok_or(Error::Gone) }).await?;
         match first {
-            Event::Created { pid } => Ok(Spawned { handle, events, pid, shim_pid }),
+            Event::Created { pid, start_time } => {
+                Ok(Spawned { handle, events, pid, pid_start_time: start_time, shim_pid })
+            }
             Event::CreateFailed(failure) => Err(failure.into()),
             _ => Err(Error::Unexpected),
         }

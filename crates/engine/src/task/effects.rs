@@ -1,4 +1,5 @@
 //! Carrying out the machine's effects.
+use super::deliver;
 use super::message::{Message, Outcome, Refused};
 use super::run::Task;
 use crate::error::Result;
@@ -24,6 +25,10 @@ impl Task {
                 Effect::ArmStop { after_ms } => {
                     self.stop_at = Some(Instant::now() + Duration::from_millis(after_ms))
                 }
+                Effect::HastenStop { after_ms } => {
+                    let then = Instant::now() + Duration::from_millis(after_ms);
+                    self.stop_at = Some(self.stop_at.map_or(then, |before| before.min(then)));
+                }
                 Effect::DisarmStop => self.stop_at = None,
                 Effect::ArmBackoff { after_ms } => {
                     self.restart_at = Some(Instant::now() + Duration::from_millis(after_ms));
@@ -34,13 +39,14 @@ impl Task {
                 Effect::Clean => self.clean(),
                 Effect::Delete { volumes } => self.delete(volumes),
                 Effect::Commit => self.commit().await,
+                Effect::Remember => self.remember().await,
                 Effect::Reached(_) | Effect::Missed(_) => self.answer(effect),
             }
         }
     }
 
     /// Runs `job` and takes its outcome back through the inbox.
-    fn start_job(&self, job: impl Future<Output = Outcome> + Send + 'static) {
+    pub(super) fn start_job(&self, job: impl Future<Output = Outcome> + Send + 'static) {
         let inbox = self.inbox.clone();
         tokio::spawn(async move {
             let outcome = job.await;
@@ -61,17 +67,20 @@ impl Task {
     }
 
     fn signal(&mut self, signal: i32, reply: ReplySlot) {
-        let Some(handle) = self.live.clone() else { return };
         let event = self.container.event("kill").with("signal", signal.to_string());
-        let (engine, id) = (self.engine.clone(), self.container.id.clone());
+        let (engine, container, live) = (self.engine.clone(), self.container.clone(), self.live.clone());
         tokio::spawn(async move {
-            if let Err(error) = handle.kill(signal).await {
-                tracing::debug!(container = id.short(), signal, %error, "signal not delivered");
+            let delivered = deliver::signal(&engine, &container, live, signal).await;
+            let arrived = delivered.is_ok();
+            if let Err(error) = &delivered {
+                tracing::debug!(container = container.id.short(), signal, %error, "signal not delivered");
             }
             if let Some(reply) = reply {
-                let _ = reply.send(Ok(()));
+                let _ = reply.send(delivered.map_err(Refused::Failed));
             }
-            engine.emit(event).await;
+            if arrived {
+                engine.emit(event).await;
+            }
         });
     }
 
@@ -100,19 +109,36 @@ impl Task {
         );
     }
 
-    /// Writes the status and the waiting events in one transaction, then publishes it.
-    async fn commit(&mut self) {
-        let exited = self.state.phase == Phase::Exited || self.state.phase == Phase::Restarting;
-        let ended = self.status.pid != 0 && !self.state.phase.is_live();
+    /// The status as the machine has it now.
+    fn take_state(&mut self) {
         self.status.phase = self.state.phase;
         self.status.exit_code = self.state.exit_code;
         self.status.restarts = self.state.restarts;
         self.status.stopped_by_user = self.state.stopped_by_user;
+        self.status.wishes = self.state.wishes;
         if !self.state.phase.is_live() {
-            self.status.pid = 0;
+            (self.status.pid, self.status.pid_start_time) = (0, 0);
         } else {
             self.status.exit_code = 0;
         }
+    }
+
+    /// Writes what was asked for, so that it survives this engine. A failure is reported and holds nothing up.
+    async fn remember(&mut self) {
+        self.take_state();
+        let (store, status, id) = (self.engine.store.clone(), self.status.clone(), self.container.id.clone());
+        let written = self.engine.pool.run(move || write_status(&store, id.as_str(), &status, Vec::new()));
+        if let Err(error) = written.await.and_then(|inner| inner) {
+            tracing::error!(container = self.container.id.short(), %error, "wish not written");
+        }
+        knarr_base::failpoint!("stop.remembered");
+    }
+
+    /// Writes the status and the waiting events in one transaction, then publishes it.
+    async fn commit(&mut self) {
+        let exited = self.state.phase == Phase::Exited || self.state.phase == Phase::Restarting;
+        let ended = self.status.pid != 0 && !self.state.phase.is_live();
+        self.take_state();
         if ended && self.state.stopped_by_user {
             self.outbox.push(self.container.event("stop"));
         }

@@ -1,4 +1,5 @@
 //! What a task is told.
+use super::Found;
 use crate::error::{Error, Result};
 use crate::machine;
 use crate::record::Container;
@@ -51,6 +52,8 @@ pub(crate) enum Outcome {
     /// With the events of what was given back.
     Cleaned(Vec<knarr_state::Event>),
     Removed(Result<()>),
+    /// What became of a supervisor whose connection was lost.
+    Found(Found),
 }
 
 /// Where a task is reached.

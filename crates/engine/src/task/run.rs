@@ -1,10 +1,12 @@
 //! The loop of a container's task.
-use super::Inbox;
 use super::message::{Message, Outcome, Refused};
 use super::waiters::Waiters;
+use super::{Connected, Found, Inbox};
 use crate::engine::Inner;
 use crate::error::{Error, Result};
-use crate::machine::{self, Effect, Event as Happening, Milestone, Phase, Policy, Reply, State};
+use crate::machine::{
+    self, Activity, Effect, Event as Happening, Milestone, Phase, Policy, Reply, State, Wishes,
+};
 use crate::record::{Container, Status, Time};
 use crate::registry::{Entry, Snapshot};
 use crate::supervisor::{Events, ShimHandle};
@@ -23,10 +25,19 @@ pub(crate) struct Restored {
     pub ended: Option<ExitRecord>,
     /// Its supervisor is gone and left no record.
     pub lost: bool,
-    /// To be started by its policy.
+    /// Its supervisor lives and has not answered yet: it is asked until it does, or is gone.
+    pub busy: bool,
+    /// To be started by its policy, once everybody is there.
     pub start: bool,
-    /// A removal had begun.
-    pub remove: bool,
+    /// A removal had begun; holds whether anonymous volumes go too.
+    pub remove: Option<bool>,
+}
+
+impl Restored {
+    /// Its process is there.
+    pub fn runs(&self) -> bool {
+        self.live.is_some() || self.busy
+    }
 }
 
 pub(super) struct Task {
@@ -52,11 +63,15 @@ pub(super) struct Task {
 pub(crate) fn spawn(engine: &Arc<Inner>, container: Container, status: Status, restored: Restored) {
     let (inbox, receiver) = Inbox::new();
     let container = Arc::new(container);
+    // Of one that runs, the wishes are asked for again below; otherwise they decide what follows from its end.
+    let wishes = if restored.runs() { Wishes::default() } else { status.wishes };
+    let asked_before = status.wishes;
     let state = State {
         phase: status.phase,
         policy: Policy::of(&container.host_config.restart_policy),
         auto_remove: container.host_config.auto_remove,
         stopped_by_user: status.stopped_by_user,
+        wishes,
         restarts: status.restarts,
         exit_code: status.exit_code,
         ..State::default()
@@ -81,22 +96,39 @@ pub(crate) fn spawn(engine: &Arc<Inner>, container: Container, status: Status, r
         failure: None,
         over: false,
     };
+    let (lost, busy, remove) = (restored.lost, restored.busy, restored.remove);
     tokio::spawn(async move {
         if let Some(record) = ended {
             task.exited(record).await;
-        } else if restored.lost {
+        } else if lost {
             task.lost().await;
+        } else if busy {
+            task.find_supervisor();
         }
-        if restored.remove {
-            task.step(Happening::Remove { force: true, volumes: false }).await;
-        } else if restored.start {
-            task.step(Happening::Start).await;
+        if let Some(volumes) = remove {
+            task.step(Happening::Remove { force: true, volumes }).await;
+        } else if task.state.phase.is_live() {
+            task.go_on_with(asked_before).await;
         }
         task.run(receiver).await;
     });
 }
 
 impl Task {
+    /// What an earlier engine had begun with a container that still runs.
+    async fn go_on_with(&mut self, wishes: Wishes) {
+        if self.state.activity == Activity::Cleaning {
+            return;
+        }
+        self.state.wishes.exit = wishes.exit;
+        match (wishes.remove, wishes.stop) {
+            (Some(volumes), _) => self.step(Happening::Remove { force: true, volumes }).await,
+            (None, Some(wish)) if wishes.start_again => self.step(Happening::Restart(wish)).await,
+            (None, Some(wish)) => self.step(Happening::Stop(wish)).await,
+            (None, None) => {}
+        }
+    }
+
     async fn run(mut self, mut receiver: mpsc::Receiver<Message>) {
         while !self.over {
             tokio::select! {
@@ -171,7 +203,7 @@ impl Task {
         use knarr_docker_types::options::WaitCondition::NotRunning;
         let busy = self.state.phase.is_live()
             || self.state.phase == Phase::Restarting
-            || self.state.activity == machine::Activity::Starting;
+            || self.state.activity == Activity::Starting;
         self.waiters.add_exit(condition, outcome);
         if condition == NotRunning && !busy {
             self.waiters.exited_now(self.state.exit_code);
@@ -182,6 +214,7 @@ impl Task {
         match outcome {
             Outcome::Started(launched) => {
                 self.status.pid = launched.pid;
+                self.status.pid_start_time = launched.pid_start_time;
                 self.status.started_at = launched.started_at;
                 self.status.error.clear();
                 self.status.oom_killed = false;
@@ -193,7 +226,7 @@ impl Task {
             }
             Outcome::StartFailed(failed) => {
                 self.status.error = failed.error.to_string();
-                self.status.pid = 0;
+                (self.status.pid, self.status.pid_start_time) = (0, 0);
                 self.failure = Some(failed.error);
                 self.attachers.clear();
                 self.step(Happening::StartFailed { code: failed.code }).await;
@@ -201,7 +234,7 @@ impl Task {
             }
             Outcome::Frozen(result) => {
                 let ok = self.log_failure("pause", &result);
-                if ok {
+                if ok && self.state.activity == Activity::Pausing {
                     self.outbox.push(self.container.event("pause"));
                 }
                 self.failure = result.err();
@@ -210,7 +243,7 @@ impl Task {
             }
             Outcome::Thawed(result) => {
                 let ok = self.log_failure("unpause", &result);
-                if ok {
+                if ok && self.state.phase == Phase::Paused {
                     self.outbox.push(self.container.event("unpause"));
                 }
                 self.failure = result.err();
@@ -222,6 +255,7 @@ impl Task {
                 self.step(Happening::Cleaned).await;
             }
             Outcome::Removed(result) => self.removed(result).await,
+            Outcome::Found(found) => self.found(found).await,
         }
     }
 
@@ -256,17 +290,50 @@ impl Task {
     async fn shim_event(&mut self, event: Option<ShimEvent>) {
         match event {
             Some(ShimEvent::Exited(record)) => self.exited(record).await,
-            Some(ShimEvent::Oom) => self.outbox.push(self.container.event("oom")),
+            Some(ShimEvent::Oom) => {
+                // Not with the next change of state: that may be a long time off.
+                let event = self.container.event("oom");
+                self.engine.emit(event).await;
+            }
             Some(ShimEvent::ExecExited { exec_id, exit }) => {
                 self.engine.execs.exited(&self.engine, &self.container, &exec_id, &exit);
             }
             Some(ShimEvent::Created { .. } | ShimEvent::CreateFailed(_)) => {}
             None => {
                 self.events = None;
-                if self.state.phase.is_live() && self.state.activity != machine::Activity::Cleaning {
-                    self.lost().await;
+                if self.state.phase.is_live() && self.state.activity != Activity::Cleaning {
+                    self.live = None;
+                    self.publish();
+                    self.find_supervisor();
                 }
             }
+        }
+    }
+
+    /// A connection that ended is not a supervisor that died.
+    fn find_supervisor(&self) {
+        let run = self.engine.paths.run(&self.container.id);
+        self.start_job(async move { Outcome::Found(super::find_supervisor(&run, None).await) });
+    }
+
+    async fn found(&mut self, found: Found) {
+        if !self.state.phase.is_live() || self.state.activity == Activity::Cleaning {
+            return;
+        }
+        match found {
+            Found::Connected(connected) => {
+                let Connected { handle, events, report } = *connected;
+                if let Some(pid) = report.pid {
+                    (self.status.pid, self.status.pid_start_time) = (pid, report.pid_start_time);
+                }
+                crate::facade::adopt_execs(&self.engine, &self.container, report.execs);
+                self.live = Some(handle);
+                self.events = Some(events);
+                self.publish();
+            }
+            Found::Ended(record) => self.exited(record).await,
+            Found::Dead => self.lost().await,
+            Found::Busy => self.find_supervisor(),
         }
     }
 
@@ -345,6 +412,11 @@ impl Task {
                     (None, Milestone::Paused | Milestone::Unpaused) => {
                         Error::Conflict("the container is not running".into())
                     }
+                    // Docker's words.
+                    (None, Milestone::Stopped) => Error::Internal(
+                        "cannot stop container: tried to kill container, but did not receive an exit event"
+                            .into(),
+                    ),
                     (None, _) => Error::Internal("the container did not get there".into()),
                 };
                 self.waiters.answer(milestone, Some(&why));

@@ -144,6 +144,7 @@ impl Supervisor {
             phase: self.phase,
             shim_pid: rustix::process::getpid().as_raw_nonzero().get(),
             pid: self.exit.is_none().then_some(self.init_pid),
+            pid_start_time: self.init_start_time,
             started_at: self.started_at,
             exit: self.exit.clone(),
             execs: self.ended.iter().cloned().chain(running).collect(),

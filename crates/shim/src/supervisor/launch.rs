@@ -32,7 +32,8 @@ pub fn launch(start: Start) -> Option<Supervisor> {
     let mut control = Connection::new(0, control);
     match prepare(config.clone(), netns, oom_score) {
         Ok(mut supervisor) => {
-            let created = FromShim::Event(Event::Created { pid: supervisor.init_pid });
+            let (pid, start_time) = (supervisor.init_pid, supervisor.init_start_time);
+            let created = FromShim::Event(Event::Created { pid, start_time });
             if control.send(&created).is_ok() && control.watch(&supervisor.poller).is_ok() {
                 supervisor.connections.insert(0, control);
             }
@@ -93,6 +94,7 @@ fn prepare(config: ShimConfig, netns: Option<OwnedFd>, oom_score: Option<i32>) -
         buffer: Vec::new(),
         phase: Phase::Created,
         init_pid,
+        init_start_time: process_time::start_time(init_pid).unwrap_or_default(),
         started_at: None,
         exit: None,
         shutdown: false,
@@ -111,7 +113,7 @@ impl Supervisor {
             shim_pid,
             shim_start_time: process_time::start_time(shim_pid).unwrap_or_default(),
             pid: self.init_pid,
-            pid_start_time: process_time::start_time(self.init_pid).unwrap_or_default(),
+            pid_start_time: self.init_start_time,
             started_at: self.started_at,
         };
         self.write_record(file::SHIM, &record, false)

@@ -73,6 +73,7 @@ struct Supervisor {
     buffer: Vec<u8>,
     phase: Phase,
     init_pid: i32,
+    init_start_time: u64,
     started_at: Option<Timestamp>,
     exit: Option<ExitRecord>,
     shutdown: bool,

@@ -246,7 +246,7 @@ impl Container {
         std::fs::write(self.path().join(file::CONFIG), serde_json::to_vec(&self.spec).unwrap()).unwrap();
         let (mut control, shim_pid) = spawner.spawn(self.config.clone());
         match control.event() {
-            Event::Created { pid } => Running { control, shim_pid, pid },
+            Event::Created { pid, .. } => Running { control, shim_pid, pid },
             other => panic!("{other:?}"),
         }
     }
