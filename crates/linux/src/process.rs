@@ -158,6 +158,27 @@ pub fn reap_any() -> Result<Option<(i32, Exit)>> {
     }
 }
 
+/// Reap children that have ended and that `is_known` does not claim; stops at the first that it claims.
+pub fn reap_unknown(is_known: impl Fn(i32) -> bool) -> Result<()> {
+    loop {
+        // SAFETY: all fields of this plain structure may be zero.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: the structure is a valid place for what the kernel stores.
+        match syscall::check(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, look) }.into()) {
+            Ok(_) => {}
+            Err(Errno::CHILD) => return Ok(()),
+            Err(errno) => return Err(errno),
+        }
+        // SAFETY: waitid filled the structure for a child, or left it zero.
+        let pid = unsafe { info.si_pid() };
+        if pid == 0 || is_known(pid) {
+            return Ok(());
+        }
+        let _ = rustix::process::waitpid(Pid::from_raw(pid), rustix::process::WaitOptions::NOHANG);
+    }
+}
+
 /// Priority of this process's disk accesses: class and level as ioprio_set(2) takes them.
 pub fn set_io_priority(value: i32) -> Result<()> {
     const IOPRIO_WHO_PROCESS: libc::c_int = 1;

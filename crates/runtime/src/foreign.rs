@@ -21,14 +21,18 @@ pub(crate) fn open(plan: &Plan) -> crate::Result<Vec<OwnedFd>> {
         let Step::Mount(mount) = step else { continue };
         let Source::Foreign { pid, path, recursive, number } = &mount.source else { continue };
         debug_assert!(*number == trees.len() && trees.len() < MAX_FOREIGN);
-        let tree = tree(*pid, path, *recursive).map_err(|errno| Error::Step {
-            stage: format!("bind from the mounts of process {pid}:"),
-            path: Some(OsStr::from_bytes(path.to_bytes()).into()),
-            errno: errno.raw_os_error(),
-        })?;
-        trees.push(tree);
+        trees.push(mount_of_process(*pid, path, *recursive)?);
     }
     Ok(trees)
+}
+
+/// A detached copy of what is mounted at a path of another process's root, for callers that mount by themselves.
+pub fn mount_of_process(pid: i32, path: &CStr, recursive: bool) -> crate::Result<OwnedFd> {
+    tree(pid, path, recursive).map_err(|errno| Error::Step {
+        stage: format!("bind from the mounts of process {pid}:"),
+        path: Some(OsStr::from_bytes(path.to_bytes()).into()),
+        errno: errno.raw_os_error(),
+    })
 }
 
 fn tree(pid: i32, path: &CStr, recursive: bool) -> Result<OwnedFd> {

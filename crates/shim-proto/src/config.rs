@@ -29,9 +29,22 @@ pub struct ShimConfig {
     #[serde(default)]
     pub cols: u16,
     pub cgroup: CgroupConfig,
+    /// The program that makes the container; `None`: this engine's own runtime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<RuntimeProgram>,
     /// Directory of compiled seccomp filters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seccomp_cache: Option<PathBuf>,
+}
+
+/// An OCI runtime that is a program of its own, with runc's command line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeProgram {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Given before the command, as `--debug`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
 }
 
 /// Where the container's control group is and who makes it.

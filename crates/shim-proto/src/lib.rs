@@ -16,7 +16,7 @@ pub mod line;
 pub mod spawn;
 pub mod stdcopy;
 
-pub use config::{CgroupConfig, LogConfig, LogDriver, ShimConfig};
+pub use config::{CgroupConfig, LogConfig, LogDriver, RuntimeProgram, ShimConfig};
 pub use control::{Answer, Call, Event, ExecConfig, ExecState, Failure, FailureKind};
 pub use control::{FromShim, Phase, Reply, Request, StateReport, Streams};
 pub use exit::{ExitRecord, ShimRecord};

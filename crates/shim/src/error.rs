@@ -35,6 +35,9 @@ pub enum Error {
     TooMany { what: &'static str, most: usize },
     #[error(transparent)]
     Runtime(#[from] knarr_runtime::Error),
+    /// A runtime that is a program of its own failed; the words are its.
+    #[error("{message}")]
+    Foreign { command: &'static str, message: String },
 }
 
 impl Error {
@@ -69,6 +72,7 @@ impl Error {
                 (None, ErrorKind::Conflict) => FailureKind::Conflict,
                 (None, _) => FailureKind::Internal,
             },
+            Self::Foreign { message, .. } => crate::runtime::failure_kind(message),
             Self::Process(_) => FailureKind::InvalidArgument,
             Self::NoSuchExec { .. } => FailureKind::NotFound,
             Self::NotRunning { .. } | Self::AlreadyStarted { .. } | Self::ExecExists { .. } => {

@@ -3,6 +3,7 @@
 //!
 //! * [`spawner`]: a single-threaded process beside the engine; forks one supervisor per request.
 //! * [`supervisor`]: the event loop of one container.
+//! * `runtime`: the OCI runtimes that a supervisor may use.
 //! * [`init`]: the first process inside a container started with `--init`.
 //!
 //! Invariants: no thread, no async runtime, no database; a supervisor needs nothing of the engine after it was forked;
@@ -15,5 +16,6 @@ mod error;
 mod passed_fds;
 mod process_time;
 mod record_file;
+mod runtime;
 
 pub use error::Error;

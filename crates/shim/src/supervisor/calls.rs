@@ -6,15 +6,15 @@ use super::poller::Target;
 use super::process::{INIT, Process};
 use super::streams::{self, Ends};
 use crate::error::{Error, Result};
+use crate::runtime::ExecRequest;
 use jiff::Timestamp;
 use knarr_oci::runtime::Process as ProcessSpec;
-use knarr_runtime::{ExecOptions, Stdio};
+use knarr_runtime::Stdio;
 use knarr_shim_proto::{
     Answer, Call, ExecConfig, ExecState, FromShim, Phase, Reply, Request, StateReport, Streams,
 };
 use rustix::event::epoll::EventFlags;
 use rustix::process::Signal;
-use std::os::fd::AsFd;
 
 /// Most commands that run in one container at a time.
 const MAX_EXECS: usize = 4096;
@@ -85,7 +85,7 @@ impl Supervisor {
         let done = |()| (Answer::Done, None);
         match call {
             Call::Start => self.start().map(done),
-            Call::Kill { exec_id, signal } => self.process(exec_id)?.signal(signal).map(done),
+            Call::Kill { exec_id, signal } => self.kill(exec_id, signal).map(done),
             Call::Resize { exec_id, rows, cols } => self.process(exec_id)?.resize(rows, cols).map(done),
             Call::Exec(exec) => self.exec(exec),
             Call::State => Ok((Answer::State(self.state()), None)),
@@ -115,19 +115,32 @@ impl Supervisor {
         }
     }
 
+    /// The init's signals are the runtime's affair; a command's process is what the host sees of it.
+    fn kill(&mut self, exec_id: Option<String>, signal: i32) -> Result<()> {
+        let process = self.process(exec_id)?;
+        if process.exec_id.is_some() {
+            return process.signal(signal);
+        }
+        match self.processes.get(&INIT) {
+            Some(init) => self.runtime.kill(&init.created, signal),
+            None => Err(self.not_running()),
+        }
+    }
+
     fn start(&mut self) -> Result<()> {
         if self.phase != Phase::Created {
             return Err(Error::AlreadyStarted { id: self.config.id.clone() });
         }
-        let Some(init) = self.processes.get_mut(&INIT) else { return Err(self.not_running()) };
-        match init.created.start() {
+        if self.init().is_none() {
+            return Err(self.not_running());
+        }
+        match self.runtime.start() {
             Ok(()) => {
                 self.phase = Phase::Running;
                 self.started_at = Some(Timestamp::now());
                 self.write_shim_record()
             }
             Err(error) => {
-                let error = Error::from(error);
                 self.on_start_failed(&error);
                 Err(error)
             }
@@ -195,15 +208,14 @@ impl Supervisor {
         Ok((Answer::Started { pid }, stream))
     }
 
-    /// Makes the command's process and lets it execute its program.
-    fn execute(&self, config: &ExecConfig) -> Result<Process> {
+    /// Makes the command's process, which executes its program.
+    fn execute(&mut self, config: &ExecConfig) -> Result<Process> {
         let spec = launch::read_spec(&self.config.dir)?;
         let mut process: ProcessSpec = serde_json::from_str(config.process.get()).map_err(Error::Process)?;
         process.oom_score_adj = process
             .oom_score_adj
             .or(spec.process.as_ref().and_then(|init| init.oom_score_adj))
             .or(self.oom_score);
-        let init = self.init().ok_or_else(|| self.not_running())?;
         let wanted = if config.attach { config.streams } else { Streams::default() };
         let (stdio, ends) = if process.terminal {
             let size = process.console_size.unwrap_or_default();
@@ -211,20 +223,15 @@ impl Supervisor {
         } else {
             streams::pipes(wanted)?
         };
-        let mut created = knarr_runtime::exec(ExecOptions {
+        let Some(init) = self.processes.get(&INIT) else { return Err(self.not_running()) };
+        let created = self.runtime.exec(ExecRequest {
+            config: &self.config,
+            spec: &spec,
+            init: &init.created,
+            process: &process,
             stdio,
-            cgroup: launch::cgroup(&self.config),
-            seccomp_cache: self.config.seccomp_cache.as_deref(),
-            ..ExecOptions::new(init.created.pid, init.created.pidfd.as_fd(), &spec, &process)
         })?;
         let ends = launch::ends_of(&created, ends, wanted.stdin)?;
-        let started = created.start();
-        let process = Process::new(Some(config.exec_id.clone()), created, process.terminal, true, ends);
-        if let Err(error) = started {
-            let _ = process.signal(Signal::KILL.as_raw());
-            process.collect(false);
-            return Err(error.into());
-        }
-        Ok(process)
+        Ok(Process::new(Some(config.exec_id.clone()), created, process.terminal, true, ends))
     }
 }

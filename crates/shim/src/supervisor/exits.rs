@@ -29,6 +29,9 @@ impl Supervisor {
         let oom_killed = id == INIT && self.check_oom();
         let Some(process) = self.processes.get_mut(&id) else { return };
         let record = process.collect(oom_killed);
+        if id == INIT {
+            self.runtime.delete();
+        }
         process.ended = Some((Instant::now(), record.clone()));
         match process.exec_id.clone() {
             None => self.report_exit(record),
@@ -60,6 +63,7 @@ impl Supervisor {
         self.poller.remove(&init.created.pidfd);
         let failure = error.failure();
         let collected = init.collect(false);
+        self.runtime.delete();
         let record = ExitRecord {
             code: failure.kind.exit_code(),
             signal: None,
@@ -132,6 +136,16 @@ impl Supervisor {
         self.close_output(id, Stream::Stdout);
         self.close_output(id, Stream::Stderr);
         self.finish_if_over(id);
+    }
+
+    /// Collects ended processes that nobody here asked for: what a runtime's program left behind.
+    pub(super) fn reap_orphans(&self) {
+        if !self.runtime.is_subreaper() {
+            return;
+        }
+        let own = |pid| self.processes.values().any(|p| p.created.pid == pid && p.ended.is_none());
+        // Without children there is nothing to collect.
+        let _ = knarr_linux::process::reap_unknown(own);
     }
 
     /// Nothing is left to look after, and nobody is there who has not heard of it.

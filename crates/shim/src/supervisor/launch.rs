@@ -9,10 +9,11 @@ use super::process::{INIT, Process};
 use super::streams::{self, Ends};
 use super::{Start, Supervisor, oom};
 use crate::error::{Error, Result};
+use crate::runtime::{self, ContainerRuntime, CreateRequest, NewProcess};
 use crate::{process_time, record_file};
 use jiff::Timestamp;
 use knarr_oci::runtime::Spec;
-use knarr_runtime::{CgroupOptions, CreateOptions, Created, Stdio};
+use knarr_runtime::Stdio;
 use knarr_shim_proto::{
     Event, ExitRecord, FromShim, LogDriver, Phase, ShimConfig, ShimRecord, Streams, file,
 };
@@ -69,7 +70,8 @@ fn prepare(config: ShimConfig, netns: Option<OwnedFd>, oom_score: Option<i32>) -
         LogDriver::None => None,
         LogDriver::JsonFile => Some(LogFile::open(&config.log).map_err(|error| Error::Log(Box::new(error)))?),
     };
-    let init = create(&config, netns, oom_score)?;
+    let mut runtime = runtime::of(&config)?;
+    let init = create(runtime.as_mut(), &config, netns, oom_score)?;
     let init_pid = init.created.pid;
     poller.add(&init.created.pidfd, Target::Process(INIT), EventFlags::IN)?;
     for output in &init.outputs {
@@ -101,6 +103,7 @@ fn prepare(config: ShimConfig, netns: Option<OwnedFd>, oom_score: Option<i32>) -
         never_started: false,
         hangups: Vec::new(),
         oom_score,
+        runtime,
     };
     supervisor.write_shim_record()?;
     Ok(supervisor)
@@ -120,7 +123,12 @@ impl Supervisor {
     }
 }
 
-fn create(config: &ShimConfig, netns: Option<OwnedFd>, oom_score: Option<i32>) -> Result<Process> {
+fn create(
+    runtime: &mut dyn ContainerRuntime,
+    config: &ShimConfig,
+    netns: Option<OwnedFd>,
+    oom_score: Option<i32>,
+) -> Result<Process> {
     let mut spec = read_spec(&config.dir)?;
     let process = spec.process.get_or_insert_default();
     process.oom_score_adj = process.oom_score_adj.or(oom_score);
@@ -130,31 +138,17 @@ fn create(config: &ShimConfig, netns: Option<OwnedFd>, oom_score: Option<i32>) -
     } else {
         streams::pipes(Streams { stdin: config.open_stdin, ..Streams::OUTPUT })?
     };
-    let created = knarr_runtime::create(CreateOptions {
-        rootfs: config.rootfs.as_ref(),
-        netns: netns.as_ref().map(AsFd::as_fd),
-        stdio,
-        cgroup: cgroup(config),
-        seccomp_cache: config.seccomp_cache.as_deref(),
-        ..CreateOptions::new(&config.id, &spec, &config.dir)
-    })?;
+    let netns = netns.as_ref().map(AsFd::as_fd);
+    let created = runtime.create(CreateRequest { config, spec: &spec, netns, stdio })?;
     let ends = ends_of(&created, ends, config.open_stdin)?;
     Ok(Process::new(None, created, terminal, config.stdin_once, ends))
 }
 
 /// Our ends, once it is known where the terminal is.
-pub fn ends_of(created: &Created, pipes: Ends, stdin: bool) -> Result<Ends> {
+pub fn ends_of(created: &NewProcess, pipes: Ends, stdin: bool) -> Result<Ends> {
     match &created.console {
         Some(console) => streams::terminal(console.as_fd(), stdin),
         None => Ok(pipes),
-    }
-}
-
-pub fn cgroup(config: &ShimConfig) -> CgroupOptions<'_> {
-    if config.cgroup.path.is_empty() {
-        CgroupOptions::FromSpec
-    } else {
-        CgroupOptions::Path(&config.cgroup.path)
     }
 }
 

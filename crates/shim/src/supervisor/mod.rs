@@ -19,6 +19,7 @@ mod pump;
 mod streams;
 
 use crate::error::{Error, Result};
+use crate::runtime::ContainerRuntime;
 use connection::Connection;
 use jiff::Timestamp;
 use knarr_shim_proto::{Event, ExecState, ExitRecord, FromShim, Phase, ShimConfig};
@@ -37,6 +38,8 @@ const BUFFER: usize = 64 * 1024;
 const MAX_CONNECTIONS: usize = 512;
 /// After this time without any event the buffers' memory is given back.
 const IDLE_AFTER: Duration = Duration::from_secs(2);
+/// How often ended orphans are collected where the container's come to the supervisor.
+const ORPHANS_EVERY: Duration = Duration::from_secs(10);
 
 /// What the spawner hands to a new supervisor.
 #[derive(Debug)]
@@ -83,6 +86,7 @@ struct Supervisor {
     hangups: Vec<pump::Hangup>,
     /// The score that processes get whose configuration names none.
     oom_score: Option<i32>,
+    runtime: Box<dyn ContainerRuntime>,
 }
 
 impl Supervisor {
@@ -101,6 +105,7 @@ impl Supervisor {
             self.decide_hangups(Instant::now());
             self.flush_log();
             self.end_lingering(Instant::now());
+            self.reap_orphans();
         }
         if self.never_started {
             self.undo_create();
@@ -125,7 +130,8 @@ impl Supervisor {
         let until = |end: Instant| end.saturating_duration_since(Instant::now());
         let linger = self.next_linger_end().map(until);
         let hangup = self.next_hangup().map(until);
-        [idle, linger, hangup].into_iter().flatten().min()
+        let orphans = self.runtime.adopts_orphans().then_some(ORPHANS_EVERY);
+        [idle, linger, hangup, orphans].into_iter().flatten().min()
     }
 
     fn accept(&mut self) {

@@ -1,9 +1,9 @@
 //! A process that the supervisor looks after: the container's init, or a command executed in the container.
 use super::streams::{Ends, Input, Output};
 use crate::error::{Error, Result};
+use crate::runtime::NewProcess;
 use jiff::Timestamp;
 use knarr_linux::process::{self, Exit};
-use knarr_runtime::Created;
 use knarr_shim_proto::ExitRecord;
 use knarr_shim_proto::stdcopy::Stream;
 use std::os::fd::AsFd;
@@ -19,7 +19,7 @@ const UNKNOWN_CODE: i32 = 255;
 pub struct Process {
     /// `None`: the container's init.
     pub exec_id: Option<String>,
-    pub created: Created,
+    pub created: NewProcess,
     pub terminal: bool,
     /// Standard input ends when the client that brings it ends it.
     pub stdin_once: bool,
@@ -34,7 +34,7 @@ pub struct Process {
 impl Process {
     pub fn new(
         exec_id: Option<String>,
-        created: Created,
+        created: NewProcess,
         terminal: bool,
         stdin_once: bool,
         ends: Ends,
@@ -61,7 +61,7 @@ impl Process {
     }
 
     pub fn signal(&self, signal: i32) -> Result<()> {
-        process::pidfd_send_signal(self.created.pidfd.as_fd(), signal).map_err(Error::system("send signal"))
+        self.created.signal(signal)
     }
 
     pub fn resize(&self, rows: u16, cols: u16) -> Result<()> {

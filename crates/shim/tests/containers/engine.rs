@@ -233,6 +233,7 @@ impl Container {
             cols: 80,
             cgroup: CgroupConfig { path: format!("{}/{id}", parent_cgroup()), systemd: false },
             seccomp_cache: None,
+            runtime: None,
         };
         Self { dir, config, spec }
     }

@@ -1,0 +1,126 @@
+//! The bundle of a foreign runtime: the container's configuration with what only descriptors say put into words.
+//!
+//! Standard: <https://github.com/opencontainers/runtime-spec/blob/main/bundle.md>. The root file system and mounts of other
+//! containers get places below the bundle's directory, where [`Mounts`] puts them; the network namespace is named by the
+//! supervisor's descriptor.
+use super::mounts::Mounts;
+use super::path_of;
+use crate::error::{Error, Result};
+use knarr_oci::rootfs::RootfsMount;
+use knarr_oci::runtime::{Mount, Namespace, NamespaceType, Root, Spec};
+use std::ffi::CString;
+use std::fs::{DirBuilder, File};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// Writes `config.json`; what has to be mounted before the runtime runs is returned.
+pub fn write(
+    dir: &Path,
+    spec: &Spec,
+    rootfs: Option<&RootfsMount>,
+    netns: Option<BorrowedFd<'_>>,
+) -> Result<Mounts> {
+    let mut spec = spec.clone();
+    if let Some(netns) = netns {
+        set_network(&mut spec, path_of(netns).into());
+    }
+    let mut mounts = Mounts { root: None, trees: Vec::new() };
+    set_root(&mut spec, dir, rootfs, &mut mounts)?;
+    for (number, mount) in spec.mounts.iter_mut().enumerate() {
+        if let Some((pid, path)) = of_other_process(mount) {
+            let target = dir.join(format!("mount-{number}"));
+            let tree = other_tree(pid, &path, mount)?;
+            place(&tree, &target)?;
+            mount.source = Some(target.to_string_lossy().into_owned());
+            mounts.trees.push((tree, target));
+        }
+    }
+    let path = dir.join("config.json");
+    let json = serde_json::to_vec(&spec).map_err(|source| Error::Json { path: path.clone(), source })?;
+    std::fs::write(&path, json).map_err(Error::file("write", &path))?;
+    Ok(mounts)
+}
+
+fn set_network(spec: &mut Spec, path: PathBuf) {
+    let namespaces = &mut spec.linux.get_or_insert_default().namespaces;
+    namespaces.retain(|namespace| namespace.kind != NamespaceType::Network);
+    namespaces.push(Namespace::joined(NamespaceType::Network, path));
+}
+
+fn set_root(spec: &mut Spec, dir: &Path, rootfs: Option<&RootfsMount>, mounts: &mut Mounts) -> Result<()> {
+    let readonly = spec.root.as_ref().is_some_and(|root| root.readonly);
+    match rootfs {
+        None => {}
+        Some(RootfsMount::Directory { path }) => spec.root = Some(Root { path: path.clone(), readonly }),
+        Some(overlay) => {
+            let path = dir.join("rootfs");
+            make_directory(&path)?;
+            mounts.root = Some((overlay.clone(), path.clone()));
+            spec.root = Some(Root { path, readonly });
+        }
+    }
+    Ok(())
+}
+
+/// `/proc/<pid>/root/<path>` as a bind's source: mount(2) binds nothing across mount namespaces.
+fn of_other_process(mount: &Mount) -> Option<(i32, String)> {
+    let rest = mount.source.as_deref()?.strip_prefix("/proc/")?;
+    let (pid, path) = rest.split_once("/root/")?;
+    Some((pid.parse().ok()?, format!("/{path}")))
+}
+
+fn other_tree(pid: i32, path: &str, mount: &Mount) -> Result<OwnedFd> {
+    let path = CString::new(path)
+        .map_err(|_| Error::file("name", path)(std::io::ErrorKind::InvalidInput.into()))?;
+    let recursive = mount.options.iter().any(|option| option == "rbind");
+    Ok(knarr_runtime::mount_of_process(pid, &path, recursive)?)
+}
+
+/// A directory or an empty file, as the tree's root is.
+fn place(tree: &OwnedFd, target: &Path) -> Result<()> {
+    let stat = rustix::fs::fstat(tree).map_err(Error::system("look at a mount"))?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
+        make_directory(target)
+    } else {
+        File::create(target).map(drop).map_err(Error::file("make", target))
+    }
+}
+
+fn make_directory(path: &Path) -> Result<()> {
+    DirBuilder::new().mode(0o700).recursive(true).create(path).map_err(Error::file("make", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_become_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spec = Spec { root: Some(Root { path: "r".into(), readonly: true }), ..Spec::default() };
+        spec.linux.get_or_insert_default().namespaces =
+            vec![Namespace::new(NamespaceType::Network), Namespace::new(NamespaceType::Pid)];
+        let null = File::open("/dev/null").unwrap();
+        let rootfs =
+            RootfsMount::Overlay { lower: vec!["/l".into()], upper: "/u".into(), work: "/w".into() };
+        let mounts =
+            write(dir.path(), &spec, Some(&rootfs), Some(std::os::fd::AsFd::as_fd(&null))).unwrap();
+        assert_eq!(mounts.root, Some((rootfs, dir.path().join("rootfs"))));
+        let written: Spec =
+            serde_json::from_slice(&std::fs::read(dir.path().join("config.json")).unwrap()).unwrap();
+        assert_eq!(written.root, Some(Root { path: dir.path().join("rootfs"), readonly: true }));
+        let network = written.linux.as_ref().unwrap().namespace(NamespaceType::Network).unwrap().path.clone();
+        assert_eq!(network.unwrap(), Path::new(&path_of(&null)));
+        assert_eq!(written.linux.unwrap().namespaces.len(), 2);
+    }
+
+    #[test]
+    fn sources_in_other_namespaces_are_found() {
+        let mount = |source: &str| Mount::new("/dev/shm", "bind", source, &["bind"]);
+        assert_eq!(of_other_process(&mount("/proc/17/root/dev/shm")), Some((17, "/dev/shm".to_owned())));
+        for source in ["/proc/self/root/x", "/proc/17", "/srv/proc/1/root/x", "proc"] {
+            assert_eq!(of_other_process(&mount(source)), None);
+        }
+    }
+}
