@@ -13,5 +13,6 @@ mod networks;
 mod options;
 mod program;
 mod registries;
+mod runtimes;
 mod survival;
 mod terminals;

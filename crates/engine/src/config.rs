@@ -13,6 +13,15 @@ pub struct BuiltinImage {
     pub archive: fn() -> Vec<u8>,
 }
 
+/// An OCI runtime that is a program of its own, with runc's command line.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Runtime {
+    /// A name without a slash is looked for in the search path, once.
+    pub path: PathBuf,
+    /// Given before the command.
+    pub args: Vec<String>,
+}
+
 /// How one engine runs. Engines with different data roots never touch each other.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -49,6 +58,10 @@ pub struct EngineConfig {
     pub seccomp_profile: Option<String>,
     /// Default cgroup namespace mode, `private` or `host`; empty: private on cgroup v2, host on v1.
     pub cgroupns_mode: String,
+    /// Runtimes beside the engine's own, by name.
+    pub runtimes: BTreeMap<String, Runtime>,
+    /// The runtime of containers that name none.
+    pub default_runtime: String,
     /// Seconds given to containers at `shutdown` with `stop_containers`.
     pub shutdown_timeout_s: u64,
     /// Version of this program, for `version` and `info`.
@@ -82,6 +95,8 @@ impl Default for EngineConfig {
             no_new_privileges: false,
             seccomp_profile: None,
             cgroupns_mode: String::new(),
+            runtimes: BTreeMap::new(),
+            default_runtime: crate::runtimes::OWN.to_owned(),
             shutdown_timeout_s: 15,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             git_commit: String::new(),

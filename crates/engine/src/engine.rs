@@ -183,6 +183,7 @@ fn open_parts(mut config: EngineConfig) -> Result<Parts> {
     let executable = sealed_executable(&config.exe)?;
     let duplicate = executable.try_clone().map_err(Error::io("keep the copy of the executable"))?;
     let init_program = InitProgram::open(paths.init(), duplicate)?;
+    crate::runtimes::resolve(&mut config)?;
     let trash = Trash::open(paths.trash())?;
     let store = Store::open(&paths.database())?;
     config.network.engine_id.clone_from(&id);

@@ -33,6 +33,7 @@ mod record;
 mod registry;
 mod registry_auth;
 mod restore;
+mod runtimes;
 mod seccomp;
 mod signal;
 mod spec;

@@ -5,9 +5,7 @@ use crate::machine::Phase;
 use crate::record::Time;
 use knarr_docker_types::plugin::PluginsInfo;
 use knarr_docker_types::registry::{IndexInfo, ServiceConfig};
-use knarr_docker_types::system::{
-    Commit, ComponentVersion, FirewallInfo, Info, PlatformInfo, Runtime, Version,
-};
+use knarr_docker_types::system::{Commit, ComponentVersion, FirewallInfo, Info, PlatformInfo, Version};
 use knarr_docker_types::{ApiVersion, List, Map};
 use std::fs;
 
@@ -111,10 +109,8 @@ pub(crate) fn info(engine: &Inner) -> Result<Info> {
         name: engine.host.hostname.clone(),
         labels: config.labels.clone().into(),
         server_version: config.version.clone(),
-        runtimes: [("knarr".to_owned(), Runtime { path: "knarr-runtime".to_owned(), ..Runtime::default() })]
-            .into_iter()
-            .collect(),
-        default_runtime: "knarr".to_owned(),
+        runtimes: crate::runtimes::shown(config),
+        default_runtime: config.default_runtime.clone(),
         live_restore_enabled: true,
         init_binary: "docker-init".to_owned(),
         containerd_commit: Commit::default(),

@@ -17,10 +17,6 @@ pub mod plan;
 pub mod seccomp;
 
 pub use error::{Error, Result};
-<<<<<<< HEAD
-pub use options::{CgroupOptions, CreateOptions, ExecOptions, HANDSHAKE_TIMEOUT, Stdio};
-=======
 pub use foreign::mount_of_process;
-pub use options::{CgroupOptions, CreateOptions, ExecOptions, Stdio};
->>>>>>> 0b10a57 (Supervisor: one trait for OCI runtimes, with our own and runc's command line behind it)
+pub use options::{CgroupOptions, CreateOptions, ExecOptions, HANDSHAKE_TIMEOUT, Stdio};
 pub use parent::{Created, create, exec, has_pid_namespace};

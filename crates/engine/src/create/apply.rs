@@ -190,8 +190,9 @@ fn adapt(engine: &Inner, host: &mut HostConfig) -> Result<Vec<String>> {
         };
     }
     if host.runtime.is_empty() {
-        host.runtime = "knarr".to_owned();
+        host.runtime.clone_from(&engine.config.default_runtime);
     }
+    crate::runtimes::program(&engine.config, &host.runtime)?;
     let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
     let wanted = resources.nano_cpus;
     if wanted > i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000) {

@@ -85,9 +85,6 @@ pub fn host_config(host: &HostConfig) -> Result<()> {
             return invalid(format!("bad format for add-host: \"{host_entry}\""));
         }
     }
-    if !matches!(host.runtime.as_str(), "" | "knarr" | "runc" | "io.containerd.runc.v2") {
-        return invalid(format!("unknown or invalid runtime name: {}", host.runtime));
-    }
     if !host.links.is_empty() {
         return Err(Error::NotImplemented("legacy container links (use a user-defined network)".into()));
     }

@@ -6,6 +6,7 @@ use crate::execs::{Exec, ExecState};
 use crate::machine::Phase;
 use crate::record::Container;
 use crate::registry::Snapshot;
+use crate::runtimes::{Doing, failure_text};
 use crate::stream::{AttachSession, STREAM_DEPTH, Source};
 use crate::supervisor;
 use bytes::Bytes;
@@ -108,12 +109,11 @@ impl Engine {
             _ => 126,
         };
         self.inner.execs.set_state(&exec.id, ExecState::Ended { pid: 0, code });
-        Error::Start {
-            text: format!(
-                "OCI runtime exec failed: exec failed: unable to start container process: {failure}: unknown"
-            ),
-            failure,
-        }
+        let entry = self.inner.containers.resolve(exec.container.as_str());
+        let runtime = entry.map(|entry| entry.snapshot.container.host_config.runtime.clone());
+        let runtime = runtime.unwrap_or_default();
+        let text = failure_text(&self.inner.config, &runtime, Doing::Exec, &failure);
+        Error::Start { text, failure }
     }
 
     pub async fn exec_inspect(&self, exec: &str) -> Result<InspectResponse> {

@@ -4,6 +4,7 @@ use crate::engine::Inner;
 use crate::error::{Error, Result};
 use crate::process::Process;
 use crate::record::{Container, Time};
+use crate::runtimes::{Doing, failure_text};
 use crate::supervisor::{self, Events, ShimHandle, Spawned};
 use knarr_shim_proto::{CgroupConfig, FailureKind, ShimConfig, Streams};
 use knarr_state::Event;
@@ -62,9 +63,9 @@ async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Att
         let pool = Arc::clone(&engine);
         pool.pool.run(move || prepare(&engine, &container)).await??
     };
-    let config = shim_config(engine, container);
-    let spawned =
-        engine.spawner.spawn(config, namespace.as_ref().map(AsFd::as_fd)).await.map_err(start_error)?;
+    let failed = |error| start_error(engine, container, error);
+    let config = shim_config(engine, container)?;
+    let spawned = engine.spawner.spawn(config, namespace.as_ref().map(AsFd::as_fd)).await.map_err(failed)?;
     drop(namespace);
     // The supervisor opened their namespaces by number: it was theirs all the time if they are still there.
     let started = match joined.iter().all(Process::is_there) {
@@ -73,7 +74,10 @@ async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Att
     };
     if let Err(error) = started {
         let _ = spawned.handle.shutdown().await;
-        return Err(error);
+        return Err(match error {
+            Error::Supervisor(error) => failed(error),
+            other => other,
+        });
     }
     let Spawned { handle, events, pid, pid_start_time, .. } = spawned;
     Ok(Launched { handle, events, pid, pid_start_time, started_at: Time::now(), network_events })
@@ -105,12 +109,12 @@ fn prepare(engine: &Arc<Inner>, container: &Arc<Container>) -> Result<Prepared> 
     Ok(Prepared { namespace: network.namespace, network_events: events.collect(), joined })
 }
 
-fn shim_config(engine: &Inner, container: &Container) -> ShimConfig {
+fn shim_config(engine: &Inner, container: &Container) -> Result<ShimConfig> {
     let [rows, cols] = container.host_config.console_size;
     let clamp = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
     let log_path = engine.paths.log(&container.id);
     let attrs = crate::log_options::attributes(container);
-    ShimConfig {
+    Ok(ShimConfig {
         id: container.id.to_string(),
         dir: engine.paths.run(&container.id),
         rootfs: Some(container.rootfs.clone()),
@@ -121,7 +125,8 @@ fn shim_config(engine: &Inner, container: &Container) -> ShimConfig {
         cols: clamp(cols),
         cgroup: CgroupConfig { path: engine.cgroup_path(container), systemd: false },
         seccomp_cache: Some(engine.paths.seccomp()),
-    }
+        runtime: crate::runtimes::program(&engine.config, &container.host_config.runtime)?,
+    })
 }
 
 /// Clients that wait for the container's output get it before the program can print anything.
@@ -130,24 +135,18 @@ async fn attach_and_start(spawned: &Spawned, attachers: Attachers) -> Result<()>
         if client.is_closed() {
             continue;
         }
-        let stream = spawned.handle.attach(streams).await.map_err(start_error)?;
+        let stream = spawned.handle.attach(streams).await?;
         let _ = client.send(stream);
     }
     knarr_base::failpoint!("start.start", Error::Failpoint("start.start"));
-    spawned.handle.start().await.map_err(start_error)
+    Ok(spawned.handle.start().await?)
 }
 
-/// Docker's text around the supervisor's; its client looks for the words inside to choose the exit code.
-fn start_error(error: supervisor::Error) -> Error {
+fn start_error(engine: &Inner, container: &Container, error: supervisor::Error) -> Error {
     let failure = match error {
         supervisor::Error::Failure(failure) => failure,
         other => knarr_shim_proto::Failure::new(FailureKind::Internal, other.to_string()),
     };
-    Error::Start {
-        text: format!(
-            "failed to create task for container: failed to create shim task: OCI runtime create failed: knarr create \
-             failed: unable to start container process: {failure}: unknown"
-        ),
-        failure,
-    }
+    let runtime = &container.host_config.runtime;
+    Error::Start { text: failure_text(&engine.config, runtime, Doing::Create, &failure), failure }
 }

@@ -4,6 +4,7 @@
 use super::{config::Config, notify, pidfile::PidFile};
 use anyhow::{Context, anyhow};
 use knarr_api_docker::{Activity, Listen, ServerConfig, TlsConfig};
+use knarr_engine::config::Runtime;
 use knarr_engine::{AddressPool, BuiltinImage, Engine, EngineConfig, NetworkConfig};
 use std::{
     fs::DirBuilder,
@@ -61,6 +62,12 @@ fn engine_config(c: &Config) -> anyhow::Result<EngineConfig> {
             Some(bytes) => i64::try_from(bytes).context("default-shm-size is too large")?,
             None => knarr_engine::config::DEFAULT_SHM_SIZE,
         },
+        runtimes: c
+            .runtimes
+            .iter()
+            .map(|(name, r)| (name.clone(), Runtime { path: r.path.clone(), args: r.args.clone() }))
+            .collect(),
+        default_runtime: c.default_runtime.clone().unwrap_or(EngineConfig::default().default_runtime),
         init: c.init,
         no_new_privileges: c.no_new_privileges,
         seccomp_profile: c.seccomp_profile.clone().filter(|p| p != "builtin"),

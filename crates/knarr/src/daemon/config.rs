@@ -67,6 +67,8 @@ pub struct File {
     log_opts: Option<BTreeMap<String, String>>,
     cgroup_parent: Option<String>,
     exec_opts: Option<Vec<String>>,
+    runtimes: Option<BTreeMap<String, RuntimeEntry>>,
+    default_runtime: Option<String>,
     default_ulimits: Option<BTreeMap<String, UlimitEntry>>,
     default_shm_size: Option<SizeText>,
     init: Option<bool>,
@@ -115,6 +117,8 @@ const KEYS: &[&str] = &[
     "log-opts",
     "cgroup-parent",
     "exec-opts",
+    "runtimes",
+    "default-runtime",
     "default-ulimits",
     "default-shm-size",
     "init",
@@ -138,6 +142,17 @@ struct UlimitEntry {
     name: Option<String>,
     soft: i64,
     hard: i64,
+}
+
+/// One entry of `runtimes`: a program with runc's command line.
+#[derive(Debug, Clone, Default, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct RuntimeEntry {
+    pub path: PathBuf,
+    #[serde(rename = "runtimeArgs")]
+    pub args: Vec<String>,
+    #[serde(rename = "runtimeType")]
+    kind: String,
 }
 
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
@@ -190,6 +205,8 @@ pub struct Config {
     pub log_opts: BTreeMap<String, String>,
     pub cgroup_parent: Option<String>,
     pub systemd_cgroup: bool,
+    pub runtimes: BTreeMap<String, RuntimeEntry>,
+    pub default_runtime: Option<String>,
     pub default_ulimits: Vec<Ulimit>,
     pub default_shm_size_bytes: Option<u64>,
     pub init: bool,
@@ -271,6 +288,8 @@ pub fn given(f: &Flags) -> Vec<&'static str> {
     note(!f.log_opts.is_empty(), "log-opts");
     note(f.cgroup_parent.is_some(), "cgroup-parent");
     note(!f.exec_opts.is_empty(), "exec-opts");
+    note(!f.add_runtimes.is_empty(), "runtimes");
+    note(f.default_runtime.is_some(), "default-runtime");
     note(!f.default_ulimits.is_empty(), "default-ulimits");
     note(f.default_shm_size.is_some(), "default-shm-size");
     note(f.init, "init");
@@ -362,6 +381,8 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
         },
         cgroup_parent: f.cgroup_parent.or(file.cgroup_parent),
         systemd_cgroup: exec_opts(&non_empty(f.exec_opts, file.exec_opts, Vec::new))?,
+        runtimes: runtimes(&f.add_runtimes, file.runtimes.unwrap_or_default())?,
+        default_runtime: f.default_runtime.or(file.default_runtime).filter(|name| !name.is_empty()),
         default_ulimits: if f.default_ulimits.is_empty() {
             file.default_ulimits
                 .unwrap_or_default()
@@ -462,6 +483,37 @@ fn key_values(what: &'static str, list: &[String]) -> Result<BTreeMap<String, St
             Ok((k.to_owned(), v.to_owned()))
         })
         .collect()
+}
+
+/// `NAME=PATH` of flags, or the entries of the file; both together are an error before.
+fn runtimes(
+    flags: &[String],
+    file: BTreeMap<String, RuntimeEntry>,
+) -> Result<BTreeMap<String, RuntimeEntry>, ConfigError> {
+    let bad = |value: &str, why| ConfigError::Invalid { what: "runtime", value: value.to_owned(), why };
+    let mut all = file;
+    for text in flags {
+        let (name, path) = text.split_once('=').unwrap_or((text, ""));
+        let entry = RuntimeEntry { path: path.into(), ..RuntimeEntry::default() };
+        if name.is_empty() || path.is_empty() {
+            return Err(bad(text, "expected NAME=PATH"));
+        }
+        if all.insert(name.to_owned(), entry).is_some() {
+            return Err(bad(name, "was already defined"));
+        }
+    }
+    for (name, entry) in &all {
+        if !entry.kind.is_empty() {
+            return Err(bad(name, "runtimeType names a containerd shim, which cannot be used; give a path"));
+        }
+        if name.is_empty() || entry.path.as_os_str().is_empty() {
+            return Err(bad(name, "a path must be configured"));
+        }
+        if entry.path.is_relative() && entry.path.components().count() > 1 {
+            return Err(bad(name, "expected an absolute path, or a name to look for"));
+        }
+    }
+    Ok(all)
 }
 
 /// Whether the systemd cgroup driver is asked for.
@@ -590,6 +642,27 @@ mod tests {
         assert!(matches!(&twice, ConfigError::Twice { keys, .. } if keys == "bip"), "{twice}");
         assert!(matches!(both(&[], "[]").unwrap_err(), ConfigError::File { .. }));
         assert!(matches!(both(&[], r#"{"mtu":"x"}"#).unwrap_err(), ConfigError::File { .. }));
+    }
+
+    #[test]
+    fn runtimes_are_given_as_flags_or_in_the_file() {
+        let c = both(&["--add-runtime", "crun=/usr/bin/crun", "--default-runtime", "crun"], "").unwrap();
+        assert_eq!(c.runtimes["crun"].path, Path::new("/usr/bin/crun"));
+        assert_eq!(c.default_runtime.as_deref(), Some("crun"));
+        let text = r#"{"runtimes":{"a":{"path":"runc","runtimeArgs":["--debug"]}},"default-runtime":"a"}"#;
+        let c = both(&[], text).unwrap();
+        assert_eq!(c.runtimes["a"].args, ["--debug"]);
+        for (args, text) in [
+            (&["--add-runtime", "x"][..], ""),
+            (&["--add-runtime", "x=/a", "--add-runtime", "x=/b"], ""),
+            (&[], r#"{"runtimes":{"a":{}}}"#),
+            (&[], r#"{"runtimes":{"a":{"path":"b/c"}}}"#),
+            (&[], r#"{"runtimes":{"a":{"runtimeType":"io.containerd.kata.v2"}}}"#),
+        ] {
+            assert!(matches!(both(args, text).unwrap_err(), ConfigError::Invalid { .. }), "{args:?} {text}");
+        }
+        let twice = both(&["--add-runtime", "x=/a"], r#"{"runtimes":{}}"#).unwrap_err();
+        assert!(matches!(&twice, ConfigError::Twice { keys, .. } if keys == "runtimes"), "{twice}");
     }
 
     #[test]

@@ -130,6 +130,12 @@ pub struct Flags {
     /// Runtime execution option (native.cgroupdriver=cgroupfs)
     #[arg(long = "exec-opt", value_name = "KEY=VALUE")]
     pub exec_opts: Vec<String>,
+    /// Register an additional OCI compatible runtime
+    #[arg(long = "add-runtime", value_name = "NAME=PATH")]
+    pub add_runtimes: Vec<String>,
+    /// Default OCI runtime for containers (default knarr)
+    #[arg(long, value_name = "NAME")]
+    pub default_runtime: Option<String>,
     /// Default ulimit of containers
     #[arg(long = "default-ulimit", value_name = "TYPE=SOFT:HARD")]
     pub default_ulimits: Vec<String>,

@@ -14,6 +14,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+/// Every runtime takes this version; what a later one added and a runtime does not know it passes over.
+const VERSION: &str = "1.0.2";
+
 /// Writes `config.json`; what has to be mounted before the runtime runs is returned.
 pub fn write(
     dir: &Path,
@@ -22,6 +25,7 @@ pub fn write(
     netns: Option<BorrowedFd<'_>>,
 ) -> Result<Mounts> {
     let mut spec = spec.clone();
+    VERSION.clone_into(&mut spec.oci_version);
     if let Some(netns) = netns {
         set_network(&mut spec, path_of(netns).into());
     }
@@ -71,8 +75,8 @@ fn of_other_process(mount: &Mount) -> Option<(i32, String)> {
 }
 
 fn other_tree(pid: i32, path: &str, mount: &Mount) -> Result<OwnedFd> {
-    let path = CString::new(path)
-        .map_err(|_| Error::file("name", path)(std::io::ErrorKind::InvalidInput.into()))?;
+    let path =
+        CString::new(path).map_err(|_| Error::file("name", path)(std::io::ErrorKind::InvalidInput.into()))?;
     let recursive = mount.options.iter().any(|option| option == "rbind");
     Ok(knarr_runtime::mount_of_process(pid, &path, recursive)?)
 }
@@ -102,10 +106,8 @@ mod tests {
         spec.linux.get_or_insert_default().namespaces =
             vec![Namespace::new(NamespaceType::Network), Namespace::new(NamespaceType::Pid)];
         let null = File::open("/dev/null").unwrap();
-        let rootfs =
-            RootfsMount::Overlay { lower: vec!["/l".into()], upper: "/u".into(), work: "/w".into() };
-        let mounts =
-            write(dir.path(), &spec, Some(&rootfs), Some(std::os::fd::AsFd::as_fd(&null))).unwrap();
+        let rootfs = RootfsMount::Overlay { lower: vec!["/l".into()], upper: "/u".into(), work: "/w".into() };
+        let mounts = write(dir.path(), &spec, Some(&rootfs), Some(std::os::fd::AsFd::as_fd(&null))).unwrap();
         assert_eq!(mounts.root, Some((rootfs, dir.path().join("rootfs"))));
         let written: Spec =
             serde_json::from_slice(&std::fs::read(dir.path().join("config.json")).unwrap()).unwrap();

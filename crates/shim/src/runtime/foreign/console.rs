@@ -30,8 +30,12 @@ impl ConsoleSocket {
         let path = format!("{path}/{NAME}");
         let _ = rustix::fs::unlinkat(&dir, NAME, rustix::fs::AtFlags::empty());
         let listen = || {
-            let socket =
-                rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+            let socket = rustix::net::socket_with(
+                AddressFamily::UNIX,
+                SocketType::STREAM,
+                SocketFlags::CLOEXEC,
+                None,
+            )?;
             rustix::net::bind(&socket, &SocketAddrUnix::new(path.as_str())?)?;
             rustix::net::listen(&socket, 1)?;
             Ok(socket)
