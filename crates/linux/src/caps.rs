@@ -118,6 +118,12 @@ pub fn set(sets: &Sets) -> Result<()> {
     syscall::check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
 }
 
+/// Everything permitted becomes effective: a change of user takes it away.
+pub fn raise_permitted() -> Result<()> {
+    let sets = get()?;
+    set(&Sets { effective: sets.permitted, ..sets })
+}
+
 /// Drop from the bounding set everything that is not in `keep`.
 pub fn limit_bounding(keep: CapSet) -> Result<()> {
     for number in 0..64 {

@@ -23,17 +23,11 @@ pub fn set_standard(number: i32, fd: BorrowedFd<'_>) -> Result<()> {
 
 /// Close everything from 3 on but `keep`. Only at the start of a child made by [`crate::process::Clone3::spawn`], which
 /// never drops what its parent owns.
-pub fn close_all_except(keep: &[BorrowedFd<'_>]) -> Result<()> {
-    /// More than any caller keeps.
-    const MOST: usize = 64;
-    let mut numbers = [u32::MAX; MOST];
-    let kept = numbers.get_mut(..keep.len()).ok_or(crate::Errno::INVAL)?;
-    for (number, fd) in kept.iter_mut().zip(keep) {
-        *number = fd.as_raw_fd() as u32;
-    }
+pub fn close_all_except<'a>(keep: impl Iterator<Item = BorrowedFd<'a>>) -> Result<()> {
+    let mut kept: Vec<u32> = keep.map(|fd| fd.as_raw_fd() as u32).collect();
     kept.sort_unstable();
     let mut first = 3;
-    for &number in kept.iter() {
+    for number in kept {
         if number > first {
             close_between(first, number - 1)?;
         }

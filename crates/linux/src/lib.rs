@@ -20,6 +20,7 @@ pub mod signal;
 pub mod supervise;
 mod syscall;
 pub mod tty;
+pub mod user_namespace;
 
 pub use rustix::io::Errno;
 

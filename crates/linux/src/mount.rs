@@ -163,83 +163,81 @@ pub fn pivot(new_root: BorrowedFd<'_>, shared: bool) -> Result<()> {
     rustix::process::chdir(c"/")
 }
 
-/// An overlay, detached. Lower directories top first. On kernels without repeated `lowerdir+` the mount is made with
-/// mount(2) over `upper` (visible in the caller's mount namespace only) and then taken as a descriptor.
-pub fn overlay(
-    lower: &[CString],
-    upper: &CStr,
-    work: &CStr,
-    options: &[(CString, Option<CString>)],
-) -> Result<OwnedFd> {
-    match overlay_appended(lower, upper, work, options) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            overlay_by_option_string(lower, upper, work, options)
-        }
-        done => done,
-    }
-}
-
-fn overlay_appended(
-    lower: &[CString],
-    upper: &CStr,
-    work: &CStr,
-    options: &[(CString, Option<CString>)],
-) -> Result<OwnedFd> {
-    let context = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(&context, c"source", c"overlay")?;
-    for directory in lower {
-        fsconfig_set_string(&context, c"lowerdir+", directory.as_c_str())?;
-    }
-    fsconfig_set_string(&context, c"upperdir", upper)?;
-    fsconfig_set_string(&context, c"workdir", work)?;
-    for (key, value) in options {
-        match value {
-            Some(value) => fsconfig_set_string(&context, key.as_c_str(), value.as_c_str())?,
-            None => fsconfig_set_flag(&context, key.as_c_str())?,
-        }
-    }
-    fsconfig_create(&context)?;
-    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
-}
-
-/// The option string is one page at most. Directories are opened and named by their descriptors' numbers relative to
-/// `/proc/self/fd`, so that several hundred layers fit.
-fn overlay_by_option_string(
-    lower: &[CString],
-    upper: &CStr,
-    work: &CStr,
-    options: &[(CString, Option<CString>)],
-) -> Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let open = |path: &CStr| rustix::fs::open(path, flags, Mode::empty());
-    let lower = lower.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;
-    let (upper_fd, work_fd, before) = (open(upper)?, open(work)?, open(c".")?);
-    let names: Vec<String> = lower.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
-    let mut text = format!(
-        "lowerdir={},upperdir={},workdir={}",
-        names.join(":"),
-        upper_fd.as_raw_fd(),
-        work_fd.as_raw_fd()
-    );
-    for (key, value) in options {
-        text.push(',');
-        text.push_str(&key.to_string_lossy());
-        if let Some(value) = value {
-            text.push('=');
-            text.push_str(&value.to_string_lossy());
-        }
-    }
-    let text = CString::new(text).map_err(|_| Errno::INVAL)?;
-    rustix::process::chdir(c"/proc/self/fd")?;
-    let target = CString::new(format!("{}", upper_fd.as_raw_fd())).map_err(|_| Errno::INVAL)?;
-    let mounted = rustix::mount::mount(
-        c"overlay",
-        target.as_c_str(),
-        c"overlay",
-        rustix::mount::MountFlags::empty(),
-        Some(text.as_c_str()),
-    );
+/// Drop an attached mount that a descriptor is the root of, and what is mounted below it.
+pub fn detach(mount: BorrowedFd<'_>) -> Result<()> {
+    let before = rustix::fs::open(c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::process::fchdir(mount)?;
+    let done = rustix::mount::unmount(c".", UnmountFlags::DETACH);
     rustix::process::fchdir(&before)?;
-    mounted?;
-    open(upper)
+    done
+}
+
+/// What an overlay is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Overlay<'a> {
+    /// Top first.
+    pub lower: &'a [CString],
+    pub upper: &'a CStr,
+    pub work: &'a CStr,
+    pub options: &'a [(&'a CStr, &'a CStr)],
+    /// A directory that kernels without repeated `lowerdir+` (before 6.8) mount over, in the caller's mount namespace.
+    pub place: &'a CStr,
+}
+
+impl Overlay<'_> {
+    /// A new overlay, detached.
+    pub fn mount(&self) -> Result<OwnedFd> {
+        match self.appended() {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.by_option_string(),
+            done => done,
+        }
+    }
+
+    fn appended(&self) -> Result<OwnedFd> {
+        let context = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(&context, c"source", c"overlay")?;
+        for directory in self.lower {
+            fsconfig_set_string(&context, c"lowerdir+", directory.as_c_str())?;
+        }
+        fsconfig_set_string(&context, c"upperdir", self.upper)?;
+        fsconfig_set_string(&context, c"workdir", self.work)?;
+        for (key, value) in self.options {
+            fsconfig_set_string(&context, *key, *value)?;
+        }
+        fsconfig_create(&context)?;
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+    }
+
+    /// The way of kernels before 6.8, for [`Overlay::mount`]. The option string is one page at most. Directories are opened and named by their descriptors' numbers relative to
+    /// `/proc/self/fd`, so that several hundred layers fit.
+    pub fn by_option_string(&self) -> Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = |path: &CStr| rustix::fs::open(path, flags, Mode::empty());
+        let lower = self.lower.iter().map(|path| open(path)).collect::<Result<Vec<_>>>()?;
+        let (upper, work) = (open(self.upper)?, open(self.work)?);
+        let (place, before) = (open(self.place)?, open(c".")?);
+        let names: Vec<String> = lower.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
+        let mut text = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            names.join(":"),
+            upper.as_raw_fd(),
+            work.as_raw_fd()
+        );
+        for (key, value) in self.options {
+            text.push_str(&format!(",{}={}", key.to_string_lossy(), value.to_string_lossy()));
+        }
+        let text = CString::new(text).map_err(|_| Errno::INVAL)?;
+        rustix::process::chdir(c"/proc/self/fd")?;
+        let target = CString::new(place.as_raw_fd().to_string()).map_err(|_| Errno::INVAL)?;
+        let mounted = rustix::mount::mount(
+            c"overlay",
+            target.as_c_str(),
+            c"overlay",
+            rustix::mount::MountFlags::empty(),
+            Some(text.as_c_str()),
+        );
+        rustix::process::fchdir(&before)?;
+        mounted?;
+        open(self.place)
+    }
 }

@@ -42,18 +42,29 @@ pub fn is_single_threaded() -> bool {
     // `/proc/<pid>/task` has a link for each thread beside the two of an empty directory. A container's filter may refuse
     // unshare(2), or kill for it, so that is for where there is no procfs.
     let one = |task: rustix::fs::Stat| task.st_nlink == 2 + 1;
-    rustix::fs::stat(c"/proc/self/task").is_ok_and(one)
-        // SAFETY: for a single-threaded caller the flag has no effect; for any other the call is refused.
-        || unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
+    rustix::fs::stat(c"/proc/self/task").is_ok_and(one) || is_thread_group_empty()
+}
+
+fn is_thread_group_empty() -> bool {
+    // SAFETY: for a single-threaded caller the flag has no effect; for any other the call is refused.
+    unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
 }
 
 impl Clone3<'_> {
     /// Run `child` in a new process with a copy of this one's memory; its result is the exit code. `EBUSY` when this
     /// process has other threads: a lock held by one of them would be held in the child for ever.
     pub fn spawn(self, child: impl FnOnce() -> u8) -> Result<Child> {
-        if !is_single_threaded() {
+        // What calls itself a sibling is such a child already, and may be where procfs is a container's.
+        let alone =
+            if self.flags & flags::PARENT == 0 { is_single_threaded() } else { is_thread_group_empty() };
+        if !alone {
             return Err(Errno::BUSY);
         }
+        self.spawn_bare(|| std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(255))
+    }
+
+    /// As [`Clone3::spawn`] for a child that makes system calls only: whatever other threads hold, it does not need.
+    pub(crate) fn spawn_bare(self, child: impl FnOnce() -> u8) -> Result<Child> {
         let mut pidfd: libc::c_int = -1;
         // SAFETY: all fields of this plain structure may be zero.
         let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -65,15 +76,13 @@ impl Clone3<'_> {
             arguments.flags |= flags::INTO_CGROUP;
             arguments.cgroup = cgroup.as_raw_fd() as u64;
         }
-        // SAFETY: without CLONE_VM the child has its own copy of all memory, like after fork, and this process has no
-        // other thread whose locks or half-done writes could be copied (checked above). The structure matches its size.
+        // SAFETY: without CLONE_VM the child has its own copy of all memory, like after fork; this process has no other
+        // thread whose locks or half-done writes could be copied (checked by `spawn`), or the child touches none of that
+        // (`spawn_bare`). The structure matches its size.
         let result =
             unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) };
         match syscall::check(result)? {
-            0 => {
-                let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(255);
-                exit(code)
-            }
+            0 => exit(child()),
             // SAFETY: the kernel stored a new descriptor, owned by nobody else.
             pid => Ok(Child { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }),
         }

@@ -37,6 +37,17 @@ pub fn get(number: u32) -> Result<(u64, u64)> {
     syscall::check(result.into()).map(|_| (limit.rlim_cur, limit.rlim_max))
 }
 
+/// Limits of another process: who may raise them need not be who is limited.
+pub fn set_of(pid: i32, number: u32, soft: u64, hard: u64) -> Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: the structure lives through the call and is only read; no old value is asked for.
+    let result = unsafe {
+        let old = std::ptr::null_mut::<libc::rlimit64>();
+        libc::syscall(libc::SYS_prlimit64, pid, number, &raw const limit, old)
+    };
+    syscall::check(result).map(drop)
+}
+
 pub fn set(number: u32, soft: u64, hard: u64) -> Result<()> {
     let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
     // SAFETY: the structure lives through the call and is only read.

@@ -24,6 +24,9 @@ pub enum Error {
     /// The new process ended before it was ready.
     #[error("the container's process ended unexpectedly: {how}")]
     Died { how: String },
+    /// Nothing was heard of the new process, so it was killed.
+    #[error("the container's process did not answer within {seconds} seconds and was killed")]
+    Silent { seconds: u64 },
     #[error("hook {}: {what}", path.display())]
     Hook { path: PathBuf, what: String },
     /// Limits or placement.
@@ -59,9 +62,11 @@ impl Kind for Error {
             Self::Invalid { .. } | Self::Exec { .. } => ErrorKind::InvalidArgument,
             Self::Unsupported { .. } => ErrorKind::NotImplemented,
             Self::NoContainer { .. } => ErrorKind::NotFound,
-            Self::Step { .. } | Self::Cgroup(_) | Self::Died { .. } | Self::Hook { .. } => {
-                ErrorKind::Internal
-            }
+            Self::Step { .. }
+            | Self::Cgroup(_)
+            | Self::Died { .. }
+            | Self::Silent { .. }
+            | Self::Hook { .. } => ErrorKind::Internal,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!   parent                                      init
 //!     | clone3 -------------------------------->  |
+//!     |  <-- Born(pid) [+ pidfd] ---------------- |  only if a second process goes on
 //!     |                                           |  groups, namespaces
 //!     |  <-- Hooks ------------------------------ |  only if there are hooks
 //!     |  prestart, createRuntime hooks            |
@@ -19,16 +20,26 @@
 //! ```
 //! At any point init may say `Failed(step, errno, detail)` and end. An end of file before `Ready` means that it was killed.
 use knarr_linux::{Errno, Result, fdpass};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// From init to the parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FromInit {
+    /// The process that goes on, with its descriptor, from the one before it.
+    Born {
+        pid: i32,
+    },
     Hooks,
     Console,
     Ready,
-    Failed { step: u32, errno: i32, detail: u32 },
+    Failed {
+        step: u32,
+        errno: i32,
+        detail: u32,
+    },
 }
 
 /// From the parent to init.
@@ -62,6 +73,7 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd)> {
 impl FromInit {
     pub(crate) fn send(self, socket: BorrowedFd<'_>, fd: Option<BorrowedFd<'_>>) -> Result<()> {
         let bytes = match self {
+            Self::Born { pid } => pack(5, pid as u32, 0, 0),
             Self::Hooks => pack(1, 0, 0, 0),
             Self::Console => pack(2, 0, 0, 0),
             Self::Ready => pack(3, 0, 0, 0),
@@ -70,8 +82,14 @@ impl FromInit {
         fdpass::send(socket, &bytes, fd.as_slice()).map(drop)
     }
 
-    /// `None` at the end of file.
-    pub(crate) fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Self, Option<OwnedFd>)>> {
+    /// `None` at the end of file, `TIMEDOUT` when nothing comes in time.
+    pub(crate) fn receive(
+        socket: BorrowedFd<'_>,
+        timeout: Option<Duration>,
+    ) -> Result<Option<(Self, Option<OwnedFd>)>> {
+        if let Some(timeout) = timeout {
+            await_message(socket, Instant::now() + timeout)?;
+        }
         let mut bytes = [0; SIZE];
         let (length, mut fds) = match fdpass::receive(socket, &mut bytes) {
             Err(Errno::CONNRESET) => return Ok(None),
@@ -82,6 +100,7 @@ impl FromInit {
         }
         let message = match unpack(&bytes) {
             _ if length != SIZE => return Err(Errno::BADMSG),
+            [5, pid, ..] => Self::Born { pid: pid as i32 },
             [1, ..] => Self::Hooks,
             [2, ..] => Self::Console,
             [3, ..] => Self::Ready,
@@ -89,6 +108,19 @@ impl FromInit {
             _ => return Err(Errno::BADMSG),
         };
         Ok(Some((message, fds.pop())))
+    }
+}
+
+fn await_message(socket: BorrowedFd<'_>, deadline: Instant) -> Result<()> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
+        match rustix::event::poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&left)) {
+            Ok(0) => return Err(Errno::TIMEDOUT),
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
     }
 }
 
@@ -128,10 +160,14 @@ mod tests {
         let failed = FromInit::Failed { step: 7, errno: 13, detail: 2 };
         for message in [FromInit::Hooks, FromInit::Ready, failed] {
             message.send(init.as_fd(), None).unwrap();
-            assert_eq!(FromInit::receive(parent.as_fd()).unwrap().unwrap().0, message);
+            assert_eq!(FromInit::receive(parent.as_fd(), None).unwrap().unwrap().0, message);
         }
+        let soon = Some(Duration::from_millis(5));
+        assert_eq!(FromInit::receive(parent.as_fd(), soon).unwrap_err(), Errno::TIMEDOUT);
+        FromInit::Born { pid: 5 }.send(init.as_fd(), Some(init.as_fd())).unwrap();
+        assert_eq!(FromInit::receive(parent.as_fd(), soon).unwrap().unwrap().0, FromInit::Born { pid: 5 });
         FromInit::Console.send(init.as_fd(), Some(init.as_fd())).unwrap();
-        assert!(FromInit::receive(parent.as_fd()).unwrap().unwrap().1.is_some());
+        assert!(FromInit::receive(parent.as_fd(), None).unwrap().unwrap().1.is_some());
         ToInit::Proceed { pid: 12 }.send(parent.as_fd()).unwrap();
         assert_eq!(ToInit::receive(init.as_fd()).unwrap(), Some(ToInit::Proceed { pid: 12 }));
         drop(parent);

@@ -6,17 +6,21 @@
 //! The caller of [`create`] and [`exec`] must be single-threaded (the supervisor, the runtime command): the child shares
 //! the caller's copied memory, and no lock may be held by a thread that does not exist in it.
 pub mod cli;
+mod created;
 mod error;
 mod foreign;
 mod handshake;
 pub mod hooks;
 mod init;
+mod launch;
 mod options;
 mod parent;
 pub mod plan;
 pub mod seccomp;
+mod user;
 
+pub use created::Created;
 pub use error::{Error, Result};
 pub use foreign::mount_of_process;
 pub use options::{CgroupOptions, CreateOptions, ExecOptions, HANDSHAKE_TIMEOUT, Stdio};
-pub use parent::{Created, create, exec, has_pid_namespace};
+pub use parent::{create, exec, has_pid_namespace};

@@ -1,113 +1,13 @@
-//! The caller's side: prepare everything, make the process, talk with it until it waits for the start.
-use crate::handshake::{self, FromInit, ToInit};
-use crate::init::{self, Handles, NotFound};
-use crate::plan::{self, Facts, Plan, Step};
+//! The caller's side: what is known and what is wanted, put together for a [`Launch`].
+use crate::created::Created;
+use crate::launch::Launch;
+use crate::plan::{self, Facts};
 use crate::seccomp::Filter;
-use crate::{CgroupOptions, CreateOptions, Error, ExecOptions, Result, Stdio, foreign, hooks};
-use knarr_cgroup::{Cgroup, Placement};
-use knarr_linux::exec::Strings;
-use knarr_linux::process::{self, Child, Clone3, flags};
-use knarr_linux::{Errno, caps, namespace, rlimit};
-use knarr_oci::runtime::{Hook, Linux, NamespaceType, Process, Spec, State, StateStatus};
-use rustix::fs::{Mode, OFlags};
-use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-/// A process of a container that exists and waits before `execve`.
-#[derive(Debug)]
-pub struct Created {
-    /// As the caller sees it.
-    pub pid: i32,
-    pub pidfd: OwnedFd,
-    /// Master side of the terminal, if one was asked for.
-    pub console: Option<OwnedFd>,
-    /// What was tolerated, such as an unknown capability.
-    pub warnings: Vec<String>,
-    /// Until the start.
-    waiting: Option<Waiting>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    sync: OwnedFd,
-    /// To turn a step's number into text.
-    steps: Vec<Step>,
-    command: String,
-    poststart: Option<(Vec<Hook>, State)>,
-}
-
-impl Created {
-    /// Let the process execute its program. Returns when `execve` has happened, or its error; then the process is ending
-    /// and is still to be waited for.
-    pub fn start(&mut self) -> Result<()> {
-        let waiting = self.waiting.take().ok_or(Error::Invalid { what: "already started".to_owned() })?;
-        ToInit::Start.send(waiting.sync.as_fd()).map_err(step_error("start the process"))?;
-        match FromInit::receive(waiting.sync.as_fd()).map_err(step_error("start the process"))? {
-            // The socket was closed by execve, or by a sudden death, which whoever waits for the process learns of.
-            None => {}
-            Some((FromInit::Failed { step, errno, detail }, _)) => {
-                return Err(failure(&waiting.steps, &waiting.command, step, errno, detail));
-            }
-            Some(_) => return Err(Error::Invalid { what: "unexpected message of init".to_owned() }),
-        }
-        match waiting.poststart {
-            Some((hooks, state)) => hooks::run(&hooks, &state),
-            None => Ok(()),
-        }
-    }
-}
-
-fn step_error(stage: &'static str) -> impl FnOnce(Errno) -> Error {
-    move |errno| Error::Step { stage: stage.to_owned(), path: None, errno: errno.raw_os_error() }
-}
-
-/// What init reported, as an error.
-fn failure(steps: &[Step], command: &str, step: u32, errno: i32, detail: u32) -> Error {
-    let step = steps.get(step as usize);
-    let text = std::io::Error::from_raw_os_error(errno).kind_text(errno);
-    match (step, NotFound::from_detail(detail)) {
-        (Some(Step::FindProgram(_)), Some(how)) => {
-            let detail = match how {
-                NotFound::InPath => "executable file not found in $PATH".to_owned(),
-                NotFound::Stat => format!("stat {command}: {text}"),
-                NotFound::Executable => text,
-            };
-            Error::Exec { command: command.to_owned(), detail, errno }
-        }
-        (Some(Step::Execute), _) => Error::Exec { command: command.to_owned(), detail: text, errno },
-        (Some(step), _) => {
-            let (stage, path) = step.describe();
-            let path = path.map(|p| String::from_utf8_lossy(p.to_bytes()).into_owned().into());
-            Error::Step { stage: stage.to_owned(), path, errno }
-        }
-        (None, _) => Error::Step { stage: "set up the process".to_owned(), path: None, errno },
-    }
-}
-
-/// Go's texts of the errors that users see, which Docker's clients and their tests know.
-trait KindText {
-    fn kind_text(&self, errno: i32) -> String;
-}
-impl KindText for std::io::Error {
-    fn kind_text(&self, errno: i32) -> String {
-        match Errno::from_raw_os_error(errno) {
-            Errno::NOENT => "no such file or directory".to_owned(),
-            Errno::ACCESS => "permission denied".to_owned(),
-            Errno::ISDIR => "is a directory".to_owned(),
-            Errno::NOTDIR => "not a directory".to_owned(),
-            Errno::NOEXEC => "exec format error".to_owned(),
-            Errno::TXTBSY => "text file busy".to_owned(),
-            Errno::PERM => "operation not permitted".to_owned(),
-            Errno::TOOBIG => "argument list too long".to_owned(),
-            Errno::LOOP => "too many levels of symbolic links".to_owned(),
-            Errno::NAMETOOLONG => "file name too long".to_owned(),
-            _ => {
-                let text = self.to_string();
-                text.split(" (os error").next().unwrap_or_default().to_lowercase()
-            }
-        }
-    }
-}
+use crate::{CgroupOptions, CreateOptions, Error, ExecOptions, Result, Stdio, hooks, user};
+use knarr_cgroup::Cgroup;
+use knarr_linux::{caps, rlimit};
+use knarr_oci::runtime::{Hook, Linux, NamespaceType, Spec, State, StateStatus};
+use std::os::fd::BorrowedFd;
 
 /// Make a container's first process; it waits before `execve` for [`Created::start`].
 pub fn create(options: CreateOptions<'_>) -> Result<Created> {
@@ -119,13 +19,11 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
     let spec = options.spec;
     let process = spec.process.as_ref().ok_or(Error::Invalid { what: "process is missing".to_owned() })?;
     let linux = spec.linux.clone().unwrap_or_default();
-    if options.userns.is_some() {
-        return Err(Error::Unsupported { what: "user namespaces".to_owned() });
-    }
     if options.preserve_fds > 0 {
         return Err(Error::Unsupported { what: "preserved descriptors".to_owned() });
     }
     let cgroup = cgroup(&options.cgroup, &linux, options.id)?;
+    let (userns, maps) = user::of_container(&options, &linux)?.unzip();
     let facts = Facts {
         bundle: options.bundle,
         rootfs: options.rootfs,
@@ -135,6 +33,8 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
         cgroup: cgroup.as_ref().map(Cgroup::path),
         bounding: caps::bounding(),
         hard_limits: hard_limits(),
+        user: maps,
+        privileged: user::is_privileged(),
     };
     let detected;
     let facts = match (&facts.hierarchies, &options.cgroup) {
@@ -158,6 +58,8 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
             filter,
             placement,
             netns: options.netns,
+            userns,
+            timeout: options.handshake_timeout,
             container: None,
             stdio: options.stdio,
             hooks: for_init,
@@ -200,6 +102,8 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Created> {
         cgroup: cgroup.as_ref().map(Cgroup::path),
         bounding: caps::bounding(),
         hard_limits: hard_limits(),
+        user: user::of_process(options.target_pid, options.target_pidfd)?,
+        privileged: user::is_privileged(),
     };
     let plan = plan::exec(options.process, &linux, &facts)?;
     let filter = filter(&linux, options.seccomp_cache)?;
@@ -210,6 +114,8 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Created> {
         filter,
         placement,
         netns: None,
+        userns: None,
+        timeout: options.handshake_timeout,
         container: Some(options.target_pidfd),
         stdio: options.stdio,
         hooks: None,
@@ -275,139 +181,6 @@ fn hard_limits() -> Option<[u64; 16]> {
         }
     }
     Some(limits)
-}
-
-/// Everything that the new process takes along.
-struct Launch<'a> {
-    plan: Plan,
-    process: &'a Process,
-    filter: Option<Filter>,
-    placement: Option<Placement>,
-    netns: Option<BorrowedFd<'a>>,
-    container: Option<BorrowedFd<'a>>,
-    stdio: Stdio,
-    hooks: Option<hooks::ForInit>,
-    fifo: Option<BorrowedFd<'a>>,
-    runtime_hooks: Option<(Vec<Hook>, State)>,
-    poststart: Option<(Vec<Hook>, State)>,
-}
-
-impl Launch<'_> {
-    fn run(mut self) -> Result<Created> {
-        let strings = |texts: &[String], what: &str| {
-            Strings::from_texts(texts.iter().map(String::as_str))
-                .map_err(|_| Error::Invalid { what: format!("{what} contains a zero byte") })
-        };
-        let arguments = strings(&self.process.args, "args")?;
-        let environment = strings(&self.process.env, "env")?;
-        let (sync, sync_init) = handshake::pair().map_err(step_error("make a socket pair"))?;
-        let stdio: Vec<Option<OwnedFd>> = match std::mem::replace(&mut self.stdio, Stdio::Inherit) {
-            Stdio::Pipes { stdin, stdout, stderr } => vec![stdin, Some(stdout), Some(stderr)],
-            _ => Vec::new(),
-        };
-        let foreign = foreign::open(&self.plan)?;
-        let (cgroups, cgroup_dir) = match self.placement.take() {
-            Some(Placement::V1(files)) => (files, None),
-            Some(Placement::V2(directory)) => (Vec::new(), Some(directory)),
-            None => (Vec::new(), None),
-        };
-        let handles = Handles {
-            sync: sync_init.as_fd(),
-            cgroups: &cgroups,
-            netns: self.netns,
-            foreign: &foreign,
-            container: self.container,
-            stdio: &stdio,
-            filter: self.filter.as_ref().map(|f| (f.program.as_slice(), f.flags)),
-            arguments: &arguments,
-            environment: &environment,
-            hooks: self.hooks.as_ref(),
-            fifo: self.fifo,
-        };
-        let clone = Clone3 { flags: self.plan.clone_flags, cgroup: cgroup_dir.as_ref().map(AsFd::as_fd) };
-        let steps = &self.plan.steps;
-        let child = self.in_pid_namespace(|| {
-            clone.spawn(|| init::run(steps, &handles)).map_err(step_error("make the process"))
-        })?;
-        drop((sync_init, stdio, foreign, cgroups, cgroup_dir));
-        let console = match self.talk(&sync, &child) {
-            Ok(console) => console,
-            Err(error) => {
-                let _ = process::pidfd_send_signal(child.pidfd.as_fd(), 9);
-                let _ = process::wait(child.pidfd.as_fd(), true);
-                return Err(error);
-            }
-        };
-        let Child { pid, pidfd } = child;
-        Ok(Created {
-            pid,
-            pidfd,
-            console,
-            warnings: self.plan.warnings,
-            waiting: Some(Waiting {
-                sync,
-                steps: self.plan.steps,
-                command: self.process.args.first().cloned().unwrap_or_default(),
-                poststart: self.poststart.map(|(hooks, state)| (hooks, State { pid: Some(pid), ..state })),
-            }),
-        })
-    }
-
-    /// A process is born in the PID namespace that its parent has chosen for children; the choice is taken back.
-    fn in_pid_namespace<T>(&self, spawn: impl FnOnce() -> Result<T>) -> Result<T> {
-        let open = |path: &CString| {
-            rustix::fs::open(path.as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        };
-        let opened;
-        let wanted = match (&self.plan.pid_namespace, self.container) {
-            (Some(path), _) => {
-                opened = open(path).map_err(|errno| Error::Step {
-                    stage: "open PID namespace".to_owned(),
-                    path: Some(String::from_utf8_lossy(path.to_bytes()).into_owned().into()),
-                    errno: errno.raw_os_error(),
-                })?;
-                Some(opened.as_fd())
-            }
-            (None, container) => container,
-        };
-        let Some(wanted) = wanted else { return spawn() };
-        let own = open(&c"/proc/self/ns/pid".to_owned()).map_err(step_error("open the own PID namespace"))?;
-        namespace::join(wanted, flags::NEWPID).map_err(step_error("join the PID namespace"))?;
-        let result = spawn();
-        namespace::join(own.as_fd(), flags::NEWPID).map_err(step_error("return to the own PID namespace"))?;
-        result
-    }
-
-    /// Until the process waits for its start. Gives the terminal's master.
-    fn talk(&self, sync: &OwnedFd, child: &Child) -> Result<Option<OwnedFd>> {
-        let mut console = None;
-        loop {
-            match FromInit::receive(sync.as_fd()).map_err(step_error("talk with the new process"))? {
-                Some((FromInit::Hooks, _)) => {
-                    if let Some((list, state)) = &self.runtime_hooks {
-                        hooks::run(list, &State { pid: Some(child.pid), ..state.clone() })?;
-                    }
-                    let proceed = ToInit::Proceed { pid: child.pid };
-                    proceed.send(sync.as_fd()).map_err(step_error("talk with the new process"))?;
-                }
-                Some((FromInit::Console, fd)) => console = fd,
-                Some((FromInit::Ready, _)) => return Ok(console),
-                Some((FromInit::Failed { step, errno, detail }, _)) => {
-                    let command = self.process.args.first().map_or("", String::as_str);
-                    return Err(failure(&self.plan.steps, command, step, errno, detail));
-                }
-                None => return Err(self.died(child)),
-            }
-        }
-    }
-
-    fn died(&self, child: &Child) -> Error {
-        let how = match process::wait(child.pidfd.as_fd(), true) {
-            Ok(Some(exit)) => format!("{exit:?}"),
-            _ => "unknown".to_owned(),
-        };
-        Error::Died { how }
-    }
 }
 
 /// Whether the container has its own PID namespace, so that the end of its first process ends all.

@@ -1,8 +1,10 @@
-//! The new process: carries out the steps of a [`crate::plan::Plan`], waits, executes.
+//! The new process: carries out the steps of a [`crate::plan::Plan`], waits, executes. With [`Step::Spawn`] among the steps it is
+//! two processes, one after the other.
 //!
 //! Invariants: it runs after `clone3` in a copy of a single-threaded process, owns nothing that its parent owns, and ends by
 //! `execve` or `_exit`. A failing step is reported by its number; text is made of it by the parent.
 mod identity;
+mod layers;
 mod program;
 mod root;
 mod streams;
@@ -14,12 +16,32 @@ use knarr_linux::bpf::Instruction;
 use knarr_linux::exec::Strings;
 use knarr_linux::mount::{self, Propagation};
 use knarr_linux::path::Root;
-use knarr_linux::{Errno, fds, namespace, prctl, process, seccomp, signal};
+use knarr_linux::process::Clone3;
+use knarr_linux::{Errno, fds, namespace, prctl, process, seccomp, signal, user_namespace};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-pub(crate) use program::NotFound;
+/// What the error number alone does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Detail {
+    /// The program is none of several candidates.
+    NotInPath = 1,
+    /// stat(2) of the only candidate failed.
+    NoProgram = 2,
+    /// It is there, but may not be executed, or is a directory.
+    NotExecutable = 3,
+    /// The filesystem has no id-mapped mounts.
+    NotMappable = 4,
+}
+
+impl Detail {
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        let all = [Self::NotInPath, Self::NoProgram, Self::NotExecutable, Self::NotMappable];
+        all.into_iter().find(|detail| *detail as u32 == number)
+    }
+}
 
 /// What was opened and put together for the new process by its parent.
 #[derive(Debug)]
@@ -28,6 +50,9 @@ pub(crate) struct Handles<'a> {
     /// `cgroup.procs` of each v1 tree.
     pub cgroups: &'a [OwnedFd],
     pub netns: Option<BorrowedFd<'a>>,
+    pub userns: Option<BorrowedFd<'a>>,
+    /// User namespaces that only say how a mount is mapped, by number.
+    pub id_maps: &'a [OwnedFd],
     /// Detached mounts for the plan's foreign sources.
     pub foreign: &'a [OwnedFd],
     /// The container's first process, for another process in it.
@@ -45,12 +70,12 @@ pub(crate) struct Handles<'a> {
 /// Why a step failed: an error number, and for a program that is not found, how.
 pub(crate) struct Failure {
     errno: Errno,
-    detail: u32,
+    detail: Option<Detail>,
 }
 
 impl From<Errno> for Failure {
     fn from(errno: Errno) -> Self {
-        Self { errno, detail: 0 }
+        Self { errno, detail: None }
     }
 }
 
@@ -64,6 +89,10 @@ struct Init<'a> {
     strict: Option<Root>,
     /// procfs of the new PID namespace that nothing is mounted over.
     procfs: Option<Root>,
+    /// The root before it is attached.
+    opened_root: Option<OwnedFd>,
+    /// Sources of binds that were opened before, by number.
+    sources: Vec<OwnedFd>,
     null: Option<OwnedFd>,
     empty: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
@@ -79,6 +108,8 @@ pub(crate) fn run(steps: &[Step], handles: &Handles<'_>) -> u8 {
         root: None,
         strict: None,
         procfs: None,
+        opened_root: None,
+        sources: Vec::new(),
         null: None,
         empty: None,
         terminal: None,
@@ -90,18 +121,13 @@ pub(crate) fn run(steps: &[Step], handles: &Handles<'_>) -> u8 {
         init.report(0, &failure);
         return 1;
     }
-    for (number, step) in steps.iter().enumerate() {
-        if let Err(failure) = init.apply(step) {
-            init.report(number as u32, &failure);
-            return 1;
-        }
-    }
-    1
+    init.carry_out(steps, 0)
 }
 
 impl<'a> Init<'a> {
     fn report(&self, step: u32, failure: &Failure) {
-        let message = FromInit::Failed { step, errno: failure.errno.raw_os_error(), detail: failure.detail };
+        let detail = failure.detail.map_or(0, |detail| detail as u32);
+        let message = FromInit::Failed { step, errno: failure.errno.raw_os_error(), detail };
         // Nobody else could be told.
         let _ = message.send(self.handles.sync, None);
     }
@@ -109,18 +135,45 @@ impl<'a> Init<'a> {
     /// Leave behind what the parent is, before anything of the container can see this process.
     fn prepare(&self) -> Outcome {
         prctl::set_dumpable(false)?;
-        let mut keep: [BorrowedFd<'_>; 48] = [self.handles.sync; 48];
         let h = self.handles;
-        let all = h.cgroups.iter().map(|fd| fd.as_fd()).chain(h.netns).chain(h.container).chain(h.fifo);
-        let all = all.chain(h.foreign.iter().map(|fd| fd.as_fd()));
-        let all = all.chain(h.stdio.iter().flatten().map(|fd| fd.as_fd()));
-        for (place, fd) in keep.iter_mut().skip(1).zip(all) {
-            *place = fd;
-        }
-        fds::close_all_except(&keep)?;
+        let groups = h.cgroups.iter().chain(h.foreign).chain(h.id_maps).map(|fd| fd.as_fd());
+        let namespaces = h.netns.into_iter().chain(h.userns).chain(h.container);
+        fds::close_all_except(self.kept().chain(groups).chain(namespaces))?;
         signal::reset()?;
         rustix::process::umask(Mode::empty());
         Ok(())
+    }
+
+    /// What is needed to the end.
+    fn kept(&self) -> impl Iterator<Item = BorrowedFd<'a>> {
+        let h = self.handles;
+        std::iter::once(h.sync).chain(h.fifo).chain(h.stdio.iter().flatten().map(|fd| fd.as_fd()))
+    }
+
+    /// The steps from one on. Its value is the exit code.
+    fn carry_out(&mut self, steps: &'a [Step], from: usize) -> u8 {
+        for (number, step) in steps.iter().enumerate().skip(from) {
+            let done = match step {
+                Step::Spawn { flags } => match self.spawn(*flags, steps, number + 1) {
+                    Ok(()) => return 0,
+                    Err(errno) => Err(Failure::from(errno)),
+                },
+                other => self.apply(other),
+            };
+            if let Err(failure) = done {
+                self.report(number as u32, &failure);
+                return 1;
+            }
+        }
+        1
+    }
+
+    /// The process that goes on is a sibling: our parent is its parent too, and is told which it is.
+    fn spawn(&mut self, flags: u64, steps: &'a [Step], next: usize) -> knarr_linux::Result<()> {
+        let clone = Clone3 { flags: flags | process::flags::PARENT, cgroup: None };
+        let sync = self.handles.sync;
+        let child = clone.spawn(|| self.carry_out(steps, next))?;
+        FromInit::Born { pid: child.pid }.send(sync, Some(child.pidfd.as_fd()))
     }
 
     fn apply(&mut self, step: &'a Step) -> Outcome {
@@ -133,18 +186,23 @@ impl<'a> Init<'a> {
             Step::JoinGivenNetwork => {
                 Ok(namespace::join(self.handles.netns.ok_or(Errno::BADF)?, process::flags::NEWNET)?)
             }
-            Step::JoinContainer => self.join_container(),
+            Step::JoinUser => self.join_user(),
+            Step::JoinContainer { flags } => self.join_container(*flags),
+            Step::SeparateMounts => Ok(namespace::unshare(process::flags::NEWNS)?),
+            Step::GiveStreams { uid } => self.give_streams(*uid),
             Step::NewCgroupNamespace => Ok(namespace::unshare(process::flags::NEWCGROUP)?),
             Step::OomScore(score) => self.write_host(c"/proc/self/oom_score_adj", score),
             Step::Session => rustix::process::setsid().map(drop).map_err(Failure::from),
             Step::HostName(name) => Ok(rustix::system::sethostname(name.to_bytes())?),
             Step::DomainName(name) => Ok(rustix::system::setdomainname(name.to_bytes())?),
             Step::HostPropagation(propagation) => self.host_propagation(*propagation),
-            Step::RootOverlay { lower, upper, work } => {
-                let mounted = mount::overlay(lower, upper, work, &[])?;
-                self.set_root(mounted)
+            Step::OpenRoot(source) => self.open_root(source),
+            Step::AttachRoot => self.attach_root(),
+            Step::OpenSource { path, recursive, mapping, .. } => {
+                let source = self.clone_mapped(path, *recursive, *mapping)?;
+                self.sources.push(source);
+                Ok(())
             }
-            Step::RootDirectory(path) => self.set_root(mount::clone_path(path, true)?),
             Step::Mount(step) => self.mount(step),
             Step::SetAttributes { path, attributes } => self.set_attributes(path, attributes),
             Step::Device(device) => self.device(device),
@@ -179,10 +237,19 @@ impl<'a> Init<'a> {
         Ok(())
     }
 
-    fn join_container(&mut self) -> Outcome {
-        use process::flags::{NEWCGROUP, NEWIPC, NEWNET, NEWNS, NEWUTS};
+    fn join_user(&self) -> Outcome {
+        namespace::join(self.handles.userns.ok_or(Errno::BADF)?, process::flags::NEWUSER)?;
+        Ok(user_namespace::become_root()?)
+    }
+
+    fn join_container(&mut self, flags: u64) -> Outcome {
         let container = self.handles.container.ok_or(Errno::BADF)?;
-        namespace::join(container, NEWIPC | NEWUTS | NEWNET | NEWCGROUP | NEWNS)?;
+        namespace::join(container, flags)?;
+        // What remains is what the container's process has too.
+        fds::close_all_except(self.kept())?;
+        if flags & process::flags::NEWUSER != 0 {
+            user_namespace::become_root()?;
+        }
         self.take_current_root()
     }
 

@@ -1,26 +1,8 @@
 //! Finding and executing the program.
-use super::{Failure, Init, Outcome};
+use super::{Detail, Failure, Init, Outcome};
 use knarr_linux::{Errno, exec, fds};
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 use std::ffi::{CStr, CString};
-
-/// Why a program cannot be executed, beside the error number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum NotFound {
-    /// None of several candidates.
-    InPath = 1,
-    /// stat(2) of the only candidate failed.
-    Stat = 2,
-    /// It is there, but may not be executed, or is a directory.
-    Executable = 3,
-}
-
-impl NotFound {
-    pub(crate) fn from_detail(detail: u32) -> Option<Self> {
-        [Self::InPath, Self::Stat, Self::Executable].into_iter().find(|n| *n as u32 == detail)
-    }
-}
 
 impl<'a> Init<'a> {
     pub(super) fn find_program(&mut self, candidates: &'a [CString]) -> Outcome {
@@ -34,7 +16,7 @@ impl<'a> Init<'a> {
             candidates.iter().map(CString::as_c_str).find(|candidate| executable(candidate).is_ok());
         match self.program {
             Some(_) => Ok(()),
-            None => Err(Failure { errno: Errno::NOENT, detail: NotFound::InPath as u32 }),
+            None => Err(Failure { errno: Errno::NOENT, detail: Some(Detail::NotInPath) }),
         }
     }
 
@@ -47,8 +29,8 @@ impl<'a> Init<'a> {
 
 fn executable(path: &CStr) -> Outcome {
     let stat = rustix::fs::statat(CWD, path, AtFlags::empty())
-        .map_err(|errno| Failure { errno, detail: NotFound::Stat as u32 })?;
-    let refuse = |errno| Failure { errno, detail: NotFound::Executable as u32 };
+        .map_err(|errno| Failure { errno, detail: Some(Detail::NoProgram) })?;
+    let refuse = |errno| Failure { errno, detail: Some(Detail::NotExecutable) };
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
         return Err(refuse(Errno::ISDIR));
     }

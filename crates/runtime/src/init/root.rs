@@ -38,7 +38,8 @@ impl Init<'_> {
         self.strict.as_ref().ok_or(Errno::BADF)
     }
 
-    pub(super) fn set_root(&mut self, mounted: OwnedFd) -> Outcome {
+    pub(super) fn attach_root(&mut self) -> Outcome {
+        let mounted = self.opened_root.take().ok_or(Errno::BADF)?;
         mount::attach_over_root(mounted.as_fd())?;
         self.keep_root(Root::from_fd(mounted, Resolve::InRoot))
     }

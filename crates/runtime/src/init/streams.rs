@@ -55,6 +55,11 @@ impl Init<'_> {
         Ok(())
     }
 
+    /// Only the host's privileges allow it.
+    pub(super) fn give_streams(&self, uid: u32) -> Outcome {
+        Ok(self.handles.stdio.iter().flatten().try_for_each(|fd| give(fd.as_fd(), uid))?)
+    }
+
     /// The container's own null device, if it is one.
     fn null(&self) -> Result<OwnedFd> {
         if let Ok(fd) = self.strict()?.open_with("dev/null", OFlags::RDWR | OFlags::NOCTTY, Mode::empty())

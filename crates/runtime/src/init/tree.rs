@@ -1,7 +1,7 @@
 //! Mounts, devices and links of the container's tree. Every place is a descriptor before anything is put there.
 use super::root::path;
 use super::{Failure, Init, Outcome};
-use crate::plan::{Device, MountStep, Source, Target};
+use crate::plan::{Device, Filesystem, MountStep, Source, Target};
 use knarr_linux::mount::{self, Attributes};
 use knarr_linux::path::{Dir, Root};
 use knarr_linux::{Errno, Result};
@@ -16,8 +16,12 @@ const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 impl Init<'_> {
     pub(super) fn mount(&mut self, step: &MountStep) -> Outcome {
         let mounted = match &step.source {
-            Source::New(fs) => mount::filesystem_from(&fs.kind, &fs.source, &fs.parameters, fs.attributes)?,
-            Source::Bind { path, recursive } => mount::clone_path(path, *recursive)?,
+            Source::New(fs) => new(fs)?,
+            Source::Bind { path, recursive, mapping } => self.clone_mapped(path, *recursive, *mapping)?,
+            Source::Opened { number, .. } => {
+                let source = self.sources.get(*number).ok_or(Errno::BADF)?;
+                rustix::io::fcntl_dupfd_cloexec(source, 3)?
+            }
             Source::Foreign { number, .. } => {
                 let tree = self.handles.foreign.get(*number).ok_or(Errno::BADF)?;
                 rustix::io::fcntl_dupfd_cloexec(tree, 3)?
@@ -121,6 +125,25 @@ impl Init<'_> {
             Err(errno) => Err(Failure::from(errno)),
         }
     }
+}
+
+/// Filesystems of a kernel object that belongs to another user namespace than the container's cannot be mounted; the host's own is
+/// shown instead, as it is or less.
+const HOSTS: [(&CStr, &CStr); 3] = [(c"sysfs", c"/sys"), (c"proc", c"/proc"), (c"mqueue", c"/dev/mqueue")];
+
+fn new(fs: &Filesystem) -> Result<OwnedFd> {
+    let refused = match mount::filesystem_from(&fs.kind, &fs.source, &fs.parameters, fs.attributes) {
+        Err(Errno::PERM) => Errno::PERM,
+        done => return done,
+    };
+    let Some((_, path)) = HOSTS.iter().find(|(kind, _)| *kind == fs.kind.as_c_str()) else {
+        return Err(refused);
+    };
+    let copy = mount::clone_path(path, true).map_err(|_| refused)?;
+    let read_only = if fs.kind.as_c_str() == c"sysfs" { 1 } else { 0 };
+    let set = u64::from(fs.attributes) | read_only;
+    change(copy.as_fd(), &Attributes { set, recursive: true, ..Attributes::default() })?;
+    Ok(copy)
 }
 
 fn change(mounted: BorrowedFd<'_>, attributes: &Attributes) -> Result<()> {

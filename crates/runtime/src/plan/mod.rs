@@ -3,8 +3,9 @@
 //! Everything that needs memory or text is made here, before any process exists. [`crate::init`] carries the steps out one
 //! by one, and reports a failure as the number of the step; the parent, which has the same list, turns it into text.
 //!
-//! The order: groups and namespaces, then the tree (seen from the host's root, so that sources can still be named), then
+//! The order: groups and namespaces ([`birth`]), then the tree (seen from the host's root, so that sources can still be named), then
 //! the new root, then what the process is (limits, identity), the filter last of all; then it waits, then it executes.
+mod birth;
 mod cgroups;
 mod devices;
 mod mounts;
@@ -14,17 +15,24 @@ mod step;
 mod tests;
 
 pub use mounts::MAX_FOREIGN;
-pub use step::{Device, Filesystem, MountStep, Source, Step, Target};
+pub(crate) use mounts::id_maps;
+pub use step::{Device, Filesystem, MapBy, Mapping, MountStep, RootSource, Shared, Source, Step, Target};
 
 use crate::{Error, Result};
+use birth::Namespaces;
 use knarr_cgroup::Hierarchies;
 use knarr_linux::caps::CapSet;
 use knarr_linux::mount::Propagation;
 use knarr_linux::process::flags;
+use knarr_linux::user_namespace::IdMaps;
 use knarr_oci::rootfs::RootfsMount;
 use knarr_oci::runtime::{Hooks, Linux, NamespaceType, Process, Spec};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::path::Path;
+
+/// Features that would make an upper directory mean nothing without its lower ones, or that let a layer lead elsewhere.
+pub(crate) const OVERLAY_OPTIONS: &[(&CStr, &CStr)] =
+    &[(c"redirect_dir", c"nofollow"), (c"metacopy", c"off"), (c"index", c"off")];
 
 /// What is known about the host and the caller, besides the configuration.
 #[derive(Debug, Clone)]
@@ -42,20 +50,53 @@ pub struct Facts<'a> {
     pub bounding: CapSet,
     /// Hard limits of this process, by number, if it may not raise them.
     pub hard_limits: Option<[u64; process::LIMITS]>,
+    /// Of the container's user namespace, in ids of the caller's, if it has one.
+    pub user: Option<IdMaps>,
+    /// The caller may mount in its own user namespace.
+    pub privileged: bool,
 }
 
 /// The steps, and what is done around them.
 #[derive(Debug)]
 pub struct Plan {
-    /// `CLONE_NEW*` for the first process.
+    /// `CLONE_NEW*` for the process that begins with the steps.
     pub clone_flags: u64,
-    /// PID namespace that the first process is born in.
-    pub pid_namespace: Option<CString>,
     pub steps: Vec<Step>,
+    /// Limits that the parent sets when the process is ready: it may not raise them itself.
+    pub limits: Vec<Limit>,
+    /// Maps of single mounts, by number.
+    pub id_maps: Vec<IdMaps>,
     pub warnings: Vec<String>,
 }
 
+/// A resource limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    pub number: u32,
+    pub soft: u64,
+    pub hard: u64,
+}
+
 impl Plan {
+    fn new() -> Self {
+        Self {
+            clone_flags: 0,
+            steps: Vec::new(),
+            limits: Vec::new(),
+            id_maps: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+    /// Whether the process that begins is not the one that executes the program.
+    pub fn spawns(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Spawn { .. }))
+    }
+    /// Whether the group is joined by the process that was born last.
+    pub fn joins_cgroup_late(&self) -> bool {
+        let place = |wanted: fn(&Step) -> bool| self.steps.iter().position(wanted);
+        let spawn = place(|step| matches!(step, Step::Spawn { .. }));
+        spawn.is_some_and(|spawn| place(|step| *step == Step::JoinCgroup) > Some(spawn))
+    }
     /// One line for each step.
     pub fn text(&self) -> String {
         self.steps.iter().map(|step| format!("{step:?}\n")).collect()
@@ -81,16 +122,14 @@ pub fn container(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
     let process = spec.process.as_ref().ok_or(Error::Invalid { what: "process is missing".to_owned() })?;
     let none = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&none);
-    let mut plan = Plan { clone_flags: 0, pid_namespace: None, steps: Vec::new(), warnings: Vec::new() };
-    namespaces(linux, facts, &mut plan)?;
-    if let Some(score) = process.oom_score_adj {
-        plan.steps.push(Step::OomScore(text(&score.to_string(), "oom_score_adj")?));
-    }
+    let mut plan = Plan::new();
+    let namespaces = namespaces(linux, facts)?;
+    let before = process::inherited(process, linux)?;
     plan.steps.push(Step::Session);
     names(spec, linux, &mut plan)?;
     root(spec, linux, facts, &mut plan)?;
     for mount in &spec.mounts {
-        mounts::plan(mount, linux, facts, &mut plan.steps)?;
+        mounts::plan(mount, linux, facts, &mut plan)?;
     }
     let own_dev = !mounts::binds_dev(&spec.mounts);
     if own_dev {
@@ -132,20 +171,26 @@ pub fn container(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
         plan.steps.push(Step::RootPropagation(propagation));
     }
     process::plan(process, linux, facts, &mut plan)?;
+    let inner = std::mem::take(&mut plan.steps);
+    birth::arrange(namespaces, before, inner, process.user.uid, facts, &mut plan)?;
     Ok(plan)
 }
 
-/// Steps of another process in a running container: it is born in the container's PID namespace and joins the others.
+/// Steps of another process in a running container. It is born there last of all: no process of the container ever sees one
+/// that still has the host's mounts or descriptors (CVE-2016-9962).
 pub fn exec(process: &Process, linux: &Linux, facts: &Facts<'_>) -> Result<Plan> {
-    let mut plan = Plan { clone_flags: 0, pid_namespace: None, steps: Vec::new(), warnings: Vec::new() };
+    let mut plan = Plan::new();
     if facts.cgroup.is_some() {
         plan.steps.push(Step::JoinCgroup);
     }
-    if let Some(score) = process.oom_score_adj {
-        plan.steps.push(Step::OomScore(text(&score.to_string(), "oom_score_adj")?));
+    plan.steps.extend(process::inherited(process, linux)?);
+    if let Some(uid) = facts.user.as_ref().and_then(|maps| maps.user_outside(process.user.uid)) {
+        plan.steps.push(Step::GiveStreams { uid });
     }
+    let own = linux.namespaces.iter().fold(0, |all, namespace| all | flag(namespace.kind));
+    plan.steps.push(Step::JoinContainer { flags: birth::container_namespaces(own, facts) });
+    plan.steps.push(Step::Spawn { flags: 0 });
     plan.steps.push(Step::Session);
-    plan.steps.push(Step::JoinContainer);
     if let Some((rows, cols)) = facts.terminal {
         plan.steps.push(Step::Terminal { rows, cols, uid: process.user.uid, console: false });
     }
@@ -154,45 +199,55 @@ pub fn exec(process: &Process, linux: &Linux, facts: &Facts<'_>) -> Result<Plan>
     Ok(plan)
 }
 
-fn namespaces(linux: &Linux, facts: &Facts<'_>, plan: &mut Plan) -> Result<()> {
-    if facts.cgroup.is_some() {
-        plan.steps.push(Step::JoinCgroup);
+/// `CLONE_NEW*` of a kind.
+fn flag(kind: NamespaceType) -> u64 {
+    match kind {
+        NamespaceType::Pid => flags::NEWPID,
+        NamespaceType::Network => flags::NEWNET,
+        NamespaceType::Mount => flags::NEWNS,
+        NamespaceType::Ipc => flags::NEWIPC,
+        NamespaceType::Uts => flags::NEWUTS,
+        NamespaceType::User => flags::NEWUSER,
+        NamespaceType::Cgroup => flags::NEWCGROUP,
+        NamespaceType::Time => flags::NEWTIME,
     }
+}
+
+fn namespaces(linux: &Linux, facts: &Facts<'_>) -> Result<Namespaces> {
+    let mut found = Namespaces::default();
     let mut seen = Vec::new();
     for namespace in &linux.namespaces {
         if seen.contains(&namespace.kind) {
             return invalid(format!("namespace {:?} is listed twice", namespace.kind));
         }
         seen.push(namespace.kind);
-        let flag = match namespace.kind {
-            NamespaceType::Pid => flags::NEWPID,
-            NamespaceType::Network if facts.netns_given => continue,
-            NamespaceType::Network => flags::NEWNET,
-            NamespaceType::Mount => flags::NEWNS,
-            NamespaceType::Ipc => flags::NEWIPC,
-            NamespaceType::Uts => flags::NEWUTS,
-            NamespaceType::Cgroup => flags::NEWCGROUP,
-            NamespaceType::User => return Err(Error::Unsupported { what: "user namespaces".to_owned() }),
-            NamespaceType::Time => return Err(Error::Unsupported { what: "time namespaces".to_owned() }),
-        };
-        match &namespace.path {
-            Some(path) if namespace.kind == NamespaceType::Pid => plan.pid_namespace = Some(path_text(path)?),
-            Some(_) if namespace.kind == NamespaceType::Mount => {
+        let flag = flag(namespace.kind);
+        match (&namespace.path, namespace.kind) {
+            // The parent has them at hand.
+            (_, NamespaceType::User) => {}
+            (_, NamespaceType::Network) if facts.netns_given => {}
+            (_, NamespaceType::Time) => {
+                return Err(Error::Unsupported { what: "time namespaces".to_owned() });
+            }
+            (Some(_), NamespaceType::Mount) => {
                 return Err(Error::Unsupported { what: "joining a mount namespace".to_owned() });
             }
-            Some(path) => plan.steps.push(Step::JoinNamespace { flag, path: path_text(path)? }),
+            (Some(path), kind) => {
+                found.joins_pid |= kind == NamespaceType::Pid;
+                found.joined.push(Step::JoinNamespace { flag, path: path_text(path)? });
+            }
             // The group has to be entered first: it becomes the root of the namespace.
-            None if namespace.kind == NamespaceType::Cgroup => plan.steps.push(Step::NewCgroupNamespace),
-            None => plan.clone_flags |= flag,
+            (None, NamespaceType::Cgroup) => found.cgroup = true,
+            (None, _) => found.new |= flag,
         }
     }
-    if plan.clone_flags & flags::NEWNS == 0 {
+    if found.new & flags::NEWNS == 0 {
         return invalid("a mount namespace is required");
     }
     if facts.netns_given {
-        plan.steps.push(Step::JoinGivenNetwork);
+        found.joined.push(Step::JoinGivenNetwork);
     }
-    Ok(())
+    Ok(found)
 }
 
 fn names(spec: &Spec, linux: &Linux, plan: &mut Plan) -> Result<()> {
@@ -227,18 +282,21 @@ fn root(spec: &Spec, linux: &Linux, facts: &Facts<'_>, plan: &mut Plan) -> Resul
         _ => Propagation::Private,
     };
     plan.steps.push(Step::HostPropagation(inward));
-    match facts.rootfs {
-        Some(RootfsMount::Overlay { lower, upper, work }) => plan.steps.push(Step::RootOverlay {
+    let source = match facts.rootfs {
+        Some(RootfsMount::Overlay { lower, upper, work }) => RootSource::Overlay {
             lower: lower.iter().map(|p| path_text(p)).collect::<Result<_>>()?,
             upper: path_text(upper)?,
             work: path_text(work)?,
-        }),
-        Some(RootfsMount::Directory { path }) => plan.steps.push(Step::RootDirectory(path_text(path)?)),
+            shared: None,
+        },
+        Some(RootfsMount::Directory { path }) => RootSource::Directory(path_text(path)?),
         None => {
             let root = spec.root.as_ref().ok_or(Error::Invalid { what: "root is missing".to_owned() })?;
-            plan.steps.push(Step::RootDirectory(path_text(&facts.bundle.join(&root.path))?));
+            RootSource::Directory(path_text(&facts.bundle.join(&root.path))?)
         }
-    }
+    };
+    plan.steps.push(Step::OpenRoot(Box::new(source)));
+    plan.steps.push(Step::AttachRoot);
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! Mounts of the configuration: options to attributes, parameters and propagation.
 //!
 //! Standard: mount(8) options as in the runtime specification, mount_setattr(2).
-use super::{Facts, Filesystem, MountStep, Source, Step, Target, cgroups, text};
+use super::{Facts, Filesystem, MapBy, Mapping, MountStep, Plan, Source, Step, Target, cgroups, text};
 use crate::{Error, Result};
 use knarr_linux::mount::{Attributes, Propagation};
-use knarr_oci::runtime::{Linux, Mount};
+use knarr_linux::user_namespace::{IdMaps, Range};
+use knarr_oci::runtime::{IdMapping, Linux, Mount};
 use std::ffi::CString;
 
 // MOUNT_ATTR_*: the kernel's numbers.
@@ -48,6 +49,8 @@ pub(super) struct Options {
     pub bind: Option<bool>,
     pub parameters: Vec<(CString, Option<CString>)>,
     pub copy_up: bool,
+    /// Id-mapped, and so what is mounted below if that is true.
+    pub id_mapped: Option<bool>,
 }
 
 /// Whether `/dev` is somebody else's, so that nothing is made in it.
@@ -65,21 +68,25 @@ pub(super) fn clean(path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-pub(super) fn plan(mount: &Mount, linux: &Linux, facts: &Facts<'_>, steps: &mut Vec<Step>) -> Result<()> {
+pub(super) fn plan(mount: &Mount, linux: &Linux, facts: &Facts<'_>, plan: &mut Plan) -> Result<()> {
     if mount.destination.is_empty() {
         return Err(Error::Invalid { what: "a mount without destination".to_owned() });
-    }
-    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        return Err(Error::Unsupported { what: "id-mapped mounts".to_owned() });
     }
     let options = options(&mount.options)?;
     let destination = clean(&mount.destination);
     let kind = mount.kind.as_deref().unwrap_or(if options.bind.is_some() { "bind" } else { "" });
     if is_bind(mount) {
-        let step = bind(mount, &destination, options, facts, steps)?;
-        steps.push(step);
+        let mapping = mapping(mount, &options, facts, plan)?;
+        let step = bind(mount, &destination, options, mapping, facts, &plan.steps)?;
+        plan.steps.push(step);
         return Ok(());
     }
+    if options.id_mapped.is_some() || !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+        return Err(Error::Unsupported {
+            what: format!("an id-mapped mount of type {kind} at {destination}"),
+        });
+    }
+    let steps = &mut plan.steps;
     match kind {
         "" | "none" => Err(Error::Invalid { what: format!("mount at {destination} has no type") }),
         "cgroup" => cgroups::plan(&destination, &options, linux, facts, steps),
@@ -90,10 +97,46 @@ pub(super) fn plan(mount: &Mount, linux: &Linux, facts: &Facts<'_>, steps: &mut 
     }
 }
 
+/// Its own maps, or those of the container's user namespace if only the option is there.
+fn mapping(mount: &Mount, options: &Options, facts: &Facts<'_>, plan: &mut Plan) -> Result<Option<Mapping>> {
+    let at = &mount.destination;
+    let by = match (mount.uid_mappings.is_empty(), mount.gid_mappings.is_empty()) {
+        (true, true) if options.id_mapped.is_none() => return Ok(None),
+        (true, true) if facts.user.is_some() => MapBy::Container,
+        (true, true) => {
+            let what =
+                format!("the id-mapped mount at {at} has no maps, and the container no user namespace");
+            return Err(Error::Invalid { what });
+        }
+        (false, false) => {
+            let maps = id_maps(&mount.uid_mappings, &mount.gid_mappings);
+            let known = plan.id_maps.iter().position(|known| *known == maps);
+            MapBy::Own(known.unwrap_or_else(|| {
+                plan.id_maps.push(maps);
+                plan.id_maps.len() - 1
+            }))
+        }
+        _ => {
+            return Err(Error::Invalid { what: format!("the mount at {at} maps users or groups only") });
+        }
+    };
+    Ok(Some(Mapping { by, recursive: options.id_mapped.unwrap_or(false) }))
+}
+
+pub(crate) fn id_maps(users: &[IdMapping], groups: &[IdMapping]) -> IdMaps {
+    let ranges = |all: &[IdMapping]| {
+        let range =
+            |map: &IdMapping| Range { inside: map.container_id, outside: map.host_id, count: map.size };
+        all.iter().map(range).collect()
+    };
+    IdMaps { users: ranges(users), groups: ranges(groups) }
+}
+
 fn bind(
     mount: &Mount,
     destination: &str,
     options: Options,
+    mapping: Option<Mapping>,
     facts: &Facts<'_>,
     before: &[Step],
 ) -> Result<Step> {
@@ -115,7 +158,7 @@ fn bind(
     Ok(Step::Mount(Box::new(MountStep {
         destination: text(destination, "mount destination")?,
         // Docker and the specification write type bind with options rbind or bind; neither means not recursive.
-        source: bind_source(source, options.bind.unwrap_or(false), facts, before)?,
+        source: bind_source(source, options.bind.unwrap_or(false), mapping, facts, before)?,
         attributes: options.attributes,
         recursive: options.recursive,
         propagation: options.propagation,
@@ -124,10 +167,20 @@ fn bind(
     })))
 }
 
-fn bind_source(source: &str, recursive: bool, facts: &Facts<'_>, before: &[Step]) -> Result<Source> {
+fn bind_source(
+    source: &str,
+    recursive: bool,
+    mapping: Option<Mapping>,
+    facts: &Facts<'_>,
+    before: &[Step],
+) -> Result<Source> {
     let Some((pid, path)) = foreign(source) else {
-        return Ok(Source::Bind { path: super::path_text(&facts.bundle.join(source))?, recursive });
+        let path = super::path_text(&facts.bundle.join(source))?;
+        return Ok(Source::Bind { path, recursive, mapping });
     };
+    if mapping.is_some() {
+        return Err(Error::Unsupported { what: format!("an id-mapped bind of {source}") });
+    }
     let is_foreign =
         |step: &&Step| matches!(step, Step::Mount(m) if matches!(m.source, Source::Foreign { .. }));
     let number = before.iter().filter(is_foreign).count();
@@ -211,7 +264,9 @@ fn known(option: &str, out: &mut Options) -> Result<bool> {
         // The states that a new filesystem has anyway.
         "async" | "nolazytime" | "nomand" | "loud" | "norelatime" | "nostrictatime" | "iversion"
         | "noiversion" => {}
-        "remount" | "idmap" | "ridmap" => {
+        "idmap" => out.id_mapped = Some(out.id_mapped.unwrap_or(false)),
+        "ridmap" => out.id_mapped = Some(true),
+        "remount" => {
             return Err(Error::Unsupported { what: format!("mount option {option}") });
         }
         _ => return Ok(false),

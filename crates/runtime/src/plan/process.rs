@@ -1,5 +1,5 @@
 //! What the process is: limits, identity, capabilities, filter, program.
-use super::{Facts, Plan, Step, inside, text};
+use super::{Facts, Limit, Plan, Step, inside, text};
 use crate::{Error, Result};
 use knarr_linux::caps::{self, CapSet};
 use knarr_linux::rlimit;
@@ -13,7 +13,6 @@ const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 pub(super) fn plan(process: &Process, linux: &Linux, facts: &Facts<'_>, plan: &mut Plan) -> Result<()> {
     rlimits(process, facts, plan)?;
-    scheduling(process, linux, plan)?;
     labels(process, plan)?;
     plan.steps.push(Step::Umask(process.user.umask.unwrap_or(0o022)));
     let filtered = linux.seccomp.is_some();
@@ -67,12 +66,22 @@ fn rlimits(process: &Process, facts: &Facts<'_>, plan: &mut Plan) -> Result<()> 
             hard = most;
             soft = soft.min(most);
         }
-        plan.steps.push(Step::Rlimit { number, soft, hard });
+        // A process in a user namespace of its own may not raise its limits.
+        if facts.user.is_some() {
+            plan.limits.push(Limit { number, soft, hard });
+        } else {
+            plan.steps.push(Step::Rlimit { number, soft, hard });
+        }
     }
     Ok(())
 }
 
-fn scheduling(process: &Process, linux: &Linux, plan: &mut Plan) -> Result<()> {
+/// What the process inherits from the one that makes it, and what only the host's privileges allow.
+pub(super) fn inherited(process: &Process, linux: &Linux) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    if let Some(score) = process.oom_score_adj {
+        steps.push(Step::OomScore(text(&score.to_string(), "oom_score_adj")?));
+    }
     if process.scheduler.is_some() {
         return Err(Error::Unsupported { what: "process.scheduler".to_owned() });
     }
@@ -89,7 +98,7 @@ fn scheduling(process: &Process, linux: &Linux, plan: &mut Plan) -> Result<()> {
         if io.priority > 7 {
             return Err(Error::Invalid { what: format!("I/O priority {}", io.priority) });
         }
-        plan.steps.push(Step::IoPriority { value: class << 13 | i32::from(io.priority) });
+        steps.push(Step::IoPriority { value: class << 13 | i32::from(io.priority) });
     }
     if let Some(personality) = &linux.personality {
         let domain = match personality.domain.as_str() {
@@ -97,9 +106,9 @@ fn scheduling(process: &Process, linux: &Linux, plan: &mut Plan) -> Result<()> {
             "LINUX32" => 8,
             other => return Err(Error::Invalid { what: format!("personality {other:?}") }),
         };
-        plan.steps.push(Step::Personality(domain));
+        steps.push(Step::Personality(domain));
     }
-    Ok(())
+    Ok(steps)
 }
 
 fn labels(process: &Process, plan: &mut Plan) -> Result<()> {

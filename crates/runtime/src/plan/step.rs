@@ -14,8 +14,23 @@ pub enum Step {
         path: CString,
     },
     JoinGivenNetwork,
-    /// All namespaces of the container's first process.
-    JoinContainer,
+    /// The container's user namespace, as its root.
+    JoinUser,
+    /// Namespaces of the container's first process, `flags` of all of them at once. Descriptors of the host are closed.
+    JoinContainer {
+        flags: u64,
+    },
+    /// A mount namespace of its own for a process that opens what the container's root may not.
+    SeparateMounts,
+    /// The process that goes on with the next step is born, as a child of the parent, in new namespaces of these kinds; this
+    /// one has done its part.
+    Spawn {
+        flags: u64,
+    },
+    /// The streams belong to a user that the container's root cannot give them to.
+    GiveStreams {
+        uid: u32,
+    },
     NewCgroupNamespace,
     OomScore(CString),
     Session,
@@ -23,12 +38,16 @@ pub enum Step {
     DomainName(CString),
     /// Of everything in the new mount namespace.
     HostPropagation(Propagation),
-    RootOverlay {
-        lower: Vec<CString>,
-        upper: CString,
-        work: CString,
+    /// The root as a detached mount.
+    OpenRoot(Box<RootSource>),
+    AttachRoot,
+    /// A source of a bind as a detached mount, for the step that attaches it.
+    OpenSource {
+        number: usize,
+        path: CString,
+        recursive: bool,
+        mapping: Option<Mapping>,
     },
-    RootDirectory(CString),
     Mount(Box<MountStep>),
     /// Change a mount that is in place.
     SetAttributes {
@@ -100,6 +119,46 @@ pub enum Step {
     Execute,
 }
 
+/// Where the container's root comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootSource {
+    Overlay {
+        /// Top first.
+        lower: Vec<CString>,
+        upper: CString,
+        work: CString,
+        shared: Option<Shared>,
+    },
+    Directory(CString),
+}
+
+/// Layers that keep the container's ids on disk, seen through an id-mapped mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shared {
+    /// The container's root, outside: what overlayfs itself makes belongs to it.
+    pub user: u32,
+    pub group: u32,
+    /// A directory that all lower layers are below, so that one mount maps them all.
+    pub lower: CString,
+    /// The same for upper and work directory.
+    pub upper: CString,
+}
+
+/// An id-mapped mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mapping {
+    pub by: MapBy,
+    pub recursive: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MapBy {
+    /// The container's user namespace.
+    Container,
+    /// Maps of the mount's own, by their number in the plan.
+    Own(usize),
+}
+
 /// What is attached and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountStep {
@@ -120,6 +179,12 @@ pub enum Source {
     Bind {
         path: CString,
         recursive: bool,
+        mapping: Option<Mapping>,
+    },
+    /// Opened by an earlier step.
+    Opened {
+        number: usize,
+        path: CString,
     },
     /// Bind of what lies in another process's mount namespace: opened by the parent, for no path leads there.
     Foreign {
@@ -175,17 +240,27 @@ impl Step {
             Self::JoinCgroup => ("join the cgroup", None),
             Self::JoinNamespace { path, .. } => ("join namespace", Some(path)),
             Self::JoinGivenNetwork => ("join the network namespace", None),
-            Self::JoinContainer => ("join the container's namespaces", None),
+            Self::JoinUser => ("join the user namespace", None),
+            Self::JoinContainer { .. } => ("join the container's namespaces", None),
+            Self::SeparateMounts => ("make a mount namespace", None),
+            Self::Spawn { .. } => ("make the container's process", None),
+            Self::GiveStreams { .. } => ("give the streams to the user", None),
             Self::NewCgroupNamespace => ("make a cgroup namespace", None),
             Self::OomScore(_) => ("set oom_score_adj", None),
             Self::Session => ("make a session", None),
             Self::HostName(name) => ("set host name", Some(name)),
             Self::DomainName(name) => ("set domain name", Some(name)),
             Self::HostPropagation(_) | Self::RootPropagation(_) => ("set propagation of the root", None),
-            Self::RootOverlay { upper, .. } => ("mount the root overlay of", Some(upper)),
-            Self::RootDirectory(path) => ("mount root", Some(path)),
+            Self::OpenRoot(root) => match root.as_ref() {
+                RootSource::Overlay { upper, .. } => ("mount the root overlay of", Some(upper)),
+                RootSource::Directory(path) => ("mount root", Some(path)),
+            },
+            Self::AttachRoot => ("attach the root", None),
+            Self::OpenSource { path, .. } => ("open mount source", Some(path)),
             Self::Mount(mount) => match &mount.source {
-                Source::Bind { .. } | Source::Foreign { .. } => ("bind mount at", Some(&mount.destination)),
+                Source::Bind { .. } | Source::Foreign { .. } | Source::Opened { .. } => {
+                    ("bind mount at", Some(&mount.destination))
+                }
                 _ => ("mount at", Some(&mount.destination)),
             },
             Self::SetAttributes { path, .. } => ("change mount", Some(path)),
@@ -232,9 +307,14 @@ impl fmt::Debug for Step {
             ),
             Self::Link { path, target } => write!(f, "link {path:?} -> {target:?}"),
             Self::Sysctl { path, value } => write!(f, "sysctl {path:?} = {value:?}"),
-            Self::RootOverlay { lower, upper, work } => {
-                write!(f, "root overlay lower {lower:?} upper {upper:?} work {work:?}")
+            Self::OpenRoot(root) => root_text(root, f),
+            Self::OpenSource { number, path, recursive, mapping } => {
+                write!(f, "source {number} {}{path:?}", if *recursive { "recursive " } else { "" })?;
+                mapping_text(*mapping, f)
             }
+            Self::Spawn { flags } => write!(f, "spawn {flags:x}"),
+            Self::JoinContainer { flags } => write!(f, "join the container's namespaces {flags:x}"),
+            Self::GiveStreams { uid } => write!(f, "give the streams to {uid}"),
             Self::Terminal { rows, cols, uid, console } => {
                 write!(f, "terminal {rows}x{cols} uid {uid} console {console}")
             }
@@ -261,6 +341,30 @@ impl fmt::Debug for Step {
     }
 }
 
+fn root_text(root: &RootSource, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match root {
+        RootSource::Directory(path) => write!(f, "root {path:?}"),
+        RootSource::Overlay { lower, upper, work, shared } => {
+            write!(f, "root overlay lower {lower:?} upper {upper:?} work {work:?}")?;
+            match shared {
+                None => Ok(()),
+                Some(Shared { user, group, lower, upper }) => {
+                    write!(f, " mapped at {lower:?} and {upper:?} for {user}:{group}")
+                }
+            }
+        }
+    }
+}
+
+fn mapping_text(mapping: Option<Mapping>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match mapping {
+        None => Ok(()),
+        Some(Mapping { by, recursive }) => {
+            write!(f, " mapped{} by {by:?}", if recursive { " recursive" } else { "" })
+        }
+    }
+}
+
 fn mount_text(mount: &MountStep, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match &mount.source {
         Source::New(fs) => {
@@ -272,9 +376,11 @@ fn mount_text(mount: &MountStep, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 }
             }
         }
-        Source::Bind { path, recursive } => {
+        Source::Bind { path, recursive, mapping } => {
             write!(f, "{}bind {path:?} at {:?}", if *recursive { "r" } else { "" }, mount.destination)?;
+            mapping_text(*mapping, f)?;
         }
+        Source::Opened { number, .. } => write!(f, "bind source {number} at {:?}", mount.destination)?,
         Source::Foreign { pid, path, recursive, .. } => {
             let r = if *recursive { "r" } else { "" };
             write!(f, "{r}bind {path:?} of process {pid} at {:?}", mount.destination)?;

@@ -2,6 +2,7 @@
 use super::*;
 use knarr_cgroup::Hierarchies;
 use knarr_linux::caps::CapSet;
+use knarr_linux::user_namespace::Range;
 use knarr_oci::runtime::Namespace;
 use std::path::PathBuf;
 
@@ -32,6 +33,8 @@ fn plan_on(spec: &Spec, mountinfo: &str, change: impl FnOnce(&mut Facts<'_>)) ->
         cgroup: Some("/knarr/x"),
         bounding: CapSet(u64::MAX >> 23),
         hard_limits: None,
+        user: None,
+        privileged: true,
     };
     change(&mut facts);
     container(spec, &facts)
@@ -110,6 +113,70 @@ fn host_namespaces_and_host_dev() {
     insta::assert_snapshot!(plan.text());
 }
 
+fn with_user(facts: &mut Facts<'_>) {
+    let range = Range { inside: 0, outside: 100_000, count: 65536 };
+    facts.user = Some(IdMaps { users: vec![range], groups: vec![range] });
+}
+
+const BINDS: &str = r#"[
+    {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]},
+    {"destination": "/a", "type": "bind", "source": "/data/a", "options": ["rbind", "ro"]},
+    {"destination": "/b", "type": "bind", "source": "/data/b", "options": ["bind", "idmap"]},
+    {"destination": "/c", "type": "bind", "source": "/data/c", "options": ["rbind", "ridmap"],
+      "uidMappings": [{"containerID": 1000, "hostID": 0, "size": 1}], "gidMappings": [{"containerID": 1000, "hostID": 0, "size": 1}]}
+  ]"#;
+
+/// What the container's root may not do is done before there is one.
+#[test]
+fn user_namespace() {
+    let mut spec = spec(DOCKER);
+    spec.mounts = serde_json::from_str(BINDS).unwrap();
+    let linux = spec.linux.as_mut().unwrap();
+    linux.namespaces.push(Namespace::new(NamespaceType::User));
+    linux.namespaces.retain(|n| n.kind != NamespaceType::Cgroup);
+    linux.namespaces.iter_mut().find(|n| n.kind == NamespaceType::Ipc).unwrap().path =
+        Some("/proc/7/ns/ipc".into());
+    let plan = plan_on(&spec, V2, |facts| {
+        facts.netns_given = true;
+        with_user(facts);
+    });
+    let plan = plan.unwrap();
+    assert_eq!((plan.clone_flags, plan.spawns(), plan.joins_cgroup_late()), (0, true, true));
+    assert_eq!((plan.limits.len(), plan.id_maps.len()), (1, 1));
+    insta::assert_snapshot!(plan.text());
+}
+
+#[test]
+fn user_namespace_of_a_user_without_privileges() {
+    let mut spec = spec(DOCKER);
+    spec.mounts = serde_json::from_str(BINDS).unwrap();
+    spec.mounts.drain(2..);
+    let plan = plan_on(&spec, V2, |facts| {
+        facts.rootfs = None;
+        facts.privileged = false;
+        with_user(facts);
+    });
+    insta::assert_snapshot!(plan.unwrap().text());
+}
+
+#[test]
+fn layers_without_a_common_directory() {
+    let spec = spec(DOCKER);
+    let rootfs = RootfsMount::Overlay {
+        lower: vec![PathBuf::from("/a/x/fs"), PathBuf::from("/b/fs")],
+        upper: "/c/upper".into(),
+        work: "/c/work".into(),
+    };
+    let plan = plan_on(&spec, V2, |facts| {
+        facts.rootfs = Some(Box::leak(Box::new(rootfs)));
+        with_user(facts);
+    });
+    let text = plan.unwrap().text();
+    assert!(text.contains(r#"mapped at "/" and "/c" for 100000:100000"#), "{text}");
+    let none = plan_on(&spec, V2, |facts| facts.user = Some(IdMaps::default()));
+    assert!(none.unwrap_err().to_string().contains("no user 0"));
+}
+
 /// A path into another process's root is not for the new process to open.
 #[test]
 fn bind_from_another_process() {
@@ -150,6 +217,8 @@ fn another_process() {
         cgroup: Some("/knarr/x"),
         bounding: CapSet(u64::MAX >> 23),
         hard_limits: None,
+        user: None,
+        privileged: true,
     };
     let plan = exec(spec.process.as_ref().unwrap(), spec.linux.as_ref().unwrap(), &facts).unwrap();
     insta::assert_snapshot!(plan.text());
@@ -180,10 +249,6 @@ fn nonsense_is_refused() {
     assert!(
         refused(|s| s.linux.as_mut().unwrap().namespaces.push(Namespace::new(NamespaceType::Pid)))
             .contains("twice")
-    );
-    assert!(
-        refused(|s| s.linux.as_mut().unwrap().namespaces.push(Namespace::new(NamespaceType::User)))
-            .contains("user")
     );
     assert!(refused(|s| s.linux.as_mut().unwrap().masked_paths.push("x".into())).contains("absolute"));
 }

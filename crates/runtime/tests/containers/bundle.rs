@@ -37,6 +37,8 @@ pub struct Bundle {
     pub id: String,
     pub spec: Spec,
     pub overlay: bool,
+    pub userns: Option<OwnedFd>,
+    pub netns: Option<OwnedFd>,
 }
 
 pub struct Outcome {
@@ -59,7 +61,7 @@ impl Bundle {
         for applet in [
             "sh", "true", "false", "cat", "ls", "id", "sleep", "echo", "mount", "hostname", "readlink",
             "stat", "ps", "touch", "mkdir", "env", "pwd", "tty", "dd", "ip", "umask", "kill", "head", "grep",
-            "wc",
+            "wc", "chown", "cp", "rm", "mv", "tee",
         ] {
             symlink("busybox", lower.join("bin").join(applet)).unwrap();
         }
@@ -67,7 +69,7 @@ impl Bundle {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
         let id = format!("knarr-test-{}-{number}", std::process::id());
-        Self { spec: spec(args, &id), dir, id, overlay: true }
+        Self { spec: spec(args, &id), dir, id, overlay: true, userns: None, netns: None }
     }
 
     pub fn lower(&self) -> PathBuf {
@@ -94,11 +96,15 @@ impl Bundle {
     }
 
     pub fn create(&self, stdio: Stdio) -> Result<Created, Error> {
-        let rootfs = self.rootfs();
+        self.create_on(&self.rootfs(), stdio)
+    }
+    pub fn create_on(&self, rootfs: &RootfsMount, stdio: Stdio) -> Result<Created, Error> {
         let path = self.cgroup().path().to_owned();
         knarr_runtime::create(CreateOptions {
-            rootfs: Some(&rootfs),
+            rootfs: Some(rootfs),
             stdio,
+            userns: self.userns.as_ref().map(AsFd::as_fd),
+            netns: self.netns.as_ref().map(AsFd::as_fd),
             cgroup: CgroupOptions::Path(&path),
             ..CreateOptions::new(&self.id, &self.spec, self.dir.path())
         })
@@ -106,8 +112,11 @@ impl Bundle {
 
     /// Create, start, collect the output, wait, remove.
     pub fn run(&self) -> Result<Outcome, Error> {
+        self.run_on(&self.rootfs())
+    }
+    fn run_on(&self, rootfs: &RootfsMount) -> Result<Outcome, Error> {
         let (stdio, out, err) = pipes();
-        let mut created = self.create(stdio)?;
+        let mut created = self.create_on(rootfs, stdio)?;
         let started = created.start();
         let outcome = collect(&created, out, err);
         self.cgroup().destroy().unwrap();
@@ -115,7 +124,10 @@ impl Bundle {
     }
     /// Standard output of a run that succeeds.
     pub fn output(&self) -> String {
-        let outcome = self.run().unwrap();
+        self.output_of(&self.rootfs())
+    }
+    pub fn output_of(&self, rootfs: &RootfsMount) -> String {
+        let outcome = self.run_on(rootfs).unwrap();
         assert_eq!(outcome.exit, Exit::Code(0), "{}{}", outcome.stdout, outcome.stderr);
         outcome.stdout
     }

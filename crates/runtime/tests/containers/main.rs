@@ -8,6 +8,7 @@ mod limits;
 mod mounts;
 mod terminal;
 mod unified;
+mod users;
 
 type Test = (&'static str, fn());
 
@@ -29,6 +30,7 @@ fn main() {
         hooks::TESTS,
         command_line::TESTS,
         unified::TESTS,
+        users::TESTS,
     ]
     .concat();
     // What test runners ask: no test is ignored.

@@ -81,9 +81,20 @@ fn many_layers() {
         })
         .collect();
     let (upper, work) = (text(&bundle.dir.path().join("upper")), text(&bundle.dir.path().join("work")));
-    let made = mount::overlay(&layers, &upper, &work, &[]).unwrap();
-    let root = knarr_linux::path::Root::from_fd(made, knarr_linux::path::Resolve::InRoot);
-    assert_eq!(root.open_dir("/").unwrap().entries().unwrap().len(), 150);
+    let overlay = mount::Overlay { lower: &layers, upper: &upper, work: &work, options: &[], place: &upper };
+    let count = |made: std::os::fd::OwnedFd| {
+        let root = knarr_linux::path::Root::from_fd(made, knarr_linux::path::Resolve::InRoot);
+        root.open_dir("/").unwrap().entries().unwrap().len()
+    };
+    assert_eq!(count(overlay.mount().unwrap()), 150);
+    // As on kernels that take the layers as one text; that mounts in the mount namespace of the caller.
+    let child = knarr_linux::process::Clone3 { flags: knarr_linux::process::flags::NEWNS, cgroup: None }
+        .spawn(|| {
+            mount::set_root_propagation(mount::Propagation::Private, true).unwrap();
+            u8::from(count(overlay.by_option_string().unwrap()) != 150)
+        });
+    let exit = knarr_linux::process::wait(std::os::fd::AsFd::as_fd(&child.unwrap().pidfd), true).unwrap();
+    assert_eq!(exit, Some(knarr_linux::process::Exit::Code(0)));
 }
 
 fn plain_directory_root() {

@@ -1,0 +1,125 @@
+//! A process that was made and waits, and its start.
+use crate::handshake::{FromInit, ToInit};
+use crate::init::Detail;
+use crate::plan::Step;
+use crate::{Error, Result, hooks};
+use knarr_linux::{Errno, process};
+use knarr_oci::runtime::{Hook, State};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// A process of a container that exists and waits before `execve`.
+#[derive(Debug)]
+pub struct Created {
+    /// As the caller sees it.
+    pub pid: i32,
+    pub pidfd: OwnedFd,
+    /// Master side of the terminal, if one was asked for.
+    pub console: Option<OwnedFd>,
+    /// What was tolerated, such as an unknown capability.
+    pub warnings: Vec<String>,
+    /// Until the start.
+    pub(crate) waiting: Option<Waiting>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub sync: OwnedFd,
+    /// To turn a step's number into text.
+    pub steps: Vec<Step>,
+    pub command: String,
+    pub poststart: Option<(Vec<Hook>, State)>,
+    pub timeout: Option<Duration>,
+}
+
+impl Created {
+    /// Let the process execute its program. Returns when `execve` has happened, or its error; then the process is ending
+    /// and is still to be waited for.
+    pub fn start(&mut self) -> Result<()> {
+        let waiting = self.waiting.take().ok_or(Error::Invalid { what: "already started".to_owned() })?;
+        ToInit::Start.send(waiting.sync.as_fd()).map_err(step_error("start the process"))?;
+        let answer = receive(waiting.sync.as_fd(), waiting.timeout);
+        if let Err(Error::Silent { .. }) = answer {
+            let _ = process::pidfd_send_signal(self.pidfd.as_fd(), SIGKILL);
+        }
+        match answer? {
+            // The socket was closed by execve, or by a sudden death, which whoever waits for the process learns of.
+            None => {}
+            Some((FromInit::Failed { step, errno, detail }, _)) => {
+                return Err(failure(&waiting.steps, &waiting.command, step, errno, detail));
+            }
+            Some(_) => return Err(Error::Invalid { what: "unexpected message of init".to_owned() }),
+        }
+        match waiting.poststart {
+            Some((hooks, state)) => hooks::run(&hooks, &state),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn step_error(stage: &'static str) -> impl FnOnce(Errno) -> Error {
+    move |errno| Error::Step { stage: stage.to_owned(), path: None, errno: errno.raw_os_error() }
+}
+
+/// The next message; `Silent` if there is none in time.
+pub(crate) fn receive(
+    sync: BorrowedFd<'_>,
+    timeout: Option<Duration>,
+) -> Result<Option<(FromInit, Option<OwnedFd>)>> {
+    FromInit::receive(sync, timeout).map_err(|errno| match errno {
+        Errno::TIMEDOUT => Error::Silent { seconds: timeout.unwrap_or_default().as_secs() },
+        errno => step_error("talk with the new process")(errno),
+    })
+}
+
+pub(crate) const SIGKILL: i32 = 9;
+
+/// What init reported, as an error.
+pub(crate) fn failure(steps: &[Step], command: &str, step: u32, errno: i32, detail: u32) -> Error {
+    let step = steps.get(step as usize);
+    let text = std::io::Error::from_raw_os_error(errno).kind_text(errno);
+    let exec = |detail| Error::Exec { command: command.to_owned(), detail, errno };
+    match (step, Detail::from_number(detail)) {
+        (Some(Step::FindProgram(_)), Some(Detail::NotInPath)) => {
+            exec("executable file not found in $PATH".to_owned())
+        }
+        (Some(Step::FindProgram(_)), Some(Detail::NoProgram)) => exec(format!("stat {command}: {text}")),
+        (Some(Step::FindProgram(_) | Step::Execute), _) => exec(text),
+        (Some(step), Some(Detail::NotMappable)) => {
+            let path = step.describe().1.map(|p| String::from_utf8_lossy(p.to_bytes()).into_owned());
+            let path = path.unwrap_or_default();
+            Error::Unsupported { what: format!("id-mapped mounts on the filesystem of {path}") }
+        }
+        (Some(step), _) => {
+            let (stage, path) = step.describe();
+            let path = path.map(|p| String::from_utf8_lossy(p.to_bytes()).into_owned().into());
+            Error::Step { stage: stage.to_owned(), path, errno }
+        }
+        (None, _) => Error::Step { stage: "set up the process".to_owned(), path: None, errno },
+    }
+}
+
+/// Go's texts of the errors that users see, which Docker's clients and their tests know.
+trait KindText {
+    fn kind_text(&self, errno: i32) -> String;
+}
+impl KindText for std::io::Error {
+    fn kind_text(&self, errno: i32) -> String {
+        match Errno::from_raw_os_error(errno) {
+            Errno::NOENT => "no such file or directory".to_owned(),
+            Errno::ACCESS => "permission denied".to_owned(),
+            Errno::ISDIR => "is a directory".to_owned(),
+            Errno::NOTDIR => "not a directory".to_owned(),
+            Errno::NOEXEC => "exec format error".to_owned(),
+            Errno::TXTBSY => "text file busy".to_owned(),
+            Errno::PERM => "operation not permitted".to_owned(),
+            Errno::TOOBIG => "argument list too long".to_owned(),
+            Errno::LOOP => "too many levels of symbolic links".to_owned(),
+            Errno::NAMETOOLONG => "file name too long".to_owned(),
+            _ => {
+                let text = self.to_string();
+                text.split(" (os error").next().unwrap_or_default().to_lowercase()
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Which process does what: how the container's process is born, and who opens what for it.
+//!
+//! Mostly the new process does everything itself. With a user namespace there is one before it, with the host's privileges:
+//! it opens what the container's root may not, joins the user namespace, and from there the container's process is born, so
+//! that all its other new namespaces belong to the user namespace. So it is when a PID namespace is joined: what is born in
+//! it is the finished process or one that is about to be. The first of the two never enters the PID namespace.
+use super::{Facts, MountStep, Plan, RootSource, Shared, Source, Step, path_text};
+use crate::{Error, Result};
+use knarr_linux::process::flags;
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// What the configuration says of namespaces.
+#[derive(Default)]
+pub(super) struct Namespaces {
+    /// `CLONE_NEW*` of those that are made with the process.
+    pub new: u64,
+    /// Steps that join others.
+    pub joined: Vec<Step>,
+    /// The PID namespace is joined: it holds for children only.
+    pub joins_pid: bool,
+    /// Made when the process is in its group, which becomes the root.
+    pub cgroup: bool,
+}
+
+/// Put the steps of the tree and of the process behind those that bring the process about.
+pub(super) fn arrange(
+    namespaces: Namespaces,
+    before: Vec<Step>,
+    inner: Vec<Step>,
+    uid: u32,
+    facts: &Facts<'_>,
+    plan: &mut Plan,
+) -> Result<()> {
+    let mut steps = before;
+    let mut inner = inner;
+    let group = facts.cgroup.map(|_| Step::JoinCgroup);
+    match &facts.user {
+        None if !namespaces.joins_pid => {
+            plan.clone_flags = namespaces.new;
+            steps.extend(group);
+            steps.extend(namespaces.joined);
+        }
+        None => {
+            steps.extend(namespaces.joined);
+            steps.push(Step::Spawn { flags: namespaces.new });
+            steps.extend(group);
+        }
+        Some(maps) if facts.privileged => {
+            let propagation = inner.iter().find(|step| matches!(step, Step::HostPropagation(_))).cloned();
+            steps.push(Step::SeparateMounts);
+            steps.extend(propagation);
+            let root = |map: Option<u32>, what| {
+                map.ok_or_else(|| Error::Invalid { what: format!("the user namespace has no {what} 0") })
+            };
+            let ids = (root(maps.user_outside(0), "user")?, root(maps.group_outside(0), "group")?);
+            open_before(&mut inner, &mut steps, ids)?;
+            if let Some(uid) = maps.user_outside(uid) {
+                steps.push(Step::GiveStreams { uid });
+            }
+            steps.extend(namespaces.joined);
+            steps.push(Step::JoinUser);
+            steps.push(Step::Spawn { flags: namespaces.new });
+            steps.extend(group);
+        }
+        Some(_) => {
+            steps.push(Step::JoinUser);
+            steps.extend(namespaces.joined);
+            steps.push(Step::Spawn { flags: namespaces.new });
+            steps.extend(group);
+        }
+    }
+    if namespaces.cgroup {
+        steps.push(Step::NewCgroupNamespace);
+    }
+    steps.append(&mut inner);
+    plan.steps = steps;
+    Ok(())
+}
+
+/// Move what needs the host's privileges, the root and the sources of binds, from the inner steps to those before.
+fn open_before(inner: &mut Vec<Step>, before: &mut Vec<Step>, ids: (u32, u32)) -> Result<()> {
+    let mut number = 0;
+    let mut error = None;
+    inner.retain_mut(|step| match step {
+        Step::OpenRoot(root) => {
+            error = share(root, ids).err();
+            before.push(step.clone());
+            false
+        }
+        Step::Mount(mount) => {
+            if let Some(step) = open_source(mount, number) {
+                before.push(step);
+                number += 1;
+            }
+            true
+        }
+        _ => true,
+    });
+    error.map_or(Ok(()), Err)
+}
+
+fn open_source(mount: &mut MountStep, number: usize) -> Option<Step> {
+    let (path, recursive, mapping) = match &mount.source {
+        Source::Bind { path, recursive, mapping } => (path.clone(), *recursive, *mapping),
+        Source::Group { path } => (path.clone(), true, None),
+        _ => return None,
+    };
+    mount.source = Source::Opened { number, path: path.clone() };
+    Some(Step::OpenSource { number, path, recursive, mapping })
+}
+
+/// Layers are the same files for every container, whatever its user namespace: an id-mapped mount shows them.
+fn share(root: &mut RootSource, (user, group): (u32, u32)) -> Result<()> {
+    if let RootSource::Overlay { lower, upper, work, shared } = root {
+        let lower = common(lower.iter())?;
+        let upper = common([&*upper, &*work].into_iter())?;
+        *shared = Some(Shared { user, group, lower, upper });
+    }
+    Ok(())
+}
+
+/// The deepest directory that all of these are below.
+fn common<'a>(paths: impl Iterator<Item = &'a CString>) -> Result<CString> {
+    let mut parents = paths.map(|path| {
+        let path = Path::new(OsStr::from_bytes(path.to_bytes()));
+        path.parent().unwrap_or(path).to_owned()
+    });
+    let first = parents.next().unwrap_or_else(|| PathBuf::from("/"));
+    let all = parents.fold(first, |all, path| {
+        all.components().zip(path.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
+    });
+    path_text(&all)
+}
+
+/// Kinds of namespaces that another process of the container joins. Without privileges only those that the container does not
+/// share with the host can be.
+pub(super) fn container_namespaces(own: u64, facts: &Facts<'_>) -> u64 {
+    let all = flags::NEWNS | flags::NEWIPC | flags::NEWUTS | flags::NEWNET | flags::NEWCGROUP | flags::NEWPID;
+    let user = if facts.user.is_some() { flags::NEWUSER } else { 0 };
+    let time = own & flags::NEWTIME;
+    if facts.privileged { all | user | time } else { own | user }
+}
