@@ -1,17 +1,77 @@
-//! cgroup v2: a virtual machine with Debian's kernel, the real binary and busybox, and limits that must bind.
+//! cgroup v2: a virtual machine with Debian's kernel, the real binary and busybox, and limits that must bind; once without and
+//! once with systemd as the owner of the groups.
 
-use knarr_e2e::{guest, workspace};
+use knarr_e2e::guest::{self, Init};
+use knarr_e2e::workspace;
+
+fn wanted() -> bool {
+    let off = workspace::peer().is_some() || std::env::var_os("KNARR_NO_GUEST").is_some_and(|v| v == "1");
+    if off {
+        eprintln!("no virtual machine wanted (KNARR_NO_GUEST=1)");
+    }
+    !off
+}
+
+fn all_pass(init: Init, names: &[&str]) {
+    if !wanted() {
+        return;
+    }
+    let checks = guest::run(init);
+    let failed: Vec<_> = checks.iter().filter(|c| !c.passed).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    for name in names {
+        assert!(checks.iter().any(|c| c.name == *name), "{name} was not checked: {checks:?}");
+    }
+}
 
 #[test]
 fn guest_cgroup_v2_limits_bind() {
-    if workspace::peer().is_some() || std::env::var_os("KNARR_NO_GUEST").is_some_and(|v| v == "1") {
-        eprintln!("no virtual machine wanted (KNARR_NO_GUEST=1)");
-        return;
-    }
-    let checks = guest::run();
-    let failed: Vec<_> = checks.iter().filter(|c| !c.passed).collect();
-    assert!(failed.is_empty(), "{failed:#?}");
-    for name in ["boot", "run", "memory", "pids", "cpu", "pause", "stats", "clean"] {
-        assert!(checks.iter().any(|c| c.name == name), "{name} was not checked: {checks:?}");
-    }
+    let names = [
+        "boot",
+        "run",
+        "memory",
+        "pids",
+        "cpu",
+        "pause",
+        "stats",
+        "io",
+        "io-weight",
+        "io-throttle",
+        "kill",
+        "delegation",
+        "runtime-cpu",
+        "runtime-memory",
+        "hugetlb",
+        "device-refused",
+        "error-text",
+        "update-order",
+        "clean",
+    ];
+    all_pass(Init::Busybox, &names);
+}
+
+#[test]
+fn guest_systemd_makes_the_groups() {
+    let names = [
+        "boot",
+        "driver",
+        "scope",
+        "unit",
+        "memory",
+        "tasks",
+        "cpuset",
+        "alone",
+        "update",
+        "reload",
+        "pause",
+        "survival",
+        "removed",
+        "parent-refused",
+        "oom",
+        "bus",
+        "runtime-unit",
+        "runtime-removed",
+        "failed-units",
+    ];
+    all_pass(Init::Systemd, &names);
 }

@@ -1,4 +1,4 @@
-//! The virtual machine with cgroup v2 (`scripts/guest`): one run, its report as a list of results.
+//! The virtual machine with cgroup v2 (`scripts/guest`): one run per first process, its report as a list of results.
 
 use crate::workspace;
 use std::process::Command;
@@ -12,13 +12,23 @@ pub struct Check {
     pub detail: String,
 }
 
-/// Boot the guest, run the script in it, give what it reported.
+/// Who is process 1 of the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Init {
+    Busybox,
+    Systemd,
+}
+
+/// Boot the guest, run its script in it, give what it reported.
 ///
 /// # Panics
 /// Where the machine cannot be booted or reports no end.
-pub fn run() -> Vec<Check> {
+pub fn run(init: Init) -> Vec<Check> {
     let mut c = Command::new(workspace::top().join("scripts/guest"));
     c.arg(workspace::knarr()).arg(workspace::image("busybox.tar"));
+    if init == Init::Systemd {
+        c.env("KNARR_GUEST_INIT", "systemd");
+    }
     let f = crate::command::run(&mut c, None, Duration::from_secs(600));
     let text = String::from_utf8_lossy(&f.stdout).into_owned();
     let err = String::from_utf8_lossy(&f.stderr).into_owned();

@@ -4,26 +4,47 @@
 //! them from the last to the first; without a match the access is refused.
 use crate::files::fail;
 use crate::{Error, Result};
-use knarr_linux::bpf;
+use knarr_linux::{Errno, bpf};
 use knarr_oci::runtime::{DeviceRule, DeviceType};
 use rustix::fs::{CWD, Mode, OFlags};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-/// Replace nothing, add: a group's rules are attached once, before its first process.
+/// The rules of a group, also of one whose processes run: the new program takes the place of the old one, which is never
+/// gone before. Programs of others (systemd) stay.
 pub(crate) fn attach(directory: &Path, rules: &[DeviceRule]) -> Result<()> {
     let program = compile(rules)?;
-    let fd = rustix::fs::openat(
-        CWD,
-        directory,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(fail("open", directory))?;
-    let program =
-        bpf::load_device_program(&program).map_err(fail("load the device program of", directory))?;
-    bpf::attach_device_program(fd.as_fd(), program.as_fd())
-        .map_err(fail("attach the device program to", directory))
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(CWD, directory, flags, Mode::empty()).map_err(fail("open", directory))?;
+    match replace(fd.as_fd(), &program) {
+        // Who runs in a user namespace may load no program; such a user cannot make devices either.
+        Err(Errno::PERM) if in_user_namespace() => Ok(()),
+        result => result.map_err(fail("set the device program of", directory)),
+    }
+}
+
+fn replace(group: BorrowedFd<'_>, program: &[u64]) -> std::result::Result<(), Errno> {
+    let old = bpf::device_programs(group)?;
+    if old.is_empty() && program == ALLOW_ALL {
+        return Ok(());
+    }
+    let new = bpf::load_device_program(program)?;
+    match old.split_first() {
+        Some((first, rest)) => {
+            if bpf::replace_device_program(group, new.as_fd(), first.as_fd()).is_err() {
+                // A kernel that cannot exchange them: both decide for a moment.
+                bpf::attach_device_program(group, new.as_fd())?;
+                bpf::detach_device_program(group, first.as_fd())?;
+            }
+            rest.iter().try_for_each(|old| bpf::detach_device_program(group, old.as_fd()))
+        }
+        None => bpf::attach_device_program(group, new.as_fd()),
+    }
+}
+
+fn in_user_namespace() -> bool {
+    let map = crate::files::read(Path::new("/proc/self/uid_map")).unwrap_or_default();
+    map.split_whitespace().ne(["0", "0", "4294967295"])
 }
 
 // Extended BPF, as far as it is needed. An instruction: code, dst | src << 4, 16-bit offset, 32-bit constant.
@@ -44,23 +65,28 @@ const WRITE: i32 = 4;
 const BLOCK: i32 = 1;
 const CHAR: i32 = 2;
 
-fn op(code: u8, dst: u8, src: u8, offset: i16, constant: i32) -> u64 {
-    u64::from(code)
-        | u64::from(dst | src << 4) << 8
-        | u64::from(offset as u16) << 16
-        | u64::from(constant as u32) << 32
+const fn op(code: u8, dst: u8, src: u8, offset: i16, constant: i32) -> u64 {
+    code as u64
+        | ((dst | src << 4) as u64) << 8
+        | (offset as u16 as u64) << 16
+        | (constant as u32 as u64) << 32
 }
+
+/// Of a group that allows everything, such as a privileged container's: without rules before, none is needed.
+const ALLOW_ALL: [u64; 8] = [
+    op(LOAD_WORD, 2, 1, 0, 0),
+    op(AND, 2, 0, 0, 0xffff),
+    op(LOAD_WORD, 3, 1, 0, 0),
+    op(SHIFT_RIGHT, 3, 0, 0, 16),
+    op(LOAD_WORD, 4, 1, 4, 0),
+    op(LOAD_WORD, 5, 1, 8, 0),
+    op(MOVE, 0, 0, 0, 1),
+    op(EXIT, 0, 0, 0, 0),
+];
 
 /// Registers: r2 type, r3 access, r4 major, r5 minor.
 pub(crate) fn compile(rules: &[DeviceRule]) -> Result<Vec<u64>> {
-    let mut program = vec![
-        op(LOAD_WORD, 2, 1, 0, 0),
-        op(AND, 2, 0, 0, 0xffff),
-        op(LOAD_WORD, 3, 1, 0, 0),
-        op(SHIFT_RIGHT, 3, 0, 0, 16),
-        op(LOAD_WORD, 4, 1, 4, 0),
-        op(LOAD_WORD, 5, 1, 8, 0),
-    ];
+    let mut program = ALLOW_ALL[..6].to_vec();
     for rule in rules.iter().rev() {
         let tests = tests(rule)?;
         // Each failing test jumps over what is left of this rule.
@@ -178,7 +204,9 @@ mod tests {
             rule(false, DeviceType::All, None, None, ""),
             rule(true, DeviceType::All, None, None, ""),
         ]);
-        assert!(run(&open.unwrap(), BLOCK, WRITE, 253, 0));
+        let open = open.unwrap();
+        assert!(run(&open, BLOCK, WRITE, 253, 0));
+        assert_eq!(open, ALLOW_ALL);
         assert!(!run(&compile(&[]).unwrap(), CHAR, READ, 1, 3));
     }
 

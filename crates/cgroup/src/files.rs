@@ -17,7 +17,8 @@ pub(crate) fn write(path: &Path, value: &str) -> Result<()> {
     let open = OFlags::WRONLY | OFlags::CLOEXEC;
     let file = rustix::fs::openat(CWD, path, open, Mode::empty()).map_err(fail("open", path))?;
     let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, value.as_bytes()));
-    written.map_err(|errno| Error::File { action: "write", path: path.to_owned(), errno }).map(drop)
+    let refused = |errno| Error::Write { path: path.to_owned(), value: value.to_owned(), errno };
+    written.map_err(refused).map(drop)
 }
 
 pub(crate) fn read(path: &Path) -> Result<String> {

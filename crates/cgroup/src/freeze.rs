@@ -7,12 +7,17 @@ use std::time::{Duration, Instant};
 /// A process in an uninterruptible wait keeps a group from being frozen.
 const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(1);
+const ROUNDS_TO_THAW: u32 = 50;
 
 impl Cgroup {
     /// Returns when every process is frozen; gives up (and thaws) after a time.
     pub fn freeze(&self) -> Result<()> {
         let deadline = Instant::now() + FREEZE_TIMEOUT;
-        loop {
+        for round in 1u32.. {
+            // v1 can stay half frozen when processes are forked meanwhile; it has to begin again then.
+            if round % ROUNDS_TO_THAW == 0 && matches!(self.hierarchies, Hierarchies::V1(_)) {
+                self.set_frozen(false)?;
+            }
             self.set_frozen(true)?;
             if self.is_frozen()? {
                 return Ok(());
@@ -23,6 +28,7 @@ impl Cgroup {
             }
             std::thread::sleep(PAUSE);
         }
+        Ok(())
     }
 
     pub fn thaw(&self) -> Result<()> {

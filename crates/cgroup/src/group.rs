@@ -1,9 +1,8 @@
 //! One group, under the same path in every hierarchy.
 use crate::files::{self, fail};
-use crate::plan::{self, Write};
-use crate::{Error, Hierarchies, Result, devices};
+use crate::systemd::{Hold, Unit};
+use crate::{Error, Hierarchies, Result};
 use knarr_linux::Errno;
-use knarr_oci::runtime::Resources;
 use rustix::fs::{CWD, Mode, OFlags};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -20,6 +19,8 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 pub struct Cgroup {
     pub(crate) hierarchies: Hierarchies,
     path: String,
+    /// The scope of systemd that the group is.
+    pub(crate) unit: Option<Unit>,
 }
 
 /// What a new process needs to get into the group.
@@ -32,16 +33,20 @@ pub enum Placement {
 }
 
 impl Cgroup {
-    /// The group `path` (such as `/parent/id`) on this host.
+    /// The group `path` on this host: `/parent/id`, or `slice:prefix:name` for a scope that systemd makes.
     pub fn new(path: &str) -> Result<Self> {
         Self::with_hierarchies(Hierarchies::detect()?, path)
     }
     pub fn with_hierarchies(hierarchies: Hierarchies, path: &str) -> Result<Self> {
+        if Unit::is_name(path) {
+            let unit = Unit::parse(path)?;
+            return Ok(Self { hierarchies, path: unit.path()?, unit: Some(unit) });
+        }
         let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
         if parts.is_empty() || parts.iter().any(|part| *part == ".." || part.contains('\0')) {
             return Err(Error::Path { path: path.to_owned() });
         }
-        Ok(Self { hierarchies, path: format!("/{}", parts.join("/")) })
+        Ok(Self { hierarchies, path: format!("/{}", parts.join("/")), unit: None })
     }
 
     pub fn path(&self) -> &str {
@@ -68,8 +73,15 @@ impl Cgroup {
         self.directories().iter().any(|directory| directory.is_dir())
     }
 
-    /// Make it in every hierarchy, with what is missing above it.
-    pub fn create(&self) -> Result<()> {
+    /// Make it in every hierarchy, with what is missing above it. The result is kept until the first process is in the
+    /// group: systemd removes a scope without one.
+    pub fn create(&self) -> Result<Hold> {
+        let hold = self.unit.as_ref().map(|unit| unit.start(self.hierarchies.version())).transpose()?;
+        self.make_directories()?;
+        Ok(hold.unwrap_or_default())
+    }
+
+    fn make_directories(&self) -> Result<()> {
         match &self.hierarchies {
             Hierarchies::V1(trees) => trees.iter().try_for_each(|tree| {
                 let inherit = tree.controllers.iter().any(|c| c == "cpuset");
@@ -96,75 +108,6 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Set limits; limits that are not mentioned stay as they are.
-    pub fn apply(&self, resources: &Resources) -> Result<()> {
-        match &self.hierarchies {
-            Hierarchies::V1(_) => {
-                let writes = plan::v1::writes(resources);
-                writes.iter().try_for_each(|write| self.write_v1(write, &writes))
-            }
-            Hierarchies::V2(_) => {
-                if !resources.devices.is_empty() {
-                    devices::attach(&self.required("devices", "device rules")?, &resources.devices)?;
-                }
-                plan::v2::writes(resources)?.iter().try_for_each(|write| self.write_v2(write))
-            }
-        }
-    }
-
-    fn required(&self, controller: &str, file: &str) -> Result<PathBuf> {
-        self.directory(controller)
-            .ok_or_else(|| Error::NoController { controller: controller.to_owned(), file: file.to_owned() })
-    }
-
-    fn write_v1(&self, write: &Write, all: &[Write]) -> Result<()> {
-        if is_unlimited(write) && self.directory(&write.controller).is_none() {
-            return Ok(());
-        }
-        let directory = self.required(&write.controller, &write.file)?;
-        match (files::write(&directory.join(&write.file), &write.value), write.file.as_str()) {
-            (Err(Error::File { errno: Errno::NOENT, .. }), "blkio.weight") => {
-                self.missing(write, files::write(&directory.join("blkio.bfq.weight"), &write.value))
-            }
-            // Raising both: memory and swap together have to go up first.
-            (Err(Error::File { errno: Errno::INVAL | Errno::BUSY, .. }), "memory.limit_in_bytes") => {
-                if let Some(both) = all.iter().find(|w| w.file == "memory.memsw.limit_in_bytes") {
-                    files::write(&directory.join(&both.file), &both.value)?;
-                }
-                files::write(&directory.join(&write.file), &write.value)
-            }
-            // The new period does not fit the old quota.
-            (Err(Error::File { errno: Errno::INVAL, .. }), "cpu.cfs_period_us") => {
-                if let Some(quota) = all.iter().find(|w| w.file == "cpu.cfs_quota_us") {
-                    files::write(&directory.join(&quota.file), &quota.value)?;
-                }
-                files::write(&directory.join(&write.file), &write.value)
-            }
-            (result, _) => self.missing(write, result),
-        }
-    }
-
-    fn write_v2(&self, write: &Write) -> Result<()> {
-        let directory = self.required(&write.controller, &write.file)?;
-        match (files::write(&directory.join(&write.file), &write.value), write.file.as_str()) {
-            (Err(Error::File { errno: Errno::NOENT, .. }), "io.weight") => {
-                self.missing(write, files::write(&directory.join("io.bfq.weight"), &write.value))
-            }
-            (result, _) => self.missing(write, result),
-        }
-    }
-
-    /// A file that is not there means that the kernel lacks the controller or this part of it.
-    fn missing(&self, write: &Write, result: Result<()>) -> Result<()> {
-        match result {
-            Err(Error::File { errno: Errno::NOENT, .. }) if is_unlimited(write) => Ok(()),
-            Err(Error::File { errno: Errno::NOENT, action: "open", .. }) => {
-                Err(Error::NoController { controller: write.controller.clone(), file: write.file.clone() })
-            }
-            result => result,
-        }
-    }
-
     /// Whether a limit can be set on this host, such as `("memory", "memory.memsw.limit_in_bytes")`: asked of this group's
     /// directory, so it has to exist.
     pub fn supports(&self, controller: &str, file: &str) -> bool {
@@ -185,6 +128,23 @@ impl Cgroup {
             Hierarchies::V2(mountpoint) => {
                 open(&self.below(mountpoint), OFlags::PATH | OFlags::DIRECTORY).map(Placement::V2)
             }
+        }
+    }
+
+    /// [`Cgroup::placement`] for another process of a container that runs. A group of v2 that has given controllers to groups
+    /// of its own takes no process any more; then it starts where the first process `pid` has gone.
+    pub fn placement_beside(&self, pid: i32) -> Result<Placement> {
+        let Hierarchies::V2(mountpoint) = &self.hierarchies else { return self.placement() };
+        let given = files::read_optional(&self.below(mountpoint).join("cgroup.subtree_control"))?;
+        if given.is_none_or(|controllers| controllers.trim().is_empty()) {
+            return self.placement();
+        }
+        let of_process = files::read(Path::new(&format!("/proc/{pid}/cgroup")))?;
+        let path = of_process.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+        // Only below this group, whatever the process has been made to be in.
+        match path.strip_prefix(self.path()).filter(|rest| rest.starts_with('/')) {
+            Some(_) => Self::with_hierarchies(self.hierarchies.clone(), path)?.placement(),
+            None => self.placement(),
         }
     }
 
@@ -216,6 +176,9 @@ impl Cgroup {
 
     /// Remove it with all groups below it. Waits a little for processes that are ending; what is not there is no error.
     pub fn destroy(&self) -> Result<()> {
+        if let Some(unit) = &self.unit {
+            unit.stop()?;
+        }
         let deadline = Instant::now() + REMOVE_TIMEOUT;
         self.directories().iter().try_for_each(|directory| self.remove(directory, deadline))
     }
@@ -246,10 +209,6 @@ impl Cgroup {
             }
         }
     }
-}
-
-fn is_unlimited(write: &Write) -> bool {
-    write.value == "max" || write.value == "-1"
 }
 
 fn make(directory: &Path) -> Result<()> {

@@ -1,5 +1,5 @@
 //! Control groups as the engine uses them: by the path that follows from the id.
-use crate::error::Result;
+use crate::error::{Error, Result};
 use knarr_cgroup::Cgroup;
 
 /// Removes a container's group if its supervisor did not. Best effort: the sweep comes again.
@@ -37,4 +37,13 @@ pub(crate) fn freeze(path: &str, frozen: bool) -> Result<()> {
 
 pub(crate) fn is_frozen(path: &str) -> Result<bool> {
     Ok(Cgroup::new(path)?.is_frozen()?)
+}
+
+/// A parent for the systemd driver, with Docker's words.
+pub(crate) fn check_slice(parent: &str) -> Result<()> {
+    if knarr_cgroup::systemd::is_slice(parent) {
+        return Ok(());
+    }
+    let text = "cgroup-parent for systemd cgroup should be a valid slice named as \"xxx.slice\"";
+    Err(Error::Invalid(text.to_owned()))
 }

@@ -37,8 +37,10 @@ pub struct EngineConfig {
     pub insecure_registries: Vec<String>,
     /// Mirrors of Docker Hub, in order.
     pub registry_mirrors: Vec<String>,
-    /// Parent control group; `None`: `/knarr-<engine id>`.
+    /// Parent control group; `None`: `/knarr-<engine id>`, with systemd `system.slice`.
     pub cgroup_parent: Option<String>,
+    /// Whether systemd makes the control groups; `None`: where it runs, on cgroup v2.
+    pub systemd_cgroup: Option<bool>,
     /// Default log driver: `json-file` or `none`.
     pub log_driver: String,
     /// Default options of the log driver (`max-size`, `max-file`, ...).
@@ -85,6 +87,7 @@ impl Default for EngineConfig {
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
             cgroup_parent: None,
+            systemd_cgroup: None,
             log_driver: "json-file".to_owned(),
             log_opts: BTreeMap::new(),
             labels: Vec::new(),

@@ -174,6 +174,13 @@ fn open_parts(mut config: EngineConfig) -> Result<Parts> {
     }
     config.data_root = canonical(&config.data_root)?;
     config.exec_root = canonical(&config.exec_root)?;
+    let host = crate::host::facts();
+    let systemd = || host.cgroup_v2 && knarr_cgroup::systemd::is_running();
+    let systemd = config.systemd_cgroup.unwrap_or_else(systemd);
+    config.systemd_cgroup = Some(systemd);
+    if let Some(parent) = config.cgroup_parent.as_deref().filter(|_| systemd) {
+        crate::cgroups::check_slice(parent)?;
+    }
     let id = engine_id(&config.data_root);
     let paths = Paths { data_root: config.data_root.clone(), exec_root: config.exec_root.clone() };
     let lock = lock(&paths.lock())?;
@@ -195,7 +202,6 @@ fn open_parts(mut config: EngineConfig) -> Result<Parts> {
         certs_dir: Some("/etc/docker/certs.d".into()),
         user_agent: format!("knarr/{}", config.version),
     })?;
-    let host = crate::host::facts();
     Ok(Parts {
         config,
         id,
@@ -255,20 +261,37 @@ fn sealed_executable(exe: &Path) -> Result<std::os::fd::OwnedFd> {
 }
 
 impl Inner {
-    /// `/<parent>/<id>`.
+    /// `/<parent>/<id>`, or `<slice>:knarr-<engine id>:<id>` for a scope of systemd.
     pub fn cgroup_path(&self, container: &Container) -> String {
-        match container.host_config.resources.cgroup_parent.trim_matches('/') {
+        let own = container.host_config.resources.cgroup_parent.trim_matches('/');
+        if self.systemd_cgroup() {
+            let slice = if own.is_empty() { self.cgroup_parent() } else { own.to_owned() };
+            return format!("{slice}:{}:{}", self.scope_prefix(), container.id);
+        }
+        match own {
             "" => format!("{}/{}", self.cgroup_parent(), container.id),
             own => format!("/{own}/{}", container.id),
         }
     }
 
-    /// Where containers go that name no parent of their own.
+    /// Where containers go that name no parent of their own: a group, or a slice of systemd.
     pub fn cgroup_parent(&self) -> String {
         match &self.config.cgroup_parent {
+            Some(slice) if self.systemd_cgroup() => slice.clone(),
+            None if self.systemd_cgroup() => "system.slice".to_owned(),
             Some(parent) => format!("/{}", parent.trim_matches('/')),
             None => format!("/knarr-{}", self.id),
         }
+    }
+
+    /// What the names of this engine's scopes begin with.
+    pub fn scope_prefix(&self) -> String {
+        format!("knarr-{}", self.id)
+    }
+
+    /// Whether systemd makes the control groups.
+    pub fn systemd_cgroup(&self) -> bool {
+        self.config.systemd_cgroup == Some(true)
     }
 
     /// Writes an event that no row change goes with.

@@ -48,7 +48,7 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
     let filter = filter(&linux, options.seccomp_cache)?;
     let for_init = hooks::ForInit::new(spec, options.id, options.bundle);
     let made = cgroup.as_ref().map(|c| new_group(c, &linux)).transpose()?;
-    let undo = made.as_ref().and_then(|new| new.then_some(cgroup.as_ref())).flatten();
+    let undo = made.as_ref().and_then(|(new, _)| new.then_some(cgroup.as_ref())).flatten();
     let placement = cgroup.as_ref().map(Cgroup::placement).transpose().map_err(cgroup_error);
     let before = runtime_hooks(&options, spec);
     let result = placement.and_then(|placement| {
@@ -107,7 +107,8 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Created> {
     };
     let plan = plan::exec(options.process, &linux, &facts)?;
     let filter = filter(&linux, options.seccomp_cache)?;
-    let placement = cgroup.as_ref().map(Cgroup::placement).transpose().map_err(cgroup_error)?;
+    let placement = cgroup.as_ref().map(|c| c.placement_beside(options.target_pid));
+    let placement = placement.transpose().map_err(cgroup_error)?;
     let launch = Launch {
         plan,
         process: options.process,
@@ -138,9 +139,6 @@ fn cgroup(options: &CgroupOptions<'_>, linux: &Linux, id: &str) -> Result<Option
         CgroupOptions::Inherit => return Ok(None),
         CgroupOptions::Path(path) => (*path).to_owned(),
         CgroupOptions::FromSpec => match linux.cgroups_path.as_deref().filter(|p| !p.is_empty()) {
-            Some(path) if path.contains(':') => {
-                return Err(Error::Unsupported { what: format!("systemd cgroup path {path:?}") });
-            }
             Some(path) => path.to_owned(),
             None => format!("/{id}"),
         },
@@ -152,16 +150,20 @@ fn cgroup_error(error: knarr_cgroup::Error) -> Error {
     Error::Cgroup(error.to_string())
 }
 
-/// Make the group and set its limits. Says whether it is new, so that a failure may remove it.
-fn new_group(cgroup: &Cgroup, linux: &Linux) -> Result<bool> {
+/// Make the group and set its limits. Says whether it is new, so that a failure may remove it; the second value is kept until
+/// a process is in it.
+fn new_group(cgroup: &Cgroup, linux: &Linux) -> Result<(bool, knarr_cgroup::systemd::Hold)> {
     let new = !cgroup.exists();
-    let limits = linux.resources.as_ref();
-    let made = cgroup.create().and_then(|()| limits.map_or(Ok(()), |limits| cgroup.apply(limits)));
+    let limits = linux.resources.as_ref().map(knarr_cgroup::plan::with_default_devices);
+    let made = cgroup.create().and_then(|hold| {
+        limits.map_or(Ok(()), |limits| cgroup.apply(&limits))?;
+        Ok(hold)
+    });
     if made.is_err() && new {
         // The first error is the one to report.
         let _ = cgroup.destroy();
     }
-    made.map_err(cgroup_error).map(|()| new)
+    made.map_err(cgroup_error).map(|hold| (new, hold))
 }
 
 fn filter(linux: &Linux, cache: Option<&std::path::Path>) -> Result<Option<Filter>> {

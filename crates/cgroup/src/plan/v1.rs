@@ -1,19 +1,21 @@
 //! Limits as files of cgroup v1.
 use super::Write;
-use knarr_oci::runtime::{BlockIo, Cpu, DeviceRule, DeviceType, Memory, Network, Resources};
+use crate::{Error, Result};
+use knarr_oci::runtime::{BlockIo, Cpu, Memory, Network, Resources};
 
-/// All writes, in the order in which they have to happen.
-pub fn writes(resources: &Resources) -> Vec<Write> {
-    let mut out = Vec::new();
-    for rule in &resources.devices {
-        out.push(device(rule));
+/// All writes, in order; where the kernel wants another order for a change, the applier turns them around. Device rules are
+/// in [`super::devices`]. Limits of kernel memory are ignored: the kernel has none any more.
+pub fn writes(resources: &Resources) -> Result<Vec<Write>> {
+    if let Some(file) = resources.unified.keys().next() {
+        return Err(Error::Unsupported { what: format!("unified resource {file:?} on cgroup v1") });
     }
+    let mut out = Vec::new();
     if let Some(cpu) = &resources.cpu {
         cpuset(cpu, &mut out);
         cpu_time(cpu, &mut out);
     }
     if let Some(memory) = &resources.memory {
-        self::memory(memory, &mut out);
+        self::memory(memory, &mut out)?;
     }
     if let Some(pids) = &resources.pids {
         let limit = if pids.limit > 0 { pids.limit.to_string() } else { "max".to_owned() };
@@ -23,7 +25,9 @@ pub fn writes(resources: &Resources) -> Vec<Write> {
         block_io(io, &mut out);
     }
     for limit in &resources.hugepage_limits {
-        out.push(Write::new("hugetlb", &format!("hugetlb.{}.limit_in_bytes", limit.page_size), limit.limit));
+        for file in ["limit_in_bytes", "rsvd.limit_in_bytes"] {
+            out.push(Write::new("hugetlb", &super::hugetlb_file(&limit.page_size, file)?, limit.limit));
+        }
     }
     if let Some(network) = &resources.network {
         self::network(network, &mut out);
@@ -31,22 +35,7 @@ pub fn writes(resources: &Resources) -> Vec<Write> {
     for (device, limit) in &resources.rdma {
         out.push(Write::new("rdma", "rdma.max", super::v2::rdma(device, limit)));
     }
-    out
-}
-
-fn device(rule: &DeviceRule) -> Write {
-    let file = if rule.allow { "devices.allow" } else { "devices.deny" };
-    let number = |n: Option<i64>| match n {
-        Some(n) if n >= 0 => n.to_string(),
-        _ => "*".to_owned(),
-    };
-    let access = if rule.access.is_empty() { "rwm" } else { &rule.access };
-    let value = match rule.kind {
-        DeviceType::All => "a".to_owned(),
-        DeviceType::Block => format!("b {}:{} {access}", number(rule.major), number(rule.minor)),
-        _ => format!("c {}:{} {access}", number(rule.major), number(rule.minor)),
-    };
-    Write::new("devices", file, value)
+    Ok(out)
 }
 
 fn cpuset(cpu: &Cpu, out: &mut Vec<Write>) {
@@ -60,11 +49,15 @@ fn cpuset(cpu: &Cpu, out: &mut Vec<Write>) {
 
 fn cpu_time(cpu: &Cpu, out: &mut Vec<Write>) {
     let mut put = |file: &str, value: String| out.push(Write::new("cpu", file, value));
-    if let Some(idle) = cpu.idle {
-        put("cpu.idle", idle.to_string());
+    // An idle group takes no shares: it has to stop being idle before, and becomes idle after.
+    if cpu.idle == Some(0) {
+        put("cpu.idle", "0".to_owned());
     }
     if let Some(shares) = cpu.shares.filter(|&s| s != 0) {
         put("cpu.shares", shares.to_string());
+    }
+    if let Some(idle) = cpu.idle.filter(|&i| i != 0) {
+        put("cpu.idle", idle.to_string());
     }
     if let Some(period) = cpu.period.filter(|&p| p != 0) {
         put("cpu.cfs_period_us", period.to_string());
@@ -83,28 +76,27 @@ fn cpu_time(cpu: &Cpu, out: &mut Vec<Write>) {
     }
 }
 
-fn memory(memory: &Memory, out: &mut Vec<Write>) {
+fn memory(memory: &Memory, out: &mut Vec<Write>) -> Result<()> {
     let mut put = |file: &str, value: String| out.push(Write::new("memory", file, value));
-    // A group starts without limits, and memory alone may not exceed memory and swap. Raising both needs the other order,
-    // which the applier tries when the kernel refuses this one.
-    if let Some(limit) = memory.limit.filter(|&l| l != 0) {
+    let limit = memory.limit.filter(|&l| l != 0);
+    // A memory limit that is taken away takes the one of memory and swap along.
+    let swap = memory.swap.filter(|&s| s != 0).or(limit.filter(|&l| l == -1));
+    if let Some(limit) = limit {
         put("memory.limit_in_bytes", limit.to_string());
     }
-    if let Some(swap) = memory.swap.filter(|&s| s != 0) {
+    if let Some(swap) = swap {
         put("memory.memsw.limit_in_bytes", swap.to_string());
     }
     if let Some(reservation) = memory.reservation.filter(|&r| r != 0) {
         put("memory.soft_limit_in_bytes", reservation.to_string());
     }
-    if let Some(tcp) = memory.kernel_tcp.filter(|&t| t != 0) {
-        put("memory.kmem.tcp.limit_in_bytes", tcp.to_string());
-    }
-    if let Some(swappiness) = memory.swappiness {
+    if let Some(swappiness) = super::swappiness(memory)? {
         put("memory.swappiness", swappiness.to_string());
     }
-    if let Some(disabled) = memory.disable_oom_killer.filter(|&d| d) {
+    if let Some(disabled) = memory.disable_oom_killer {
         put("memory.oom_control", u8::from(disabled).to_string());
     }
+    Ok(())
 }
 
 fn block_io(io: &BlockIo, out: &mut Vec<Write>) {

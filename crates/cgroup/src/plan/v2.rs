@@ -4,7 +4,8 @@ use crate::{Error, Result};
 use knarr_oci::runtime::{BlockIo, Cpu, Memory, Rdma, Resources};
 use std::collections::BTreeMap;
 
-/// All writes, in order. Device rules are a program, see [`crate::Cgroup`].
+/// All writes, in order. Device rules are a program, see [`crate::Cgroup`]. Kernel memory, swappiness, the switch of the
+/// out-of-memory killer and leaf weights do not exist in v2; they are ignored, as all runtimes do.
 pub fn writes(resources: &Resources) -> Result<Vec<Write>> {
     let mut out = Vec::new();
     if let Some(cpu) = &resources.cpu {
@@ -21,14 +22,20 @@ pub fn writes(resources: &Resources) -> Result<Vec<Write>> {
         block_io(io, &mut out);
     }
     for limit in &resources.hugepage_limits {
-        out.push(Write::new("hugetlb", &format!("hugetlb.{}.max", limit.page_size), limit.limit));
+        for file in ["max", "rsvd.max"] {
+            out.push(Write::new("hugetlb", &super::hugetlb_file(&limit.page_size, file)?, limit.limit));
+        }
     }
     for (device, limit) in &resources.rdma {
         out.push(Write::new("rdma", "rdma.max", rdma(device, limit)));
     }
+    if resources.network.as_ref().is_some_and(|n| n.class_id.is_some() || !n.priorities.is_empty()) {
+        let what = "network class and priorities on cgroup v2".to_owned();
+        return Err(Error::Unsupported { what });
+    }
     for (file, value) in &resources.unified {
         let controller = file.split('.').next().unwrap_or_default();
-        if file.contains('/') || !file.contains('.') {
+        if file.contains('/') || file.starts_with('.') || !file.contains('.') {
             return Err(Error::Invalid { what: format!("unified resource {file:?}") });
         }
         out.push(Write::new(controller, file, value));
@@ -69,11 +76,15 @@ fn cpu(cpu: &Cpu, out: &mut Vec<Write>) -> Result<()> {
     if let Some(mems) = cpu.mems.as_deref().filter(|m| !m.is_empty()) {
         out.push(Write::new("cpuset", "cpuset.mems", mems));
     }
-    if let Some(idle) = cpu.idle {
-        out.push(Write::new("cpu", "cpu.idle", idle));
+    // An idle group takes no weight: it has to stop being idle before, and becomes idle after.
+    if cpu.idle == Some(0) {
+        out.push(Write::new("cpu", "cpu.idle", 0));
     }
     if let Some(shares) = cpu.shares.filter(|&s| s != 0) {
         out.push(Write::new("cpu", "cpu.weight", cpu_weight(shares)));
+    }
+    if let Some(idle) = cpu.idle.filter(|&i| i != 0) {
+        out.push(Write::new("cpu", "cpu.idle", idle));
     }
     if let Some(burst) = cpu.burst {
         out.push(Write::new("cpu", "cpu.max.burst", burst));
@@ -94,22 +105,29 @@ fn size(bytes: i64) -> String {
     if bytes < 0 { "max".to_owned() } else { bytes.to_string() }
 }
 
-fn memory(memory: &Memory, out: &mut Vec<Write>) -> Result<()> {
+/// `memory.swap.max` for a limit of memory and swap together, as v1 and the specification count; `None`: not to be set.
+pub fn swap_max(memory: &Memory) -> Result<Option<i64>> {
     let limit = memory.limit.filter(|&l| l != 0);
-    // v1 and the specification count memory and swap together, v2 swap alone.
-    let swap = match (limit, memory.swap.filter(|&s| s != 0)) {
-        (_, None) => None,
-        (_, Some(-1)) => Some(-1),
-        (Some(limit), Some(both)) if limit > 0 && both >= limit => Some(both - limit),
-        (_, Some(both)) => {
-            let what = format!("memory and swap limit {both} without a memory limit below it");
-            return Err(Error::Invalid { what });
+    match (limit, memory.swap.filter(|&s| s != 0)) {
+        // No limit of memory means none of both, as it does on v1.
+        (Some(-1), None) | (_, Some(-1)) => Ok(Some(-1)),
+        (_, None) => Ok(None),
+        (Some(limit), Some(both)) if limit > 0 && both >= limit => Ok(Some(both - limit)),
+        (Some(limit), Some(both)) if limit > 0 => {
+            let what = format!("the limit of memory and swap ({both}) is below the one of memory ({limit})");
+            Err(Error::Invalid { what })
         }
-    };
-    if let Some(swap) = swap {
+        (_, Some(both)) => {
+            Err(Error::Invalid { what: format!("a swap limit ({both}) without a memory limit") })
+        }
+    }
+}
+
+fn memory(memory: &Memory, out: &mut Vec<Write>) -> Result<()> {
+    if let Some(swap) = swap_max(memory)? {
         out.push(Write::new("memory", "memory.swap.max", size(swap)));
     }
-    if let Some(limit) = limit {
+    if let Some(limit) = memory.limit.filter(|&l| l != 0) {
         out.push(Write::new("memory", "memory.max", size(limit)));
     }
     if let Some(reservation) = memory.reservation.filter(|&r| r != 0) {
@@ -137,7 +155,8 @@ fn block_io(io: &BlockIo, out: &mut Vec<Write>) {
     let mut lines: BTreeMap<(i64, i64), Vec<String>> = BTreeMap::new();
     for (key, devices) in throttles {
         for device in devices {
-            lines.entry((device.major, device.minor)).or_default().push(format!("{key}={}", device.rate));
+            let rate = if device.rate == 0 { "max".to_owned() } else { device.rate.to_string() };
+            lines.entry((device.major, device.minor)).or_default().push(format!("{key}={rate}"));
         }
     }
     for ((major, minor), limits) in lines {
@@ -154,4 +173,11 @@ pub(super) fn rdma(device: &str, limit: &Rdma) -> String {
         text.push_str(&format!(" hca_object={objects}"));
     }
     text
+}
+
+/// `io.bfq.weight` (1..1000) for a value of `io.weight`, both with or without a device before the number.
+pub(crate) fn bfq_weight(value: &str) -> String {
+    let (device, number) = value.rsplit_once(' ').map_or((None, value), |(device, n)| (Some(device), n));
+    let weight = number.parse::<u64>().map_or(0, |w| 10 + w.saturating_sub(1) * 990 / 9999);
+    device.map_or_else(|| weight.to_string(), |device| format!("{device} {weight}"))
 }

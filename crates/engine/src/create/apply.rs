@@ -202,6 +202,9 @@ fn adapt(engine: &Inner, host: &mut HostConfig) -> Result<Vec<String>> {
     }
     available("CPUs", &resources.cpuset_cpus, "/sys/devices/system/cpu/online")?;
     available("memory nodes", &resources.cpuset_mems, "/sys/devices/system/node/online")?;
+    if engine.systemd_cgroup() && !resources.cgroup_parent.is_empty() {
+        crate::cgroups::check_slice(resources.cgroup_parent.trim_matches('/'))?;
+    }
     let mut warnings = Vec::new();
     if resources.oom_kill_disable == Some(true) && engine.host.cgroup_v2 {
         resources.oom_kill_disable = None;

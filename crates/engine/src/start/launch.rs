@@ -123,7 +123,7 @@ fn shim_config(engine: &Inner, container: &Container) -> Result<ShimConfig> {
         stdin_once: container.config.stdin_once,
         rows: clamp(rows),
         cols: clamp(cols),
-        cgroup: CgroupConfig { path: engine.cgroup_path(container), systemd: false },
+        cgroup: CgroupConfig { path: engine.cgroup_path(container), systemd: engine.systemd_cgroup() },
         seccomp_cache: Some(engine.paths.seccomp()),
         runtime: crate::runtimes::program(&engine.config, &container.host_config.runtime)?,
     })

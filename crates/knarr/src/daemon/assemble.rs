@@ -53,6 +53,7 @@ fn engine_config(c: &Config) -> anyhow::Result<EngineConfig> {
         insecure_registries: c.insecure_registries.clone(),
         registry_mirrors: c.registry_mirrors.clone(),
         cgroup_parent: c.cgroup_parent.clone(),
+        systemd_cgroup: c.systemd_cgroup,
         log_driver: c.log_driver.clone(),
         log_opts: c.log_opts.clone(),
         labels: c.labels.clone(),

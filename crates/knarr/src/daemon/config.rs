@@ -204,7 +204,8 @@ pub struct Config {
     pub log_driver: String,
     pub log_opts: BTreeMap<String, String>,
     pub cgroup_parent: Option<String>,
-    pub systemd_cgroup: bool,
+    /// `None`: whatever fits the machine.
+    pub systemd_cgroup: Option<bool>,
     pub runtimes: BTreeMap<String, RuntimeEntry>,
     pub default_runtime: Option<String>,
     pub default_ulimits: Vec<Ulimit>,
@@ -516,17 +517,17 @@ fn runtimes(
     Ok(all)
 }
 
-/// Whether the systemd cgroup driver is asked for.
-fn exec_opts(list: &[String]) -> Result<bool, ConfigError> {
-    let mut systemd = false;
+/// Whether the systemd cgroup driver is asked for, or the other one.
+fn exec_opts(list: &[String]) -> Result<Option<bool>, ConfigError> {
+    let mut systemd = None;
     for (key, value) in key_values("exec-opt", list)? {
         let bad = |why| ConfigError::Invalid { what: "exec-opt", value: format!("{key}={value}"), why };
         if key != "native.cgroupdriver" {
             return Err(bad("the one option is native.cgroupdriver"));
         }
         systemd = match value.as_str() {
-            "cgroupfs" => false,
-            "systemd" => true,
+            "cgroupfs" => Some(false),
+            "systemd" => Some(true),
             _ => return Err(bad("expected cgroupfs or systemd")),
         };
     }
@@ -613,7 +614,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(c.hosts.len(), 2);
-        assert!(!c.icc && c.systemd_cgroup && c.debug);
+        assert!(!c.icc && c.systemd_cgroup == Some(true) && c.debug);
         assert_eq!(c.default_ulimits, [Ulimit { name: "nofile".into(), soft: 1, hard: 2 }]);
         assert_eq!(c.default_address_pools, [Pool { base: "10.8.0.0/16".into(), size: 24 }]);
         assert_eq!(c.tls, Some(Tls { ca: Some("/ca".into()), cert: "/c".into(), key: "/k".into() }));

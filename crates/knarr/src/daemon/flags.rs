@@ -127,7 +127,7 @@ pub struct Flags {
     /// Parent cgroup of all containers
     #[arg(long, value_name = "PATH")]
     pub cgroup_parent: Option<String>,
-    /// Runtime execution option (native.cgroupdriver=cgroupfs)
+    /// Runtime execution option (native.cgroupdriver=cgroupfs or systemd)
     #[arg(long = "exec-opt", value_name = "KEY=VALUE")]
     pub exec_opts: Vec<String>,
     /// Register an additional OCI compatible runtime

@@ -3,7 +3,7 @@ use super::arguments::Arguments;
 use super::container::{self, Container, Record};
 use super::{Global, console, file_error, life, unknown};
 use crate::parent::create_with;
-use crate::{CreateOptions, Created, Error, Result, Stdio};
+use crate::{CgroupOptions, CreateOptions, Created, Error, Result, Stdio};
 use knarr_linux::process;
 use knarr_oci::runtime::Spec;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -84,7 +84,7 @@ fn make(global: &Global, options: &Options, by_fifo: bool) -> Result<(Container,
         return Err(Error::Invalid { what });
     }
     let directory = container::claim(global, &options.id)?;
-    let made = make_in(options, &directory, spec, by_fifo);
+    let made = make_in(global, options, &directory, spec, by_fifo);
     if made.is_err() {
         // The first error is the one to report.
         let _ = std::fs::remove_dir_all(&directory);
@@ -92,11 +92,14 @@ fn make(global: &Global, options: &Options, by_fifo: bool) -> Result<(Container,
     made
 }
 
-fn make_in(options: &Options, directory: &Path, spec: Spec, by_fifo: bool) -> Result<(Container, Created)> {
-    let cgroup = match spec.linux.as_ref().and_then(|l| l.cgroups_path.as_deref()).filter(|p| !p.is_empty()) {
-        Some(path) => path.to_owned(),
-        None => format!("/{}", options.id),
-    };
+fn make_in(
+    global: &Global,
+    options: &Options,
+    directory: &Path,
+    spec: Spec,
+    by_fifo: bool,
+) -> Result<(Container, Created)> {
+    let cgroup = cgroup(global, &spec, &options.id)?;
     let (id, bundle) = (options.id.clone(), options.bundle.clone());
     let record = Record { id, bundle, pid: 0, start_time: 0, cgroup, spec };
     let mut container = Container { directory: directory.to_owned(), record };
@@ -111,6 +114,7 @@ fn make_in(options: &Options, directory: &Path, spec: Spec, by_fifo: bool) -> Re
             } else {
                 Stdio::Inherit
             },
+            cgroup: CgroupOptions::Path(&container.record.cgroup),
             ..CreateOptions::new(&options.id, spec, &options.bundle)
         },
         fifo.as_ref().map(AsFd::as_fd),
@@ -122,6 +126,20 @@ fn make_in(options: &Options, directory: &Path, spec: Spec, by_fifo: bool) -> Re
         let _ = container.cgroup().map(|c| c.destroy());
     }
     finished.map(|()| (container, created))
+}
+
+/// The path of the configuration, or one of the id.
+fn cgroup(global: &Global, spec: &Spec, id: &str) -> Result<String> {
+    use knarr_cgroup::systemd::Unit;
+    let given = spec.linux.as_ref().and_then(|l| l.cgroups_path.as_deref()).filter(|p| !p.is_empty());
+    match given {
+        Some(path) if global.systemd_cgroup && !Unit::is_name(path) => Err(Error::Invalid {
+            what: format!("cgroupsPath {path:?}: with --systemd-cgroup it is \"slice:prefix:name\""),
+        }),
+        Some(path) => Ok(path.to_owned()),
+        None if global.systemd_cgroup => Ok(format!(":knarr:{id}")),
+        None => Ok(format!("/{id}")),
+    }
 }
 
 fn finish(options: &Options, container: &mut Container, created: &mut Created) -> Result<()> {

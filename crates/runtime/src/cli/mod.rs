@@ -40,6 +40,8 @@ pub(crate) struct Global {
     pub root: PathBuf,
     log: Option<PathBuf>,
     json: bool,
+    /// Groups are scopes that systemd makes, and paths are `slice:prefix:name`.
+    pub systemd_cgroup: bool,
 }
 
 /// Runs one command. `args` are without the program's name and without `runtime`.
@@ -62,7 +64,7 @@ pub fn main(args: &[String]) -> u8 {
 }
 
 fn global(arguments: &mut Arguments<'_>) -> Result<Global> {
-    let mut global = Global { root: DEFAULT_ROOT.into(), log: None, json: false };
+    let mut global = Global { root: DEFAULT_ROOT.into(), log: None, json: false, systemd_cgroup: false };
     while let Some((name, value)) = arguments.option()? {
         match name.as_str() {
             "root" => global.root = arguments.value(&name, value)?.into(),
@@ -70,9 +72,7 @@ fn global(arguments: &mut Arguments<'_>) -> Result<Global> {
             "log-format" => global.json = arguments.value(&name, value)? == "json",
             "debug" => {}
             "systemd-cgroup" => {
-                if value.as_deref() != Some("false") {
-                    return Err(Error::Unsupported { what: "the systemd cgroup driver".to_owned() });
-                }
+                global.systemd_cgroup = value.as_deref() != Some("false");
             }
             "version" | "v" => {
                 println!(

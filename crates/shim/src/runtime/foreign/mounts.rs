@@ -27,8 +27,12 @@ impl Mounts {
             .map_err(Error::system("separate the runtime's mounts"))?;
         if let Some((RootfsMount::Overlay { lower, upper, work }, target)) = &self.root {
             let lower: Vec<CString> = lower.iter().map(|path| text(path)).collect::<Result<_>>()?;
-            let overlay = mount::overlay(&lower, &text(upper)?, &text(work)?, &[])
-                .map_err(|errno| Error::file("mount overlay of", upper)(errno.into()))?;
+            let (top, scratch) = (text(upper)?, text(work)?);
+            // Nobody looks below the work directory's name any more.
+            let overlay =
+                mount::Overlay { lower: &lower, upper: &top, work: &scratch, options: &[], place: &scratch };
+            let overlay =
+                overlay.mount().map_err(|errno| Error::file("mount overlay of", upper)(errno.into()))?;
             attach(&overlay, target)?;
         }
         self.trees.iter().try_for_each(|(tree, target)| attach(tree, target))
