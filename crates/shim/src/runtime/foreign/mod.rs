@@ -41,7 +41,10 @@ pub struct Foreign {
 }
 
 impl Foreign {
-    pub fn new(config: &ShimConfig, program: RuntimeProgram) -> Result<Self> {
+    pub fn new(config: &ShimConfig, mut program: RuntimeProgram) -> Result<Self> {
+        if config.cgroup.systemd {
+            program.args.push("--systemd-cgroup".to_owned());
+        }
         prctl::set_child_subreaper(true).map_err(Error::system("become subreaper"))?;
         let dir = config.dir.join(DIRECTORY);
         DirBuilder::new().mode(0o700).recursive(true).create(&dir).map_err(Error::file("make", &dir))?;
