@@ -48,6 +48,9 @@ pub const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
+/// Number of `CAP_SYS_ADMIN`.
+pub const SYS_ADMIN: u32 = 21;
+
 /// A set of capabilities, one bit each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct CapSet(pub u64);

@@ -35,6 +35,27 @@ pub fn execve(path: &CStr, arguments: &Strings, environment: &Strings) -> Errno 
     syscall::last()
 }
 
+/// Execute the file that a descriptor names, with the environment of this process. Returns only on failure.
+pub(crate) fn execveat_with_own_environment(file: std::os::fd::BorrowedFd<'_>, arguments: &Strings) -> Errno {
+    use std::os::fd::AsRawFd;
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    // SAFETY: the array of arguments ends with a null pointer; the C library keeps the environment's; nothing changes
+    // either meanwhile, because callers are single-threaded.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            arguments.pointers.as_ptr(),
+            environ,
+            libc::AT_EMPTY_PATH,
+        )
+    };
+    syscall::last()
+}
+
 /// Execute the file that a descriptor names. Returns only on failure, with errno set.
 pub(crate) fn execveat(file: std::os::fd::BorrowedFd<'_>, arguments: &Strings, environment: &Strings) {
     use std::os::fd::AsRawFd;

@@ -14,6 +14,7 @@ pub mod namespace;
 pub mod path;
 pub mod prctl;
 pub mod process;
+pub mod protected;
 pub mod rlimit;
 pub mod seccomp;
 pub mod signal;

@@ -79,7 +79,11 @@ impl FromInit {
             Self::Ready => pack(3, 0, 0, 0),
             Self::Failed { step, errno, detail } => pack(4, step, errno as u32, detail),
         };
-        fdpass::send(socket, &bytes, fd.as_slice()).map(drop)
+        match fd {
+            // A system call that every filter allows.
+            None => rustix::io::retry_on_intr(|| rustix::io::write(socket, &bytes)).map(drop),
+            fd => fdpass::send(socket, &bytes, fd.as_slice()).map(drop),
+        }
     }
 
     /// `None` at the end of file, `TIMEDOUT` when nothing comes in time.

@@ -101,9 +101,9 @@ fn command(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8> {
         print!("{USAGE}");
         return Ok(1);
     };
-    // What comes near a container runs from a copy that cannot be written (CVE-2019-5736).
+    // What comes near a container runs from a file that cannot be written (CVE-2019-5736).
     if ["create", "run", "exec"].contains(&command) {
-        seal()?;
+        protect()?;
     }
     match command {
         "create" => create::create(global, arguments),
@@ -125,21 +125,20 @@ fn command(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8> {
     }
 }
 
-/// Execute again from a sealed copy of this program. Where that is not possible the program on disk has to do.
-fn seal() -> Result<()> {
-    use knarr_linux::exec::Strings;
-    if knarr_linux::memfd::is_self_sealed() {
-        return Ok(());
-    }
-    let arguments: Vec<String> = std::env::args().collect();
-    let environment: Vec<String> =
-        std::env::vars_os().filter_map(|(k, v)| Some(format!("{}={}", k.to_str()?, v.to_str()?))).collect();
-    let strings = |texts: &[String]| {
-        Strings::from_texts(texts.iter().map(String::as_str))
-            .map_err(|_| Error::Invalid { what: "zero byte in an argument".to_owned() })
+/// Execute again through a mount that cannot be written. Where that is not possible the command fails.
+fn protect() -> Result<()> {
+    use knarr_linux::{prctl, protected};
+    // Nor may anybody in the container look into this process or trace it while it is between both.
+    let step = |stage: &str, errno: rustix::io::Errno| Error::Step {
+        stage: stage.to_owned(),
+        path: None,
+        errno: errno.raw_os_error(),
     };
-    if let Ok(copy) = knarr_linux::memfd::sealed_self() {
-        knarr_linux::memfd::execute(&copy, &strings(&arguments)?, &strings(&environment)?);
+    if !protected::is_protected() {
+        return Err(step("execute a protected copy of this program", protected::execute()));
+    }
+    if rustix::process::geteuid().is_root() {
+        prctl::set_dumpable(false).map_err(|errno| step("hide this process", errno))?;
     }
     Ok(())
 }

@@ -38,6 +38,16 @@ pub(super) fn apply(init: &mut Init<'_>, step: &Step) -> Outcome {
     }
 }
 
+/// Make `CAP_SYS_ADMIN` effective, if it is permitted.
+pub(super) fn raise_admin() -> Outcome {
+    let mut sets = caps::get()?;
+    if sets.permitted.contains(caps::SYS_ADMIN) && !sets.effective.contains(caps::SYS_ADMIN) {
+        sets.effective.insert(caps::SYS_ADMIN);
+        caps::set(&sets)?;
+    }
+    Ok(())
+}
+
 fn identity(uid: u32, gid: u32, groups: &[u32]) -> Outcome {
     // Capabilities are set exactly afterwards; execve forgets this.
     prctl::set_keep_caps(true)?;

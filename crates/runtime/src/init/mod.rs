@@ -220,14 +220,21 @@ impl<'a> Init<'a> {
             Step::RootPropagation(propagation) => Ok(mount::set_root_propagation(*propagation, true)?),
             Step::Gate => self.gate(),
             Step::StartContainerHooks => self.run_hooks(true),
-            Step::Filter => {
-                let (program, flags) = self.handles.filter.ok_or(Errno::INVAL)?;
-                Ok(seccomp::install(program, flags)?)
+            Step::Filter => self.filter(),
+            Step::PrivilegedFilter(sets) => {
+                identity::raise_admin()?;
+                self.filter()?;
+                Ok(sets.as_ref().map_or(Ok(()), knarr_linux::caps::set)?)
             }
             Step::FindProgram(candidates) => self.find_program(candidates),
             Step::Execute => self.execute(),
             other => identity::apply(self, other),
         }
+    }
+
+    fn filter(&self) -> Outcome {
+        let (program, flags) = self.handles.filter.ok_or(Errno::INVAL)?;
+        Ok(seccomp::install(program, flags)?)
     }
 
     fn join_cgroup(&self) -> Outcome {

@@ -6,6 +6,8 @@ use std::ffi::{CStr, CString};
 
 impl<'a> Init<'a> {
     pub(super) fn find_program(&mut self, candidates: &'a [CString]) -> Outcome {
+        // Here and not later: the filter may forbid it, and what is opened after this closes itself.
+        fds::close_on_exec_from(3)?;
         if let [only] = candidates
             && self.handles.arguments.get(0) == Some(only.as_c_str())
         {
@@ -22,7 +24,6 @@ impl<'a> Init<'a> {
 
     pub(super) fn execute(&self) -> Outcome {
         let program = self.program.ok_or(Errno::NOENT)?;
-        fds::close_on_exec_from(3)?;
         Err(Failure::from(exec::execve(program, self.handles.arguments, self.handles.environment)))
     }
 }

@@ -16,10 +16,9 @@ pub(super) fn plan(process: &Process, linux: &Linux, facts: &Facts<'_>, plan: &m
     labels(process, plan)?;
     plan.steps.push(Step::Umask(process.user.umask.unwrap_or(0o022)));
     let filtered = linux.seccomp.is_some();
-    // Without no_new_privs a filter may be installed only while CAP_SYS_ADMIN is held.
-    if filtered && !process.no_new_privileges {
-        plan.steps.push(Step::Filter);
-    }
+    // Without no_new_privs a filter may be installed only while CAP_SYS_ADMIN is held. It is kept until then, because what
+    // comes before the program's execution should need nothing that the filter forbids.
+    let privileged = filtered && !process.no_new_privileges;
     let sets = Sets::new(process, facts, &mut plan.warnings);
     if let Some(sets) = &sets {
         plan.steps.push(Step::LimitBounding(sets.bounding));
@@ -30,16 +29,26 @@ pub(super) fn plan(process: &Process, linux: &Linux, facts: &Facts<'_>, plan: &m
     }
     let groups = user.additional_gids.clone();
     plan.steps.push(Step::Identity { uid: user.uid, gid: user.gid, groups });
-    if let Some(Sets { effective, permitted, inheritable, ambient, .. }) = sets {
+    if let Some(Sets { effective, mut permitted, inheritable, ambient, .. }) = sets {
+        if privileged && facts.bounding.contains(caps::SYS_ADMIN) {
+            permitted.insert(caps::SYS_ADMIN);
+        }
         plan.steps.push(Step::Capabilities { effective, permitted, inheritable, ambient });
     }
     plan.steps.push(Step::WorkingDirectory(inside(if process.cwd.is_empty() { "/" } else { &process.cwd })?));
     plan.steps.push(Step::FindProgram(candidates(process)?));
     if process.no_new_privileges {
         plan.steps.push(Step::NoNewPrivileges);
-        if filtered {
-            plan.steps.push(Step::Filter);
-        }
+    }
+    if privileged {
+        let exact = sets.map(|sets| caps::Sets {
+            effective: sets.effective,
+            permitted: sets.permitted,
+            inheritable: sets.inheritable,
+        });
+        plan.steps.push(Step::PrivilegedFilter(exact));
+    } else if filtered {
+        plan.steps.push(Step::Filter);
     }
     plan.steps.push(Step::Gate);
     plan.steps.push(Step::StartContainerHooks);
@@ -125,6 +134,7 @@ fn labels(process: &Process, plan: &mut Plan) -> Result<()> {
     Ok(())
 }
 
+#[derive(Clone, Copy)]
 struct Sets {
     bounding: CapSet,
     effective: CapSet,

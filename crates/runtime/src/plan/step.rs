@@ -1,5 +1,5 @@
 //! The steps as data.
-use knarr_linux::caps::CapSet;
+use knarr_linux::caps::{CapSet, Sets};
 use knarr_linux::mount::{Attributes, Propagation};
 use rustix::fs::FileType;
 use std::ffi::CString;
@@ -113,6 +113,8 @@ pub enum Step {
     /// Look for the program; the first of the candidates that can be executed.
     FindProgram(Vec<CString>),
     Filter,
+    /// Without no_new_privs: with `CAP_SYS_ADMIN` for this moment, after which the sets are exactly these.
+    PrivilegedFilter(Option<Sets>),
     /// Wait for the word to start.
     Gate,
     StartContainerHooks,
@@ -287,7 +289,7 @@ impl Step {
             Self::NoNewPrivileges => ("set no_new_privs", None),
             Self::WorkingDirectory(path) => ("chdir to cwd", Some(path)),
             Self::FindProgram(_) => ("find the program", None),
-            Self::Filter => ("install the system call filter", None),
+            Self::Filter | Self::PrivilegedFilter(_) => ("install the system call filter", None),
             Self::Gate => ("wait for the start", None),
             Self::StartContainerHooks => ("run startContainer hooks", None),
             Self::Execute => ("execute the program", None),
@@ -326,6 +328,17 @@ impl fmt::Debug for Step {
                 "capabilities e {:x} p {:x} i {:x} a {:x}",
                 effective.0, permitted.0, inheritable.0, ambient.0
             ),
+            Self::PrivilegedFilter(sets) => {
+                f.write_str("install the system call filter, privileged")?;
+                match sets {
+                    Some(s) => write!(
+                        f,
+                        ", then e {:x} p {:x} i {:x}",
+                        s.effective.0, s.permitted.0, s.inheritable.0
+                    ),
+                    None => Ok(()),
+                }
+            }
             Self::FindProgram(candidates) => write!(f, "find program {candidates:?}"),
             Self::JoinNamespace { flag, path } => write!(f, "join namespace {flag:x} {path:?}"),
             Self::SetAttributes { path, attributes } => {
