@@ -19,6 +19,9 @@ pub enum Error {
     /// A step of making the container failed.
     #[error("{stage}{}: {}", path_text(path), std::io::Error::from_raw_os_error(*errno))]
     Step { stage: String, path: Option<PathBuf>, errno: i32 },
+    /// The container is not in the state that the command needs.
+    #[error("{what}")]
+    State { what: String },
     #[error("container {id} does not exist")]
     NoContainer { id: String },
     /// The new process ended before it was ready.
@@ -62,6 +65,7 @@ impl Kind for Error {
             Self::Invalid { .. } | Self::Exec { .. } => ErrorKind::InvalidArgument,
             Self::Unsupported { .. } => ErrorKind::NotImplemented,
             Self::NoContainer { .. } => ErrorKind::NotFound,
+            Self::State { .. } => ErrorKind::Conflict,
             Self::Step { .. }
             | Self::Cgroup(_)
             | Self::Died { .. }

@@ -45,13 +45,29 @@ impl<'a> Arguments<'a> {
         }
     }
 
+    /// An option without value, unless `=true` or `=false` is joined to it.
+    pub(crate) fn flag(&mut self, name: &str, joined: Option<String>) -> Result<bool> {
+        match joined.as_deref() {
+            None | Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Ok(true),
+            Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Ok(false),
+            Some(other) => Err(Error::Invalid { what: format!("--{name} is true or false, not {other:?}") }),
+        }
+    }
+
+    /// The value of an option as a number.
+    pub(crate) fn number<T: std::str::FromStr>(&mut self, name: &str, joined: Option<String>) -> Result<T> {
+        let text = self.value(name, joined)?;
+        text.parse().map_err(|_| Error::Invalid { what: format!("--{name} needs a number, not {text:?}") })
+    }
+
     pub(crate) fn word(&mut self) -> Option<&'a str> {
         self.next().map(String::as_str)
     }
 
     /// The only word that is left.
     pub(crate) fn id(&mut self) -> Result<&'a str> {
-        let id = self.word().ok_or_else(|| Error::Invalid { what: "which container?".to_owned() })?;
+        let id =
+            self.word().ok_or_else(|| Error::Invalid { what: "the container's id is missing".to_owned() })?;
         Ok(id)
     }
 

@@ -1,8 +1,11 @@
-//! Terminals: handing the master to who asked for it, or copying between it and the caller's own terminal.
+//! The caller's side of a process in the foreground: its terminal, its signals, its end.
+//!
+//! Standard: tty_ioctl(4), signalfd(2); runc's `--console-socket` protocol (docs/terminals.md there): one message with the master's
+//! descriptor.
 use super::file_error;
 use crate::{Error, Result};
 use knarr_linux::process::{self, Exit};
-use knarr_linux::{Errno, fdpass, tty};
+use knarr_linux::{Errno, fdpass, signal, tty};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -39,35 +42,72 @@ impl Drop for Raw<'_> {
     }
 }
 
-/// Copy between the caller's terminal and the master until the process has ended.
-pub(crate) fn relay(master: &OwnedFd, pidfd: BorrowedFd<'_>) -> Result<Exit> {
+const SIGWINCH: i32 = 28;
+/// Not forwarded: what cannot be caught, what a fault of this process raises, what says something about this process.
+const OWN: [i32; 12] = [4, 5, 7, 8, 9, 11, 13, 17, 19, 20, 21, 22];
+
+/// Signals that are the process's from now on.
+pub(crate) fn take_signals() -> Result<OwnedFd> {
+    let all: Vec<i32> = (1..=64).filter(|number| !OWN.contains(number)).collect();
+    signal::block(&all).and_then(|()| signal::descriptor(&all)).map_err(|errno| step("take signals", errno))
+}
+
+/// Pass signals on to the process, and copy between the caller's terminal and the process's if it has one, until it has ended.
+pub(crate) fn attend(pidfd: BorrowedFd<'_>, master: Option<&OwnedFd>, signals: &OwnedFd) -> Result<Exit> {
     let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
-    if let Ok((rows, cols)) = tty::size(stdin) {
-        // Without a size it works as well.
-        let _ = tty::resize(master, rows, cols);
+    if let Some(master) = master {
+        take_size(stdin, master);
     }
-    let _raw = Raw::new(stdin);
-    let mut open = true;
+    let _raw = master.and_then(|_| Raw::new(stdin));
+    let mut typing = master.is_some();
     loop {
         let mut polled =
-            vec![PollFd::new(master, PollFlags::IN), PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
-        if open {
+            vec![PollFd::from_borrowed_fd(pidfd, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+        polled.extend(master.map(|master| PollFd::new(master, PollFlags::IN)));
+        if typing {
             polled.push(PollFd::from_borrowed_fd(stdin, PollFlags::IN));
         }
         match poll(&mut polled, None) {
             Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(step("wait for the terminal", errno)),
+            Err(errno) => return Err(step("wait for the process", errno)),
         }
         let ready: Vec<bool> = polled.iter().map(|p| !p.revents().is_empty()).collect();
-        if ready.first() == Some(&true) && copy(master.as_fd(), stdout) {
+        let is_ready = |index: usize| ready.get(index) == Some(&true);
+        // What the process wrote comes before its end.
+        if let Some(master) = master
+            && is_ready(2)
+            && copy(master.as_fd(), stdout)
+        {
             continue;
         }
-        if ready.get(1) == Some(&true) {
+        if is_ready(0) {
             let exit = process::wait(pidfd, true).map_err(|errno| step("wait for the process", errno))?;
             return exit.ok_or_else(|| step("wait for the process", Errno::CHILD));
         }
-        if ready.get(2) == Some(&true) {
-            open = copy(stdin, master.as_fd());
+        if is_ready(1) {
+            forward(signals, pidfd, master, stdin);
+        }
+        if let Some(master) = master
+            && is_ready(3)
+        {
+            typing = copy(stdin, master.as_fd());
+        }
+    }
+}
+
+fn take_size(from: BorrowedFd<'_>, master: &OwnedFd) {
+    if let Ok((rows, cols)) = tty::size(from) {
+        // Without a size it works as well.
+        let _ = tty::resize(master, rows, cols);
+    }
+}
+
+fn forward(signals: &OwnedFd, pidfd: BorrowedFd<'_>, master: Option<&OwnedFd>, stdin: BorrowedFd<'_>) {
+    while let Ok(Some(received)) = signal::read(signals.as_fd()) {
+        match (received.signal, master) {
+            (SIGWINCH, Some(master)) => take_size(stdin, master),
+            // It may have ended meanwhile.
+            (number, _) => drop(process::pidfd_send_signal(pidfd, number)),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! `create` and `run`.
 use super::arguments::Arguments;
-use super::container::{self, Container, Record};
-use super::{Global, console, file_error, life, unknown};
+use super::container::{self, Config, Container};
+use super::record::Record;
+use super::{Global, console, file_error, life, log, unknown};
 use crate::parent::create_with;
 use crate::{CgroupOptions, CreateOptions, Created, Error, Result, Stdio};
 use knarr_linux::process;
@@ -10,38 +11,30 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+#[derive(Default)]
 pub(crate) struct Options {
     bundle: PathBuf,
     console_socket: Option<PathBuf>,
     pid_file: Option<PathBuf>,
+    preserve_fds: u32,
     detach: bool,
     keep: bool,
     id: String,
 }
 
 fn options(arguments: &mut Arguments<'_>) -> Result<Options> {
-    let mut options = Options {
-        bundle: ".".into(),
-        console_socket: None,
-        pid_file: None,
-        detach: false,
-        keep: false,
-        id: String::new(),
-    };
+    let mut options = Options { bundle: ".".into(), ..Options::default() };
     while let Some((name, value)) = arguments.option()? {
         match name.as_str() {
             "bundle" | "b" => options.bundle = arguments.value(&name, value)?.into(),
             "console-socket" => options.console_socket = Some(arguments.value(&name, value)?.into()),
             "pid-file" => options.pid_file = Some(arguments.value(&name, value)?.into()),
-            "detach" | "d" => options.detach = true,
-            "keep" => options.keep = true,
-            // The session keyring is never joined, and the sealed copy leaves nothing for the others to choose.
-            "no-new-keyring" | "no-pivot" | "no-subreaper" => {}
-            "preserve-fds" => {
-                if arguments.value(&name, value)? != "0" {
-                    return Err(Error::Unsupported { what: "--preserve-fds".to_owned() });
-                }
-            }
+            "preserve-fds" => options.preserve_fds = arguments.number(&name, value)?,
+            "detach" | "d" => options.detach = arguments.flag(&name, value)?,
+            "keep" => options.keep = arguments.flag(&name, value)?,
+            // The root is always changed by pivot_root, no session keyring is joined, and nobody is adopted.
+            "no-pivot" | "no-new-keyring" | "no-subreaper" => drop(arguments.flag(&name, value)?),
+            "pidfd-socket" => return Err(Error::Unsupported { what: "--pidfd-socket".to_owned() }),
             _ => return Err(unknown(&name)),
         }
     }
@@ -53,38 +46,36 @@ fn options(arguments: &mut Arguments<'_>) -> Result<Options> {
 }
 
 pub(crate) fn create(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8> {
-    let options = options(arguments)?;
+    let options = Options { detach: true, ..options(arguments)? };
     make(global, &options, true).map(|_| 0)
 }
 
 pub(crate) fn run(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8> {
     let options = options(arguments)?;
+    let signals = if options.detach { None } else { Some(console::take_signals()?) };
     let (container, mut created) = make(global, &options, false)?;
     let started = created.start();
-    if options.detach && started.is_ok() {
+    if let (Ok(()), None) = (&started, &signals) {
         return Ok(0);
     }
-    let exit = match (&started, &created.console) {
-        (Ok(()), Some(master)) => console::relay(master, created.pidfd.as_fd()).ok(),
-        _ => process::wait(created.pidfd.as_fd(), true).ok().flatten(),
+    let exit = match (&started, &signals) {
+        (Ok(()), Some(signals)) => console::attend(created.pidfd.as_fd(), created.console.as_ref(), signals)?,
+        _ => process::wait(created.pidfd.as_fd(), true).ok().flatten().unwrap_or(process::Exit::Code(1)),
     };
     if !options.keep {
-        life::remove(&container)?;
+        life::remove(global, &container)?;
     }
     started?;
-    Ok(exit.map_or(1, |exit| exit.status() as u8))
+    Ok(exit.status() as u8)
 }
 
 /// The container's process, waiting; remembered in its directory.
 fn make(global: &Global, options: &Options, by_fifo: bool) -> Result<(Container, Created)> {
-    let spec = container::read_spec(&options.bundle)?;
-    let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
-    if terminal != options.console_socket.is_some() && (by_fifo || options.detach) {
-        let what = "a terminal without its user needs --console-socket, and nothing else does".to_owned();
-        return Err(Error::Invalid { what });
-    }
+    let config = Config::of_bundle(&options.bundle)?;
+    let terminal = config.spec.process.as_ref().is_some_and(|p| p.terminal);
+    check_terminal(options, terminal)?;
     let directory = container::claim(global, &options.id)?;
-    let made = make_in(global, options, &directory, spec, by_fifo);
+    let made = make_in(global, options, &directory, &config, by_fifo);
     if made.is_err() {
         // The first error is the one to report.
         let _ = std::fs::remove_dir_all(&directory);
@@ -92,34 +83,45 @@ fn make(global: &Global, options: &Options, by_fifo: bool) -> Result<(Container,
     made
 }
 
+fn check_terminal(options: &Options, terminal: bool) -> Result<()> {
+    let what = match (options.detach, terminal, options.console_socket.is_some()) {
+        (true, true, false) => "a terminal whose user goes away needs --console-socket",
+        (true, false, true) => "--console-socket without a terminal in the configuration",
+        (false, _, true) => "--console-socket without --detach",
+        _ => return Ok(()),
+    };
+    Err(Error::Invalid { what: what.to_owned() })
+}
+
 fn make_in(
     global: &Global,
     options: &Options,
     directory: &Path,
-    spec: Spec,
+    config: &Config,
     by_fifo: bool,
 ) -> Result<(Container, Created)> {
-    let cgroup = cgroup(global, &spec, &options.id)?;
-    let (id, bundle) = (options.id.clone(), options.bundle.clone());
-    let record = Record { id, bundle, pid: 0, start_time: 0, cgroup, spec };
+    let spec = &config.spec;
+    let cgroup = cgroup(global, spec, &options.id)?;
+    let record = Record::new(&options.id, &options.bundle, spec, cgroup);
     let mut container = Container { directory: directory.to_owned(), record };
     let fifo = if by_fifo { Some(fifo(&container.fifo())?) } else { None };
-    let spec = &container.record.spec;
+    let cache = spec.linux.as_ref().and_then(|l| l.seccomp.as_ref()).map(|_| global.filter_cache());
     let size = spec.process.as_ref().and_then(|p| p.console_size).unwrap_or_default();
     let terminal = spec.process.as_ref().is_some_and(|p| p.terminal);
     let mut created = create_with(
         CreateOptions {
-            stdio: if terminal {
-                Stdio::Terminal { rows: size.height, cols: size.width }
-            } else {
-                Stdio::Inherit
+            stdio: match terminal {
+                true => Stdio::Terminal { rows: size.height, cols: size.width },
+                false => Stdio::Inherit,
             },
-            cgroup: CgroupOptions::Path(&container.record.cgroup),
+            cgroup: CgroupOptions::Path(&container.record.knarr.cgroup),
+            seccomp_cache: cache.as_deref(),
+            preserve_fds: options.preserve_fds,
             ..CreateOptions::new(&options.id, spec, &options.bundle)
         },
         fifo.as_ref().map(AsFd::as_fd),
     )?;
-    let finished = finish(options, &mut container, &mut created);
+    let finished = finish(global, options, &mut container, config, &mut created);
     if finished.is_err() {
         let _ = process::pidfd_send_signal(created.pidfd.as_fd(), 9);
         let _ = process::wait(created.pidfd.as_fd(), true);
@@ -142,13 +144,20 @@ fn cgroup(global: &Global, spec: &Spec, id: &str) -> Result<String> {
     }
 }
 
-fn finish(options: &Options, container: &mut Container, created: &mut Created) -> Result<()> {
+fn finish(
+    global: &Global,
+    options: &Options,
+    container: &mut Container,
+    config: &Config,
+    created: &mut Created,
+) -> Result<()> {
     for warning in &created.warnings {
-        eprintln!("warning: {warning}");
+        log::warning(global, warning);
     }
-    container.record.pid = created.pid;
-    container.record.start_time = container::stat(created.pid).map_or(0, |(start, _)| start);
-    container.save()?;
+    let start = container::stat(created.pid).map_or(0, |(start, _)| start);
+    let cgroup = container.cgroup().ok();
+    container.record.set_process(created.pid, start, cgroup.as_ref());
+    container.save(&config.bytes)?;
     if let (Some(path), Some(master)) = (&options.console_socket, &created.console) {
         console::hand_over(master, path)?;
         created.console = None;

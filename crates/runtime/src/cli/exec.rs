@@ -1,10 +1,10 @@
 //! `exec`.
 use super::arguments::Arguments;
 use super::container::Container;
-use super::{Global, console, create, file_error, unknown};
+use super::{Global, console, create, file_error, log, unknown};
 use crate::{CgroupOptions, Error, ExecOptions, Result, Stdio};
 use knarr_linux::process;
-use knarr_oci::runtime::{Process, User};
+use knarr_oci::runtime::{Process, Spec, User};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
@@ -15,10 +15,16 @@ struct Options {
     pid_file: Option<PathBuf>,
     tty: bool,
     detach: bool,
+    ignore_paused: bool,
+    preserve_fds: u32,
     cwd: Option<String>,
     env: Vec<String>,
     user: Option<String>,
+    additional_gids: Vec<u32>,
     caps: Vec<String>,
+    cgroup: Option<String>,
+    apparmor: Option<String>,
+    process_label: Option<String>,
     no_new_privileges: bool,
 }
 
@@ -29,13 +35,21 @@ fn options(arguments: &mut Arguments<'_>) -> Result<Options> {
             "process" | "p" => options.process = Some(arguments.value(&name, value)?.into()),
             "console-socket" => options.console_socket = Some(arguments.value(&name, value)?.into()),
             "pid-file" => options.pid_file = Some(arguments.value(&name, value)?.into()),
-            "tty" | "t" => options.tty = value.as_deref() != Some("false"),
-            "detach" | "d" => options.detach = true,
+            "tty" | "t" => options.tty = arguments.flag(&name, value)?,
+            "detach" | "d" => options.detach = arguments.flag(&name, value)?,
+            "ignore-paused" => options.ignore_paused = arguments.flag(&name, value)?,
+            "preserve-fds" => options.preserve_fds = arguments.number(&name, value)?,
             "cwd" => options.cwd = Some(arguments.value(&name, value)?),
             "env" | "e" => options.env.push(arguments.value(&name, value)?),
             "user" | "u" => options.user = Some(arguments.value(&name, value)?),
+            "additional-gids" | "g" => options.additional_gids.push(arguments.number(&name, value)?),
             "cap" | "c" => options.caps.push(arguments.value(&name, value)?),
-            "no-new-privs" => options.no_new_privileges = true,
+            "cgroup" => options.cgroup = Some(arguments.value(&name, value)?),
+            "apparmor" => options.apparmor = Some(arguments.value(&name, value)?),
+            "process-label" => options.process_label = Some(arguments.value(&name, value)?),
+            "no-new-privs" => options.no_new_privileges = arguments.flag(&name, value)?,
+            "no-subreaper" => drop(arguments.flag(&name, value)?),
+            "pidfd-socket" => return Err(Error::Unsupported { what: "--pidfd-socket".to_owned() }),
             _ => return Err(unknown(&name)),
         }
     }
@@ -45,19 +59,33 @@ fn options(arguments: &mut Arguments<'_>) -> Result<Options> {
 pub(crate) fn exec(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8> {
     let options = options(arguments)?;
     let container = Container::load(global, arguments.id()?)?;
-    let process = self::process(&options, &container, arguments.rest())?;
-    let pidfd = container.process().ok_or_else(|| Error::Invalid {
-        what: format!("container {} is not running", container.record.id),
+    let spec = container.spec()?;
+    let process = self::process(&options, &spec, arguments.rest())?;
+    check_terminal(&options, process.terminal)?;
+    let pidfd = container.process().ok_or_else(|| Error::State {
+        what: format!("cannot exec in a stopped container: {}: container not running", container.record.id),
     })?;
+    if !options.ignore_paused && container.cgroup().is_ok_and(|c| c.is_frozen().unwrap_or(false)) {
+        let what = "cannot exec in a paused container (use --ignore-paused to override)".to_owned();
+        return Err(Error::State { what });
+    }
+    let cgroup = match &options.cgroup {
+        Some(below) => below_group(container.cgroup()?.path(), below)?,
+        None => container.record.knarr.cgroup.clone(),
+    };
+    let cache = spec.linux.as_ref().and_then(|l| l.seccomp.as_ref()).map(|_| global.filter_cache());
     let size = process.console_size.unwrap_or_default();
     let terminal = Stdio::Terminal { rows: size.height, cols: size.width };
+    let signals = if options.detach { None } else { Some(console::take_signals()?) };
     let mut created = crate::exec(ExecOptions {
         stdio: if process.terminal { terminal } else { Stdio::Inherit },
-        cgroup: CgroupOptions::Path(&container.record.cgroup),
-        ..ExecOptions::new(container.record.pid, pidfd.as_fd(), &container.record.spec, &process)
+        cgroup: CgroupOptions::Path(&cgroup),
+        seccomp_cache: cache.as_deref(),
+        preserve_fds: options.preserve_fds,
+        ..ExecOptions::new(container.record.init_process_pid, pidfd.as_fd(), &spec, &process)
     })?;
     for warning in &created.warnings {
-        eprintln!("warning: {warning}");
+        log::warning(global, warning);
     }
     if let (Some(path), Some(master)) = (&options.console_socket, &created.console) {
         console::hand_over(master, path)?;
@@ -66,26 +94,55 @@ pub(crate) fn exec(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8>
     if let Some(path) = &options.pid_file {
         create::write_pid(path, created.pid)?;
     }
-    let started = created.start();
-    if options.detach && started.is_ok() {
-        return Ok(0);
+    if let Err(error) = created.start() {
+        // It is ending: only its remains are collected.
+        let _ = process::wait(created.pidfd.as_fd(), true);
+        return Err(error);
     }
-    let exit = match (&started, &created.console) {
-        (Ok(()), Some(master)) => console::relay(master, created.pidfd.as_fd()).ok(),
-        _ => process::wait(created.pidfd.as_fd(), true).ok().flatten(),
+    match signals {
+        None => Ok(0),
+        Some(signals) => {
+            let exit = console::attend(created.pidfd.as_fd(), created.console.as_ref(), &signals)?;
+            Ok(exit.status() as u8)
+        }
+    }
+}
+
+fn check_terminal(options: &Options, terminal: bool) -> Result<()> {
+    let what = match (options.detach, terminal, options.console_socket.is_some()) {
+        (true, true, false) => "a terminal whose user goes away needs --console-socket",
+        (_, false, true) => "--console-socket without a terminal",
+        _ => return Ok(()),
     };
-    started?;
-    Ok(exit.map_or(1, |exit| exit.status() as u8))
+    Err(Error::Invalid { what: what.to_owned() })
+}
+
+/// A group below the container's own, which has to be there.
+fn below_group(own: &str, below: &str) -> Result<String> {
+    if below.contains(':') {
+        return Err(Error::Unsupported { what: format!("--cgroup {below:?} for single controllers") });
+    }
+    if below.split('/').any(|part| part == "..") {
+        return Err(Error::Invalid {
+            what: format!("--cgroup {below:?} is not below the container's cgroup"),
+        });
+    }
+    let path = format!("{own}/{below}");
+    let exists = knarr_cgroup::Cgroup::new(&path).is_ok_and(|cgroup| cgroup.exists());
+    if exists { Ok(path) } else { Err(Error::Cgroup(format!("{path} does not exist"))) }
 }
 
 /// As the container's first process, but for what was asked.
-fn process(options: &Options, container: &Container, args: &[String]) -> Result<Process> {
+fn process(options: &Options, spec: &Spec, args: &[String]) -> Result<Process> {
     if let Some(path) = &options.process {
         let bytes = std::fs::read(path).map_err(file_error("read", path))?;
         return serde_json::from_slice(&bytes)
             .map_err(|e| Error::Invalid { what: format!("{}: {e}", path.display()) });
     }
-    let mut process = container.record.spec.process.clone().unwrap_or_default();
+    if args.is_empty() {
+        return Err(Error::Invalid { what: "the command is missing".to_owned() });
+    }
+    let mut process = spec.process.clone().unwrap_or_default();
     process.args = args.to_vec();
     process.terminal = options.tty;
     process.env.extend(options.env.iter().cloned());
@@ -94,7 +151,18 @@ fn process(options: &Options, container: &Container, args: &[String]) -> Result<
         process.cwd.clone_from(cwd);
     }
     if let Some(user) = &options.user {
-        process.user = User { umask: process.user.umask, ..parse_user(user)? };
+        process.user = User {
+            umask: process.user.umask,
+            additional_gids: process.user.additional_gids.clone(),
+            ..parse_user(user, process.user.gid)?
+        };
+    }
+    process.user.additional_gids.extend(&options.additional_gids);
+    if options.apparmor.is_some() {
+        process.apparmor_profile.clone_from(&options.apparmor);
+    }
+    if options.process_label.is_some() {
+        process.selinux_label.clone_from(&options.process_label);
     }
     if let Some(sets) = &mut process.capabilities {
         for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
@@ -105,14 +173,16 @@ fn process(options: &Options, container: &Container, args: &[String]) -> Result<
 }
 
 /// `uid[:gid]`, decimal digits only: no signs, no spaces, nothing that wraps around (CVE-2024-40635, CVE-2026-30892).
-fn parse_user(text: &str) -> Result<User> {
+fn parse_user(text: &str, default_gid: u32) -> Result<User> {
     let number = |part: &str| {
         let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
         let value = part.parse::<u32>().ok().filter(|n| digits && i32::try_from(*n).is_ok());
         value.ok_or_else(|| Error::Invalid { what: format!("user {text:?}") })
     };
-    let (uid, gid) = text.split_once(':').unwrap_or((text, "0"));
-    Ok(User { uid: number(uid)?, gid: number(gid)?, ..User::default() })
+    match text.split_once(':') {
+        Some((uid, gid)) => Ok(User { uid: number(uid)?, gid: number(gid)?, ..User::default() }),
+        None => Ok(User { uid: number(text)?, gid: default_gid, ..User::default() }),
+    }
 }
 
 #[cfg(test)]
@@ -121,9 +191,9 @@ mod tests {
 
     #[test]
     fn users_are_numbers_that_exist() {
-        let user = parse_user("1000:50").unwrap();
+        let user = parse_user("1000:50", 3).unwrap();
         assert_eq!((user.uid, user.gid), (1000, 50));
-        assert_eq!(parse_user("7").unwrap().gid, 0);
+        assert_eq!(parse_user("7", 3).unwrap().gid, 3);
         for bad in [
             "",
             ":",
@@ -139,7 +209,14 @@ mod tests {
             "1:1:1",
             "0x1",
         ] {
-            assert!(parse_user(bad).is_err(), "{bad:?}");
+            assert!(parse_user(bad, 0).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_groups_below_the_container() {
+        for bad in ["../x", "a/../../b", "cpu:x"] {
+            assert!(below_group("/knarr-test/nothing", bad).is_err(), "{bad}");
         }
     }
 }

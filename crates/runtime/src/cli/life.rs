@@ -1,21 +1,23 @@
-//! `start`, `state`, `kill`, `delete`, `pause`, `resume`, `list`.
+//! `start`, `kill`, `delete`, `pause`, `resume`.
 use super::arguments::Arguments;
 use super::container::Container;
-use super::{Global, file_error, unknown};
+use super::{Global, cgroup_error, file_error, log, unknown};
 use crate::{Error, Result, hooks};
-use knarr_linux::process;
+use knarr_linux::{Errno, process};
 use knarr_oci::runtime::StateStatus;
+use rustix::event::{PollFd, PollFlags, poll};
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(1);
+const PAUSE: Duration = Duration::from_micros(200);
 const SIGKILL: i32 = 9;
+const SIGCONT: i32 = 18;
 
 /// The container that the rest of the command line names.
-fn only(global: &Global, arguments: &mut Arguments<'_>) -> Result<Container> {
+pub(crate) fn only(global: &Global, arguments: &mut Arguments<'_>) -> Result<Container> {
     if let Some((name, _)) = arguments.option()? {
         return Err(unknown(&name));
     }
@@ -26,100 +28,157 @@ fn only(global: &Global, arguments: &mut Arguments<'_>) -> Result<Container> {
 
 fn wrong_state(container: &Container, wanted: &str) -> Error {
     let (id, status) = (&container.record.id, container.status());
-    Error::Invalid { what: format!("cannot {wanted} container {id}: it is {status:?}").to_lowercase() }
+    let status = format!("{status:?}").to_lowercase();
+    Error::State { what: format!("cannot {wanted} container {id}: it is {status}") }
 }
 
 pub(crate) fn start(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8> {
     let container = only(global, arguments)?;
-    if container.status() != StateStatus::Created {
+    if container.process().is_none() || !container.fifo().exists() {
         return Err(wrong_state(&container, "start"));
     }
-    let fifo = container.fifo();
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
-    let written = options.open(&fifo).and_then(|mut file| file.write_all(b"0"));
-    written.and_then(|()| std::fs::remove_file(&fifo)).map_err(file_error("start through", &fifo))?;
-    if let Some(all) = &container.record.spec.hooks {
-        hooks::run(&all.poststart, &container.state())?;
+    open_gate(&container)?;
+    if container.record.knarr.poststart
+        && let Some(all) = container.spec()?.hooks
+        && let Err(error) = hooks::run(&all.poststart, &container.state())
+    {
+        // Of a hook that fails the specification wants a warning and nothing else.
+        log::warning(global, &error.to_string());
     }
     Ok(0)
 }
 
-pub(crate) fn state(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8> {
-    let state = only(global, arguments)?.state();
-    let text = serde_json::to_string_pretty(&state).map_err(|e| Error::Invalid { what: e.to_string() })?;
-    println!("{text}");
-    Ok(0)
+/// Let the process go on. Returns when it has executed its program, or ended.
+fn open_gate(container: &Container) -> Result<()> {
+    let path = container.fifo();
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    let opened = options.open(&path);
+    // Whoever removes it starts the container; a second one finds nothing.
+    let started = opened.and_then(|mut fifo| {
+        std::fs::remove_file(&path)?;
+        fifo.write_all(b"0").map(|()| fifo)
+    });
+    let nobody = [Errno::NOENT, Errno::NXIO, Errno::PIPE].map(|errno| Some(errno.raw_os_error()));
+    match started {
+        Err(error) if nobody.contains(&error.raw_os_error()) => Err(wrong_state(container, "start")),
+        Err(error) => Err(file_error("start through", &path)(error)),
+        Ok(fifo) => {
+            // The other end is closed by execve.
+            let mut closed = [PollFd::new(&fifo, PollFlags::empty())];
+            while let Err(Errno::INTR) = poll(&mut closed, None) {}
+            Ok(())
+        }
+    }
 }
 
 pub(crate) fn kill(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8> {
     let mut all = false;
-    while let Some((name, _)) = arguments.option()? {
+    while let Some((name, value)) = arguments.option()? {
         match name.as_str() {
-            "all" | "a" => all = true,
+            "all" | "a" => all = arguments.flag(&name, value)?,
             _ => return Err(unknown(&name)),
         }
     }
     let container = Container::load(global, arguments.id()?)?;
     let number = signal(arguments.word().unwrap_or("SIGTERM"))?;
     arguments.end()?;
+    let cgroup = container.cgroup();
     if all {
-        container.cgroup()?.signal_all(number).map_err(|e| Error::Cgroup(e.to_string()))?;
+        cgroup?.signal_all(number).map_err(cgroup_error)?;
         return Ok(0);
     }
-    let pidfd = container.process().ok_or_else(|| wrong_state(&container, "kill"))?;
-    process::pidfd_send_signal(pidfd.as_fd(), number).map_err(|errno| Error::Step {
-        stage: "kill".to_owned(),
-        path: None,
-        errno: errno.raw_os_error(),
-    })?;
+    let gone = || Error::State { what: format!("container not running: {}", container.record.id) };
+    let pidfd = container.process().ok_or_else(gone)?;
+    match process::pidfd_send_signal(pidfd.as_fd(), number) {
+        Err(Errno::SRCH) => return Err(gone()),
+        sent => sent.map_err(|errno| Error::Step {
+            stage: "kill".to_owned(),
+            path: None,
+            errno: errno.raw_os_error(),
+        })?,
+    }
+    // A frozen process would die when it is thawed.
+    if number == SIGKILL {
+        thaw(&container);
+    }
     Ok(0)
 }
 
+fn thaw(container: &Container) {
+    if let Ok(cgroup) = container.cgroup()
+        && cgroup.is_frozen().unwrap_or(false)
+    {
+        // It dies at the next `resume` otherwise.
+        let _ = cgroup.thaw();
+    }
+}
+
 /// A number, or a name with or without `SIG`.
-fn signal(text: &str) -> Result<i32> {
+pub(crate) fn signal(text: &str) -> Result<i32> {
     const NAMES: [&str; 31] = [
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
         "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
         "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
     ];
+    const ALIASES: [(&str, i32); 4] = [("IOT", 6), ("POLL", 29), ("CLD", 17), ("UNUSED", 31)];
+    const REAL_TIME: (i32, i32) = (34, 64);
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let real_time = || {
+        let (base, sign, rest) = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+            (Some(rest), _) => (REAL_TIME.0, '+', rest),
+            (_, Some(rest)) => (REAL_TIME.1, '-', rest),
+            _ => return None,
+        };
+        let offset: i32 = match rest.strip_prefix(sign) {
+            Some(digits) => digits.parse().ok().filter(|n| (0..=30).contains(n))?,
+            None if rest.is_empty() => 0,
+            None => return None,
+        };
+        Some(if sign == '+' { base + offset } else { base - offset })
+    };
     let named = NAMES.iter().position(|&n| n == name).map(|n| n as i32 + 1);
     named
-        .or_else(|| text.parse().ok().filter(|n| (0..=64).contains(n)))
+        .or_else(|| ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, number)| *number))
+        .or_else(real_time)
+        .or_else(|| text.parse().ok().filter(|n| (0..=REAL_TIME.1).contains(n)))
         .ok_or_else(|| Error::Invalid { what: format!("signal {text:?}") })
 }
 
 pub(crate) fn delete(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8> {
     let mut force = false;
-    while let Some((name, _)) = arguments.option()? {
+    while let Some((name, value)) = arguments.option()? {
         match name.as_str() {
-            "force" | "f" => force = true,
+            "force" | "f" => force = arguments.flag(&name, value)?,
             _ => return Err(unknown(&name)),
         }
     }
     let id = arguments.id()?;
     arguments.end()?;
     let container = match Container::load(global, id) {
-        Err(Error::NoContainer { .. }) if force => return Ok(0),
+        Err(Error::NoContainer { .. }) if force => {
+            // Of a creation that was killed half-way the directory may be left.
+            return super::container::abandon(global, id).map(|()| 0);
+        }
         found => found?,
     };
-    match container.status() {
-        StateStatus::Stopped => {}
-        StateStatus::Created => stop(&container)?,
-        _ if force => stop(&container)?,
-        _ => return Err(wrong_state(&container, "delete")),
+    if let Some(pidfd) = container.process() {
+        // As in runc, what was created and never started may go; engines rely on it.
+        if !force && !container.fifo().exists() {
+            return Err(wrong_state(&container, "delete"));
+        }
+        stop(&container, pidfd.as_fd())?;
     }
-    remove(&container)?;
+    remove(global, &container)?;
     Ok(0)
 }
 
-fn stop(container: &Container) -> Result<()> {
-    if let Some(pidfd) = container.process() {
-        // It may end by itself meanwhile.
-        let _ = process::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
-    }
+fn stop(container: &Container, pidfd: std::os::fd::BorrowedFd<'_>) -> Result<()> {
+    // It may end by itself meanwhile.
+    let _ = process::pidfd_send_signal(pidfd, SIGKILL);
+    let _ = process::pidfd_send_signal(pidfd, SIGCONT);
+    thaw(container);
     let deadline = Instant::now() + KILL_TIMEOUT;
     while container.process().is_some() {
         if Instant::now() >= deadline {
@@ -131,16 +190,22 @@ fn stop(container: &Container) -> Result<()> {
 }
 
 /// All that is left of a container whose first process has ended.
-pub(crate) fn remove(container: &Container) -> Result<()> {
+pub(crate) fn remove(global: &Global, container: &Container) -> Result<()> {
     let cgroup = container.cgroup()?;
-    let gone = cgroup.kill_all().and_then(|()| cgroup.destroy());
-    gone.map_err(|e| Error::Cgroup(e.to_string()))?;
-    let hooks = container.record.spec.hooks.as_ref().map(|all| all.poststop.clone()).unwrap_or_default();
-    let state = container.state();
-    std::fs::remove_dir_all(&container.directory).map_err(file_error("remove", &container.directory))?;
-    // The container is gone whatever they do.
-    if let Err(error) = hooks::run(&hooks, &state) {
-        eprintln!("warning: {error}");
+    if cgroup.destroy().is_err() {
+        // Processes are left in it.
+        cgroup.kill_all().and_then(|()| cgroup.destroy()).map_err(cgroup_error)?;
+    }
+    let hooks = match container.record.knarr.poststop {
+        true => container.spec()?.hooks.map(|all| all.poststop).unwrap_or_default(),
+        false => Vec::new(),
+    };
+    super::container::erase(&container.directory)?;
+    for hook in &hooks {
+        // The container is gone whatever they do, and each of them runs.
+        if let Err(error) = hooks::run(std::slice::from_ref(hook), &container.state()) {
+            log::warning(global, &error.to_string());
+        }
     }
     Ok(())
 }
@@ -151,41 +216,40 @@ pub(crate) fn pause(global: &Global, arguments: &mut Arguments<'_>, on: bool) ->
     let done = match (container.status(), on) {
         (StateStatus::Running | StateStatus::Created, true) => cgroup.freeze(),
         (StateStatus::Paused, false) => cgroup.thaw(),
+        (StateStatus::Stopped, _) => {
+            return Err(Error::State { what: format!("container not running: {}", container.record.id) });
+        }
         _ => return Err(wrong_state(&container, if on { "pause" } else { "resume" })),
     };
-    done.map_err(|e| Error::Cgroup(e.to_string()))?;
+    done.map_err(cgroup_error)?;
     Ok(0)
 }
 
-pub(crate) fn list(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8> {
-    let mut quiet = false;
-    while let Some((name, _)) = arguments.option()? {
-        match name.as_str() {
-            "quiet" | "q" => quiet = true,
-            _ => return Err(unknown(&name)),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_by_name_and_number() {
+        let known = [
+            ("TERM", 15),
+            ("SIGKILL", 9),
+            ("sigusr1", 10),
+            ("9", 9),
+            ("0", 0),
+            ("64", 64),
+            ("RTMIN", 34),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-1", 63),
+            ("SIGRTMAX", 64),
+            ("POLL", 29),
+            ("SIGSYS", 31),
+        ];
+        for (text, number) in known {
+            assert_eq!(signal(text).unwrap(), number, "{text}");
+        }
+        for bad in ["", "65", "-1", "SIG", "RTMIN+31", "RTMAX+1", "NOTHING", "1.5"] {
+            assert!(signal(bad).is_err(), "{bad:?}");
         }
     }
-    arguments.end()?;
-    let entries = std::fs::read_dir(&global.root).into_iter().flatten().flatten();
-    let mut ids: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).collect();
-    ids.sort();
-    if !quiet {
-        println!("{:<24} {:<10} {:<10} BUNDLE", "ID", "PID", "STATUS");
-    }
-    // One that is being made or removed just now is left out.
-    for container in ids.iter().filter_map(|id| Container::load(global, id).ok()) {
-        let state = container.state();
-        if quiet {
-            println!("{}", state.id);
-        } else {
-            let status = format!("{:?}", state.status).to_lowercase();
-            println!(
-                "{:<24} {:<10} {status:<10} {}",
-                state.id,
-                state.pid.unwrap_or(0),
-                state.bundle.display()
-            );
-        }
-    }
-    Ok(0)
 }

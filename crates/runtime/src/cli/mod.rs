@@ -1,123 +1,173 @@
-//! The command line of an OCI runtime, as other engines and people call it: `create`, `start`, `state`, `kill`, `delete`,
-//! `run`, `exec`, `list`, `pause`, `resume`, `spec`.
+//! The command line of an OCI runtime, as other engines and people call it: runc's commands, flags, output and exit codes.
 //!
-//! Standard: <https://github.com/opencontainers/runtime-tools/blob/master/docs/command-line-interface.md> and runc's flags.
-//! Invariant: between commands everything is in `<root>/<id>/state.json`; whether a container runs is asked of the kernel.
+//! Standard: <https://github.com/opencontainers/runtime-tools/blob/master/docs/command-line-interface.md> and runc(8).
+//! Invariant: between commands everything is in `<root>/<id>/`; whether a container runs is asked of the kernel.
 mod arguments;
 mod console;
 mod container;
 mod create;
+mod events;
 mod exec;
+mod features;
 mod life;
+mod list;
+mod log;
+mod record;
 mod spec;
+mod time;
+mod update;
 
 use crate::{Error, Result};
 use arguments::Arguments;
-use std::io::Write;
+use log::Log;
 use std::path::PathBuf;
 
 /// Where containers are remembered, unless `--root` says otherwise.
 const DEFAULT_ROOT: &str = "/run/knarr-runtime";
+/// Below the root, and no container's id.
+const FILTERS: &str = "@seccomp";
 
 const USAGE: &str = "\
-usage: knarr runtime [--root DIR] [--log FILE] [--log-format text|json] COMMAND
+usage: knarr runtime [--root DIR] [--log FILE] [--log-format text|json] [--debug] [--systemd-cgroup] COMMAND
 
-  create [--bundle DIR] [--console-socket PATH] [--pid-file FILE] ID
-  start ID
-  run    [--bundle DIR] [--console-socket PATH] [--pid-file FILE] [--detach] [--keep] ID
-  exec   [--process FILE] [--tty] [--console-socket PATH] [--cwd DIR] [--env K=V] [--user UID[:GID]] [--cap CAP]
-         [--pid-file FILE] [--detach] ID [COMMAND...]
-  state ID
-  kill   [--all] ID [SIGNAL]
-  delete [--force] ID
+  create   [--bundle DIR] [--console-socket PATH] [--pid-file FILE] [--preserve-fds N] ID
+  start    ID
+  run      [--bundle DIR] [--console-socket PATH] [--pid-file FILE] [--preserve-fds N] [--detach] [--keep] ID
+  exec     [--process FILE] [--tty] [--console-socket PATH] [--cwd DIR] [--env K=V] [--user UID[:GID]]
+           [--additional-gids GID] [--cap CAP] [--cgroup PATH] [--apparmor PROFILE] [--process-label LABEL]
+           [--no-new-privs] [--preserve-fds N] [--ignore-paused] [--pid-file FILE] [--detach] ID [COMMAND...]
+  state    ID
+  kill     [--all] ID [SIGNAL]
+  delete   [--force] ID
   pause ID, resume ID
-  list   [--quiet]
-  spec   [--bundle DIR]
+  update   [--resources FILE|-] [--memory N] [--memory-reservation N] [--memory-swap N] [--pids-limit N]
+           [--cpu-period N] [--cpu-quota N] [--cpu-burst N] [--cpu-share N] [--cpu-idle N] [--cpu-rt-period N]
+           [--cpu-rt-runtime N] [--cpuset-cpus LIST] [--cpuset-mems LIST] [--blkio-weight N] ID
+  events   [--stats] [--interval DURATION] ID
+  ps       [--format table|json] ID [PS OPTION...]
+  list     [--format table|json] [--quiet]
+  spec     [--bundle DIR] [--rootless]
+  features
 ";
 
 /// Options before the command.
+#[derive(Debug)]
 pub(crate) struct Global {
     pub root: PathBuf,
-    log: Option<PathBuf>,
-    json: bool,
+    pub log: Log,
     /// Groups are scopes that systemd makes, and paths are `slice:prefix:name`.
     pub systemd_cgroup: bool,
+}
+
+impl Global {
+    /// Where compiled system call filters are kept. Made if it is not there; without it they are compiled again.
+    fn filter_cache(&self) -> PathBuf {
+        use std::os::unix::fs::DirBuilderExt;
+        let path = self.root.join(FILTERS);
+        let _ = std::fs::DirBuilder::new().mode(0o700).create(&path);
+        path
+    }
 }
 
 /// Runs one command. `args` are without the program's name and without `runtime`.
 pub fn main(args: &[String]) -> u8 {
     let mut arguments = Arguments::new(args);
     let global = match global(&mut arguments) {
-        Ok(global) => global,
+        Ok(Some(global)) => global,
+        Ok(None) => return 0,
         Err(error) => {
             eprintln!("{error}");
             return 1;
         }
     };
-    match command(&global, &mut arguments) {
+    let Some(command) = arguments.word() else {
+        print!("{USAGE}");
+        return 0;
+    };
+    match self::command(&global, command, &mut arguments) {
         Ok(code) => code,
         Err(error) => {
-            report(&global, &error);
-            1
+            log::error(&global, &error.to_string());
+            // As runc: the status of a command that could not be executed is none of the command's own.
+            if command == "exec" { 255 } else { 1 }
         }
     }
 }
 
-fn global(arguments: &mut Arguments<'_>) -> Result<Global> {
-    let mut global = Global { root: DEFAULT_ROOT.into(), log: None, json: false, systemd_cgroup: false };
+/// `None`: the question was answered.
+fn global(arguments: &mut Arguments<'_>) -> Result<Option<Global>> {
+    let mut global = Global { root: default_root(), log: Log::default(), systemd_cgroup: false };
     while let Some((name, value)) = arguments.option()? {
         match name.as_str() {
             "root" => global.root = arguments.value(&name, value)?.into(),
-            "log" => global.log = Some(arguments.value(&name, value)?.into()),
-            "log-format" => global.json = arguments.value(&name, value)? == "json",
-            "debug" => {}
-            "systemd-cgroup" => {
-                global.systemd_cgroup = value.as_deref() != Some("false");
+            "log" => {
+                global.log.file =
+                    Some(arguments.value(&name, value)?).filter(|f| !f.is_empty()).map(Into::into)
             }
+            "log-format" => global.log.json = log_format(&arguments.value(&name, value)?)?,
+            "debug" => global.log.debug = arguments.flag(&name, value)?,
+            // What a user without privileges may not do is found out, and containers are not checkpointed.
+            "rootless" | "criu" => drop(arguments.value(&name, value)?),
+            "systemd-cgroup" => global.systemd_cgroup = arguments.flag(&name, value)?,
             "version" | "v" => {
-                println!(
-                    "knarr-runtime version {}\nspec: {}",
-                    env!("CARGO_PKG_VERSION"),
-                    knarr_oci::runtime::VERSION
-                );
-                knarr_linux::process::exit(0);
+                let spec = knarr_oci::runtime::VERSION;
+                println!("knarr-runtime version {}\nspec: {spec}", env!("CARGO_PKG_VERSION"));
+                return Ok(None);
             }
             "help" | "h" => {
                 print!("{USAGE}");
-                knarr_linux::process::exit(0);
+                return Ok(None);
             }
             _ => return Err(unknown(&name)),
         }
     }
-    Ok(global)
+    Ok(Some(global))
 }
 
-fn unknown(name: &str) -> Error {
+fn log_format(text: &str) -> Result<bool> {
+    match text {
+        "json" => Ok(true),
+        "text" | "" => Ok(false),
+        other => Err(Error::Invalid { what: format!("unknown log-format {other:?}") }),
+    }
+}
+
+/// Of an ordinary user it is in the directory that is the user's alone.
+fn default_root() -> PathBuf {
+    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|_| !rustix::process::geteuid().is_root());
+    own.map_or(DEFAULT_ROOT.into(), |directory| PathBuf::from(directory).join("knarr-runtime"))
+}
+
+pub(crate) fn unknown(name: &str) -> Error {
     Error::Invalid { what: format!("unknown option --{name}") }
 }
 
-fn command(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8> {
-    let Some(command) = arguments.word() else {
-        print!("{USAGE}");
-        return Ok(1);
-    };
+fn command(global: &Global, command: &str, arguments: &mut Arguments<'_>) -> Result<u8> {
     // What comes near a container runs from a file that cannot be written (CVE-2019-5736).
     if ["create", "run", "exec"].contains(&command) {
         protect()?;
     }
+    log::debug(global, &format!("command {command}"));
     match command {
         "create" => create::create(global, arguments),
         "run" => create::run(global, arguments),
         "exec" => exec::exec(global, arguments),
         "start" => life::start(global, arguments),
-        "state" => life::state(global, arguments),
+        "state" => list::state(global, arguments),
         "kill" => life::kill(global, arguments),
         "delete" => life::delete(global, arguments),
         "pause" => life::pause(global, arguments, true),
         "resume" => life::pause(global, arguments, false),
-        "list" => life::list(global, arguments),
+        "update" => update::update(global, arguments),
+        "events" => events::events(global, arguments),
+        "ps" => list::ps(global, arguments),
+        "list" => list::list(global, arguments),
         "spec" => spec::spec(arguments),
-        "help" => {
+        "features" => features::features(arguments),
+        "checkpoint" | "restore" => {
+            Err(Error::Unsupported { what: format!("{command}: containers are not checkpointed") })
+        }
+        "help" | "h" => {
             print!("{USAGE}");
             Ok(0)
         }
@@ -143,17 +193,8 @@ fn protect() -> Result<()> {
     Ok(())
 }
 
-fn report(global: &Global, error: &Error) {
-    eprintln!("{error}");
-    let Some(path) = &global.log else { return };
-    let line = if global.json {
-        serde_json::json!({ "level": "error", "msg": error.to_string() }).to_string()
-    } else {
-        format!("level=error msg={:?}", error.to_string())
-    };
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-    // The error was printed; a log that cannot be written changes nothing about it.
-    let _ = file.and_then(|mut file| writeln!(file, "{line}"));
+pub(crate) fn cgroup_error(error: knarr_cgroup::Error) -> Error {
+    Error::Cgroup(error.to_string())
 }
 
 /// An error of a file of ours.

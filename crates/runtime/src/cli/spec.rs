@@ -3,24 +3,28 @@ use super::arguments::Arguments;
 use super::{file_error, unknown};
 use crate::{Error, Result};
 use knarr_oci::runtime::{
-    Capabilities, DeviceRule, Linux, Mount, Namespace, NamespaceType, Process, Resources, Rlimit, Root, Spec,
-    VERSION,
+    Capabilities, DeviceRule, IdMapping, Linux, Mount, Namespace, NamespaceType, Process, Resources, Rlimit,
+    Root, Spec, VERSION,
 };
 use std::io::Write;
 use std::path::PathBuf;
 
 pub(crate) fn spec(arguments: &mut Arguments<'_>) -> Result<u8> {
-    let mut bundle = PathBuf::from(".");
+    let (mut bundle, mut rootless) = (PathBuf::from("."), false);
     while let Some((name, value)) = arguments.option()? {
         match name.as_str() {
+            "rootless" => rootless = arguments.flag(&name, value)?,
             "bundle" | "b" => bundle = arguments.value(&name, value)?.into(),
             _ => return Err(unknown(&name)),
         }
     }
     arguments.end()?;
     let path = bundle.join("config.json");
-    let text =
-        serde_json::to_string_pretty(&example()).map_err(|e| Error::Invalid { what: e.to_string() })?;
+    let mut spec = example();
+    if rootless {
+        make_rootless(&mut spec);
+    }
+    let text = serde_json::to_string_pretty(&spec).map_err(|e| Error::Invalid { what: e.to_string() })?;
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
     file.and_then(|mut file| writeln!(file, "{text}")).map_err(file_error("make", &path))?;
     Ok(0)
@@ -76,6 +80,27 @@ fn example() -> Spec {
             ..Linux::default()
         }),
         ..Spec::default()
+    }
+}
+
+/// For a user without privileges: a user namespace with the user as its root, the host's network, no limits, and the host's sysfs,
+/// because a new one needs a network namespace of one's own.
+fn make_rootless(spec: &mut Spec) {
+    use NamespaceType::{Network, User};
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    if let Some(linux) = &mut spec.linux {
+        linux.namespaces.retain(|namespace| namespace.kind != Network);
+        linux.namespaces.push(Namespace::new(User));
+        linux.uid_mappings = vec![IdMapping { container_id: 0, host_id: uid, size: 1 }];
+        linux.gid_mappings = vec![IdMapping { container_id: 0, host_id: gid, size: 1 }];
+        linux.resources = None;
+    }
+    for mount in &mut spec.mounts {
+        // A group that is not mapped.
+        mount.options.retain(|option| !option.starts_with("gid=") && !option.starts_with("uid="));
+        if mount.destination == "/sys" {
+            *mount = Mount::new("/sys", "none", "/sys", &["rbind", "nosuid", "noexec", "nodev", "ro"]);
+        }
     }
 }
 
