@@ -116,6 +116,8 @@ fn planned(change: impl FnOnce(&mut Spec)) -> bool {
         ..Spec::default()
     };
     change(&mut spec);
+    let has_user = |linux: &Linux| linux.namespace(NamespaceType::User).is_some();
+    let own_users = spec.linux.as_ref().filter(|linux| has_user(linux));
     let facts = Facts {
         bundle: Path::new("/"),
         rootfs: None,
@@ -125,6 +127,8 @@ fn planned(change: impl FnOnce(&mut Spec)) -> bool {
         cgroup: None,
         bounding: CapSet(u64::MAX),
         hard_limits: None,
+        user: own_users.map(|linux| plan::id_maps(&linux.uid_mappings, &linux.gid_mappings)),
+        privileged: true,
     };
     plan::container(&spec, &facts).is_ok()
 }
