@@ -26,7 +26,8 @@ pub struct Cgroup {
 /// What a new process needs to get into the group.
 #[derive(Debug)]
 pub enum Placement {
-    /// `cgroup.procs` of each tree, open for writing: the process writes `0`.
+    /// `tasks` of each tree, open for writing: the process, which has one thread, writes `0`. A thread that moves itself
+    /// takes no lock over all processes of the machine; `cgroup.procs` does, and waits a grace period of RCU for it.
     V1(Vec<OwnedFd>),
     /// The directory, for `CLONE_INTO_CGROUP`.
     V2(OwnedFd),
@@ -121,8 +122,7 @@ impl Cgroup {
         };
         match &self.hierarchies {
             Hierarchies::V1(_) => {
-                let files =
-                    self.directories().into_iter().map(|d| open(&d.join("cgroup.procs"), OFlags::WRONLY));
+                let files = self.directories().into_iter().map(|d| open(&d.join("tasks"), OFlags::WRONLY));
                 files.collect::<Result<_>>().map(Placement::V1)
             }
             Hierarchies::V2(mountpoint) => {

@@ -318,7 +318,7 @@ impl Inner {
 }
 
 fn write_event(store: &Store, event: Event) -> knarr_state::Result<()> {
-    store.write(|tx| {
+    store.write_visible(|tx| {
         tx.emit(event);
         Ok(())
     })

@@ -6,7 +6,7 @@ use crate::event::{EVENTS, MAX_EVENTS};
 use crate::record::{encode, table};
 use crate::write::Changes;
 use crate::{Error, Event, Result};
-use redb::{Database, ReadableTableMetadata};
+use redb::{Database, Durability, ReadableTableMetadata};
 use std::sync::{Arc, OnceLock};
 
 /// Writers that share one commit at most.
@@ -21,6 +21,8 @@ pub(crate) struct Group {
     pub(crate) members: usize,
     /// Whether a member waits for the commit.
     pub(crate) awaited: bool,
+    /// Whether a member waits for the disk.
+    pub(crate) durable: bool,
     pub(crate) outcome: Outcome,
     /// Number of the first event of this group.
     pub(crate) first_event: u64,
@@ -33,6 +35,7 @@ impl Group {
             events: Vec::new(),
             members: 0,
             awaited: false,
+            durable: false,
             outcome: Outcome::default(),
             first_event,
         }
@@ -51,9 +54,11 @@ impl Group {
         self.changes.values().any(Option::is_none)
     }
 
-    /// Writes the group; durable on return.
+    /// Commits the group; durable on return, with all commits before it, if a member asked for that.
     pub(crate) fn apply(&self, db: &Database) -> Result<()> {
-        let tx = db.begin_write().map_err(Error::storage)?;
+        let mut tx = db.begin_write().map_err(Error::storage)?;
+        let durability = if self.durable { Durability::Immediate } else { Durability::None };
+        tx.set_durability(durability).map_err(Error::storage)?;
         for ((name, key), value) in &self.changes {
             let mut rows = tx.open_table(table(name)).map_err(Error::storage)?;
             match value {

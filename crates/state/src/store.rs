@@ -2,6 +2,7 @@
 use crate::group::{Group, MAX_MEMBERS};
 use crate::record::{Damaged, QUARANTINE, Record, encode, table};
 use crate::reserve::Reserve;
+use crate::syncer::Syncer;
 use crate::{Error, Event, ReadTx, Result, WriteTx};
 use redb::{Database, ReadableDatabase, ReadableTable};
 use std::os::unix::fs::PermissionsExt;
@@ -32,6 +33,7 @@ struct Inner {
     waiting: AtomicUsize,
     reserve: Reserve,
     newest: watch::Sender<u64>,
+    syncer: Syncer,
 }
 
 impl Store {
@@ -50,8 +52,15 @@ impl Store {
             waiting: AtomicUsize::new(0),
             reserve: Reserve::beside(path),
             newest: watch::Sender::new(newest),
+            syncer: Syncer::default(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        let weak = Arc::downgrade(&inner);
+        inner
+            .syncer
+            .start(move || weak.upgrade().is_none_or(|inner| inner.sync().is_ok()))
+            .map_err(|e| Error::Open { path: path.to_owned(), source: Arc::new(redb::Error::Io(e)) })?;
+        Ok(Self { inner })
     }
 
     pub fn get<R: Record>(&self, key: &str) -> Result<Option<R>> {
@@ -81,7 +90,22 @@ impl Store {
         self.transact(f, Wait::Durable)
     }
 
-    /// Like `write`, but does not wait for the disk: the change is part of the next commit, whoever makes it. Later
+    /// Like `write`, but does not wait for the disk: readers see the change on return, and it is durable with the next
+    /// durable commit or [`Store::sync`], at the latest [`crate::SYNC_AFTER`] later. Only a power cut, a crash of this process or
+    /// a full disk in that time forgets it, so this is for rows that a start after a crash corrects by what it observes.
+    pub fn write_visible<T, E: From<Error>>(
+        &self,
+        f: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.transact(f, Wait::Visible)
+    }
+
+    /// Everything written before is durable on return.
+    pub fn sync(&self) -> Result<()> {
+        self.inner.sync()
+    }
+
+    /// Like `write`, but does not wait at all: the change is part of the next commit, whoever makes it. Later
     /// transactions see it, readers only after that commit. A crash before it forgets the change, so this is for rows
     /// that are corrected by comparison with the kernel at the next start, and that matter no sooner than a row that
     /// the caller writes durably afterwards.
@@ -126,7 +150,8 @@ impl Store {
             group.events.extend(events);
             group.members += 1;
         }
-        let wait = wait == Wait::Durable || group.members >= MAX_MEMBERS;
+        group.durable |= wait == Wait::Durable;
+        let wait = wait != Wait::Behind || group.members >= MAX_MEMBERS;
         group.awaited |= wait;
         // Members that wait rely on whoever is last in line.
         if group.awaited {
@@ -176,15 +201,18 @@ impl Store {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wait {
     Durable,
+    Visible,
     Behind,
 }
 
 impl Drop for Inner {
     /// What was written behind is not lost by an orderly end.
     fn drop(&mut self) {
-        let group =
+        let unsynced = self.syncer.stop();
+        let mut group =
             std::mem::replace(self.group.get_mut().unwrap_or_else(PoisonError::into_inner), Group::new(0));
-        if !group.is_empty()
+        group.durable = true;
+        if (unsynced || !group.is_empty())
             && let Err(error) = self.commit(&group)
         {
             tracing::error!(%error, "the last changes could not be written");
@@ -204,14 +232,34 @@ impl Inner {
         if group.is_empty() || (self.waiting.load(Ordering::SeqCst) > 0 && group.members < MAX_MEMBERS) {
             return;
         }
+        // Nobody waits for a failure but the members, who have it from the outcome.
+        let _ = self.finish(group);
+    }
+
+    fn sync(&self) -> Result<()> {
+        let mut group = lock(&self.group);
+        if group.is_empty() && !self.syncer.is_unsynced() {
+            return Ok(());
+        }
+        group.durable = true;
+        self.finish(&mut group)
+    }
+
+    fn finish(&self, group: &mut MutexGuard<'_, Group>) -> Result<()> {
         let result = self.commit(group);
+        match (&result, group.durable) {
+            (Ok(()), true) => self.syncer.synced(),
+            (Ok(()), false) => self.syncer.unsynced(),
+            (Err(_), _) => {}
+        }
         let next = if result.is_ok() { group.next_event() } else { group.first_event };
         let done = std::mem::replace(&mut **group, Group::new(next));
         if result.is_ok() && !done.events.is_empty() {
             self.newest.send_replace(next - 1);
         }
-        let _ = done.outcome.set(result);
+        let _ = done.outcome.set(result.clone());
         self.committed.notify_all();
+        result
     }
 
     fn commit(&self, group: &Group) -> Result<()> {

@@ -111,6 +111,34 @@ fn what_is_written_behind_goes_with_the_next_commit_or_the_end() {
     assert_eq!(Store::open(&path).unwrap().list::<Row>().unwrap().len(), 3);
 }
 
+/// What a crash would leave: the file as it is, opened elsewhere.
+fn after_a_crash(path: &std::path::Path) -> usize {
+    let copy = path.with_extension("copy");
+    std::fs::copy(path, &copy).unwrap();
+    Store::open(&copy).unwrap().list::<Row>().unwrap().len()
+}
+
+#[test]
+fn what_is_visible_becomes_durable_by_itself_or_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.redb");
+    let store = Store::open(&path).unwrap();
+    let visible = |key: &str| store.write_visible::<_, Error>(|tx| tx.put(key, &row("x"))).unwrap();
+    visible("a");
+    assert_eq!(store.get::<Row>("a").unwrap(), Some(row("x")), "readers see it");
+    store.sync().unwrap();
+    assert_eq!(after_a_crash(&path), 1);
+    visible("b");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while after_a_crash(&path) < 2 {
+        assert!(std::time::Instant::now() < deadline, "never made durable");
+        std::thread::sleep(knarr_state::SYNC_AFTER);
+    }
+    visible("c");
+    drop(store);
+    assert_eq!(after_a_crash(&path), 3, "an orderly end loses nothing");
+}
+
 #[test]
 fn writers_that_wait_are_not_left_behind() {
     let dir = tempfile::tempdir().unwrap();

@@ -320,8 +320,9 @@ fn commit(engine: &Inner, container: &mut Container, wanted: Option<String>) -> 
     Err(Error::Internal("no free name found".to_owned()))
 }
 
+/// Of a container that removes itself the row is durable before its process runs; before that nothing is lost with it.
 fn commit_as(engine: &Inner, container: &Container) -> Result<()> {
-    engine.store.write(|tx| {
+    let change = |tx: &mut knarr_state::WriteTx<'_>| {
         if let Some(owner) = tx.get::<NameOwner>(&container.name)? {
             return Err(Error::NameTaken { name: container.name.clone(), id: owner.id.to_string() });
         }
@@ -330,7 +331,12 @@ fn commit_as(engine: &Inner, container: &Container) -> Result<()> {
         tx.put(container.id.as_str(), &Status::default())?;
         tx.emit(container.event("create"));
         Ok(())
-    })
+    };
+    if container.host_config.auto_remove {
+        engine.store.write_visible(change)
+    } else {
+        engine.store.write(change)
+    }
 }
 
 /// 32 bytes from the kernel.

@@ -75,17 +75,40 @@ pub(crate) async fn remove(
             events.push(container.event("destroy"));
             crate::task::delete_rows(&engine.store, &container, events)?;
             knarr_base::failpoint!("remove.rows", Error::Failpoint("remove.rows"));
-            engine.trash.discard(&engine.paths.container(&container.id));
-            let _ = fs::remove_dir_all(engine.paths.run(&container.id));
-            // Normally long gone; left by an engine that died while it cleaned up.
-            crate::cgroups::remove(&engine.cgroup_path(&container));
-            knarr_base::failpoint!("remove.directories", Error::Failpoint("remove.directories"));
             if volumes {
                 remove_volumes(&engine, &container);
+            }
+            if container.host_config.auto_remove {
+                let later = Arc::clone(&engine);
+                tokio::spawn(async move {
+                    later.pool.run(move || discard_once_durable(&engine, &container)).await
+                });
+            } else {
+                discard(&engine, &container);
             }
             Ok(())
         })
         .await?
+}
+
+/// Of a container that removes itself the removal of the rows did not wait for the disk. Until it is there the
+/// supervisor's record stays: it tells an engine that starts after a crash, and finds the rows, that the container ended.
+fn discard_once_durable(engine: &Inner, container: &Container) {
+    match engine.store.sync() {
+        Ok(()) => discard(engine, container),
+        Err(error) => {
+            tracing::warn!(container = container.id.short(), %error, "directories left to the next start")
+        }
+    }
+}
+
+fn discard(engine: &Inner, container: &Container) {
+    engine.trash.discard(&engine.paths.container(&container.id));
+    let _ = fs::remove_dir_all(engine.paths.run(&container.id));
+    // Normally long gone; left by an engine that died while it cleaned up.
+    crate::cgroups::remove(&engine.cgroup_path(container));
+    knarr_base::failpoint!("remove.directories");
+    engine.trash.empty();
 }
 
 /// The volumes that were made for this container and that no other uses.
@@ -96,5 +119,4 @@ fn remove_volumes(engine: &Inner, container: &Container) {
             tracing::debug!(volume = %row.name, %error, "anonymous volume kept");
         }
     }
-    engine.trash.empty();
 }

@@ -65,12 +65,18 @@ async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Att
     };
     let failed = |error| start_error(engine, container, error);
     let config = shim_config(engine, container)?;
-    let spawned = engine.spawner.spawn(config, namespace.as_ref().map(AsFd::as_fd)).await.map_err(failed)?;
+    // Rows that nobody has waited for so far, such as the endpoints, are durable before the process runs.
+    let store = engine.store.clone();
+    let durable = engine.pool.run(move || store.sync());
+    let spawned = engine.spawner.spawn(config, namespace.as_ref().map(AsFd::as_fd));
+    let (spawned, durable) = tokio::join!(spawned, durable);
+    let spawned = spawned.map_err(failed)?;
     drop(namespace);
     // The supervisor opened their namespaces by number: it was theirs all the time if they are still there.
-    let started = match joined.iter().all(Process::is_there) {
-        true => attach_and_start(&spawned, attachers).await,
-        false => Err(Error::Conflict("a container whose namespaces are joined has ended".to_owned())),
+    let started = match durable.and_then(|synced| Ok(synced?)) {
+        Ok(()) if joined.iter().all(Process::is_there) => attach_and_start(&spawned, attachers).await,
+        Ok(()) => Err(Error::Conflict("a container whose namespaces are joined has ended".to_owned())),
+        Err(error) => Err(error),
     };
     if let Err(error) = started {
         let _ = spawned.handle.shutdown().await;

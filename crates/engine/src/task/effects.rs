@@ -3,7 +3,7 @@ use super::deliver;
 use super::message::{Message, Outcome, Refused};
 use super::run::Task;
 use crate::error::Result;
-use crate::machine::{Activity, Effect, Phase};
+use crate::machine::{Activity, Effect, Phase, Policy};
 use crate::record::{Container, NameOwner, Status};
 use crate::start;
 use knarr_state::Event;
@@ -127,7 +127,9 @@ impl Task {
     async fn remember(&mut self) {
         self.take_state();
         let (store, status, id) = (self.engine.store.clone(), self.status.clone(), self.container.id.clone());
-        let written = self.engine.pool.run(move || write_status(&store, id.as_str(), &status, Vec::new()));
+        let durable = self.state.policy != Policy::No;
+        let write = move || write_status(&store, id.as_str(), &status, Vec::new(), durable);
+        let written = self.engine.pool.run(write);
         if let Err(error) = written.await.and_then(|inner| inner) {
             tracing::error!(container = self.container.id.short(), %error, "wish not written");
         }
@@ -145,8 +147,10 @@ impl Task {
         let (store, status, events) =
             (self.engine.store.clone(), self.status.clone(), std::mem::take(&mut self.outbox));
         let (id, run) = (self.container.id.clone(), self.engine.paths.run(&self.container.id));
+        // A start that a power cut forgets is one of a container that the power cut ended, unless it would come up again.
+        let durable = self.state.phase != Phase::Running || self.state.policy != Policy::No;
         let written = self.engine.pool.run(move || {
-            write_status(&store, id.as_str(), &status, events)?;
+            write_status(&store, id.as_str(), &status, events, durable)?;
             knarr_base::failpoint!("exit.committed");
             // Only now is the supervisor's record of no more use.
             if exited {
@@ -164,8 +168,14 @@ impl Task {
     }
 }
 
-fn write_status(store: &knarr_state::Store, id: &str, status: &Status, events: Vec<Event>) -> Result<()> {
-    store.write(|tx| {
+fn write_status(
+    store: &knarr_state::Store,
+    id: &str,
+    status: &Status,
+    events: Vec<Event>,
+    durable: bool,
+) -> Result<()> {
+    let change = |tx: &mut knarr_state::WriteTx<'_>| {
         // A container whose rows are gone is not brought back.
         if tx.get::<Container>(id)?.is_some() {
             tx.put(id, status)?;
@@ -174,7 +184,8 @@ fn write_status(store: &knarr_state::Store, id: &str, status: &Status, events: V
             tx.emit(event);
         }
         Ok(())
-    })
+    };
+    if durable { store.write(change) } else { store.write_visible(change) }
 }
 
 fn discard_run(run: &Path) {
@@ -185,13 +196,14 @@ fn discard_run(run: &Path) {
     }
 }
 
-/// Removes all rows of a container; its name is free from then on.
+/// Removes all rows of a container; its name is free from then on. Durable on return, but for a container that removes
+/// itself: whoever removes what else there is of it makes it durable before.
 pub(crate) fn delete_rows(
     store: &knarr_state::Store,
     container: &Container,
     events: Vec<Event>,
 ) -> Result<()> {
-    store.write(|tx| {
+    let change = |tx: &mut knarr_state::WriteTx<'_>| {
         tx.delete::<Container>(container.id.as_str())?;
         tx.delete::<Status>(container.id.as_str())?;
         if tx.get::<NameOwner>(&container.name)?.is_some_and(|owner| owner.id == container.id) {
@@ -201,5 +213,6 @@ pub(crate) fn delete_rows(
             tx.emit(event);
         }
         Ok(())
-    })
+    };
+    if container.host_config.auto_remove { store.write_visible(change) } else { store.write(change) }
 }

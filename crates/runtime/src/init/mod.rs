@@ -47,7 +47,7 @@ impl Detail {
 #[derive(Debug)]
 pub(crate) struct Handles<'a> {
     pub sync: BorrowedFd<'a>,
-    /// `cgroup.procs` of each v1 tree.
+    /// `tasks` of each v1 tree.
     pub cgroups: &'a [OwnedFd],
     pub netns: Option<BorrowedFd<'a>>,
     pub userns: Option<BorrowedFd<'a>>,
