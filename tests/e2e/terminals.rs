@@ -54,6 +54,9 @@ fn detach_keys_leave_it_running() {
         t.line("$C run -it --name det busybox");
         t.sees("/ #");
         t.line("export MARK=still-here");
+        // The shell asks the terminal where the cursor is; the answer must not come when the shell is not read from any more.
+        t.prompt("/ #");
+        std::thread::sleep(Duration::from_millis(400));
         t.keys(&["C-p", "C-q"]);
         t.prompt("host>");
         assert_eq!(c.field("det", "{{.State.Running}}"), "true");
@@ -61,6 +64,8 @@ fn detach_keys_leave_it_running() {
         std::thread::sleep(Duration::from_millis(400));
         t.line("echo $MARK");
         t.sees("still-here");
+        t.prompt("/ #");
+        std::thread::sleep(Duration::from_millis(400));
         t.keys(&["C-x", "d"]);
         t.prompt("host>");
         assert_eq!(c.field("det", "{{.State.Running}}"), "true");
