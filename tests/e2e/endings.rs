@@ -274,3 +274,83 @@ fn the_limit_of_open_files_is_the_one_of_before() {
     assert_eq!(c.ok(&["run", "--rm", "--ulimit", "nofile=77:88", "busybox", "sh", "-c", shell]), "77\n88");
     std::fs::remove_file(wrapper).unwrap();
 }
+
+/// After a crash of the machine a container finds the one whose network it joins.
+#[test]
+fn what_joins_another_starts_after_it() {
+    knarr_only!();
+    let mut e = Engine::start();
+    let c = e.docker();
+    for (name, policy) in [("a", "always"), ("b", "unless-stopped")] {
+        let base = format!("base-{name}");
+        c.ok(&[
+            "run",
+            "-d",
+            "--name",
+            &base,
+            "--restart",
+            policy,
+            "--ipc",
+            "shareable",
+            "busybox",
+            "sleep",
+            "600",
+        ]);
+        let (network, ipc) = (format!("container:{base}"), format!("container:{base}"));
+        c.ok(&[
+            "run",
+            "-d",
+            "--name",
+            &format!("on-{name}"),
+            "--restart",
+            policy,
+            "--network",
+            &network,
+            "--ipc",
+            &ipc,
+            "busybox",
+            "sleep",
+            "600",
+        ]);
+    }
+    for round in 0..3 {
+        let pids: Vec<String> =
+            ["base-a", "on-a", "base-b", "on-b"].map(|n| c.field(n, "{{.State.Pid}}")).into();
+        e.kill9();
+        for pid in &pids {
+            // As when the machine went down: nobody is left to write a record.
+            leaks::signal(supervisor(pid), "KILL");
+            leaks::signal(pid.parse().unwrap(), "KILL");
+        }
+        e.launch();
+        for (index, name) in ["base-a", "on-a", "base-b", "on-b"].iter().enumerate() {
+            eventually(&format!("{name} in round {round}"), Duration::from_secs(15), || {
+                let shown = c.field(name, "{{.State.Status}} {{.State.Pid}}");
+                (shown.starts_with("running") && !shown.ends_with(&format!(" {}", pids[index]))).then_some(())
+            });
+        }
+    }
+    // A start by a request does not wait for what will not come.
+    c.ok(&["stop", "-t", "0", "on-a", "base-a"]);
+    within("start", Duration::from_secs(3), || c.fails(1, &["start", "on-a"]).says("non running container"));
+    c.ok(&["rm", "-f", "on-a", "on-b", "base-a", "base-b"]);
+}
+
+/// Processes below a parent group of their own are found, too, when nobody knows their container any more.
+#[test]
+fn groups_below_a_parent_of_their_own_are_swept() {
+    knarr_only!();
+    let mut e = Options::new().may_leak().start();
+    let c = e.docker();
+    let parent = format!("{}-own", e.cgroup_parent());
+    c.ok(&["run", "-d", "--name", "stray", "--cgroup-parent", &parent, "busybox", "sleep", "600"]);
+    let pid: u32 = c.field("stray", "{{.State.Pid}}").parse().unwrap();
+    e.kill9();
+    // Its record is lost.
+    std::fs::remove_file(e.data().join("state.redb")).unwrap();
+    e.launch();
+    eventually("swept", Duration::from_secs(10), || (!is_alive(pid)).then_some(()));
+    for group in leaks::cgroups(&parent) {
+        drop(std::fs::remove_dir(group));
+    }
+}

@@ -71,7 +71,7 @@ fn start(exec_root: &Path, socket: &Path) -> Result<(), String> {
     if UnixStream::connect(socket).is_ok() {
         return Ok(());
     }
-    let log_path = exec_root.join("engine.log");
+    let log_path = exec_root.join(crate::daemon::log_file::NAME);
     let mut log = OpenOptions::new()
         .create(true)
         .append(true)

@@ -1,7 +1,6 @@
 //! In which order containers are started by their policies: one that joins another's namespaces comes after that one.
 use crate::engine::Inner;
 use crate::machine::Event;
-use crate::record::Container;
 use knarr_base::ContainerId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +13,8 @@ pub(super) fn start(engine: &Arc<Inner>, ids: Vec<ContainerId>) {
         .filter_map(|id| engine.containers.resolve(id.as_str()).ok())
         .map(|entry| {
             let resolve = |name: &str| Some(engine.containers.resolve(name).ok()?.snapshot.id().to_string());
-            (entry.snapshot.id().to_string(), joined(&entry.snapshot.container, resolve))
+            let others = crate::start::joined_names(&entry.snapshot.container);
+            (entry.snapshot.id().to_string(), others.into_iter().filter_map(resolve).collect())
         })
         .collect();
     let depends = without_circles(depends);
@@ -36,13 +36,6 @@ pub(super) fn start(engine: &Arc<Inner>, ids: Vec<ContainerId>) {
             done.send_replace(true);
         });
     }
-}
-
-/// The containers whose namespaces it joins, by id.
-fn joined(container: &Container, resolve: impl Fn(&str) -> Option<String>) -> BTreeSet<String> {
-    let host = &container.host_config;
-    let modes = [&host.network_mode, &host.ipc_mode, &host.pid_mode];
-    modes.into_iter().filter_map(|mode| resolve(mode.strip_prefix("container:")?)).collect()
 }
 
 /// Only what can be waited for: a dependency on something that is not started, or on itself in the end, is none.

@@ -9,6 +9,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+/// Largest configuration that is read.
+const MAX_CONFIG: u64 = 16 << 20;
+
 pub(super) fn all(engine: &Inner) {
     let known: BTreeSet<String> = engine.containers.all().iter().map(|s| s.id().to_string()).collect();
     let live: BTreeSet<String> =
@@ -25,7 +28,11 @@ pub(super) fn all(engine: &Inner) {
         }
     }
     for id in strangers(&names(&engine.paths.runs()), &known) {
-        let _ = fs::remove_dir_all(engine.paths.runs().join(id));
+        let run = engine.paths.runs().join(&id);
+        if let Some(path) = own_group(&run, &id) {
+            cgroups::remove(&path);
+        }
+        let _ = fs::remove_dir_all(run);
     }
     let kept = match damaged(engine) {
         Ok(damaged) => known.union(&damaged).cloned().collect(),
@@ -38,6 +45,17 @@ pub(super) fn all(engine: &Inner) {
         tracing::info!(container = %id, "directory without a record moved to the trash");
         engine.trash.discard(&engine.paths.containers().join(id));
     }
+}
+
+/// The group of a run below a parent of its own (`--cgroup-parent`), as its configuration has it.
+fn own_group(run: &Path, id: &str) -> Option<String> {
+    let file = fs::File::open(run.join(knarr_shim_proto::file::CONFIG)).ok()?;
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, MAX_CONFIG), &mut bytes).ok()?;
+    let spec: knarr_oci::runtime::Spec = serde_json::from_slice(&bytes).ok()?;
+    let path = spec.linux?.cgroups_path?;
+    // Nothing else is ours to kill.
+    (Path::new(&path).file_name()? == id).then_some(path)
 }
 
 /// Containers whose record was damaged: what they wrote is not lost with it.
@@ -81,6 +99,20 @@ fn cgroup_children(parent: &str) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_its_own_group_is_a_strangers() {
+        let (run, id) = (tempfile::tempdir().unwrap(), "ab".repeat(32));
+        let write = |path: &str| {
+            let spec = serde_json::json!({ "ociVersion": "1.2.0", "linux": { "cgroupsPath": path } });
+            fs::write(run.path().join("config.json"), spec.to_string()).unwrap();
+        };
+        assert_eq!(own_group(run.path(), &id), None);
+        write(&format!("/own/parent/{id}"));
+        assert_eq!(own_group(run.path(), &id), Some(format!("/own/parent/{id}")));
+        write("/user.slice");
+        assert_eq!(own_group(run.path(), &id), None);
+    }
 
     #[test]
     fn only_ids_without_an_owner_are_strangers() {

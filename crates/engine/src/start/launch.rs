@@ -1,5 +1,5 @@
 //! The table itself.
-use super::{config_file, files, network, volumes};
+use super::{config_file, files, joined, network, volumes};
 use crate::engine::Inner;
 use crate::error::{Error, Result};
 use crate::process::Process;
@@ -58,6 +58,7 @@ pub(crate) async fn launch(
 }
 
 async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Attachers) -> Result<Launched> {
+    joined::wait(engine, container).await;
     let Prepared { namespace, network_events, joined } = {
         let (engine, container) = (Arc::clone(engine), Arc::clone(container));
         let pool = Arc::clone(&engine);

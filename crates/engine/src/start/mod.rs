@@ -4,6 +4,7 @@
 mod clean;
 mod config_file;
 mod files;
+mod joined;
 mod launch;
 mod network;
 mod rootfs;
@@ -11,6 +12,7 @@ mod volumes;
 
 pub(crate) use clean::{clean, freeze, kill_leftovers, remove};
 pub(crate) use config_file::{gather_facts, resolve_user};
+pub(crate) use joined::names as joined_names;
 pub(crate) use launch::{Failed, Launched, launch};
 pub(crate) use network::{namespace as network_namespace, request as endpoint_request};
 pub(crate) use rootfs::view;

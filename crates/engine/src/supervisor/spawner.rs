@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream as BlockingUnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
@@ -21,6 +21,11 @@ use tokio::sync::Mutex;
 const SPAWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for the container's first process to exist.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a spawner may take to end when its socket is closed.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long after it was killed.
+const KILL_TIMEOUT: Duration = Duration::from_secs(2);
+const END_PAUSE: Duration = Duration::from_millis(5);
 /// How it is called, so that the executable knows what to be.
 const ARGV0: &str = "knarr-spawner";
 
@@ -131,11 +136,22 @@ impl Process {
         !matches!(self.socket.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Closes the socket, which ends the process, and waits for it.
+    /// Closes the socket, which ends the process, and waits for it; one that does not end by itself is killed.
     async fn collect(self) {
         let Self { socket, mut child, .. } = self;
         drop(socket);
-        let _ = tokio::task::spawn_blocking(move || child.wait()).await;
+        for limit in [END_TIMEOUT, KILL_TIMEOUT] {
+            let give_up = Instant::now() + limit;
+            while Instant::now() < give_up {
+                if !matches!(child.try_wait(), Ok(None)) {
+                    return;
+                }
+                tokio::time::sleep(END_PAUSE).await;
+            }
+            // Supervisors that it forked are processes of their own.
+            let _ = child.kill();
+        }
+        tracing::error!(pid = child.id(), "a spawner that was killed does not end");
     }
 }
 

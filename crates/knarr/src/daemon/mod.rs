@@ -4,6 +4,7 @@
 mod assemble;
 pub mod config;
 mod flags;
+pub mod log_file;
 mod notify;
 mod pidfile;
 
@@ -68,9 +69,10 @@ fn start_log(config: &Config) {
     };
     let filter = std::env::var("KNARR_LOG")
         .unwrap_or_else(|_| format!("{level},hyper=warn,reqwest=warn,rustls=warn,h2=warn"));
+    let log = log_file::Log::to_standard_error(&config.exec_root);
     let builder = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
-        .with_writer(std::io::stderr)
+        .with_writer(move || log.clone())
         .with_ansi(false);
     if config.log_json { builder.json().init() } else { builder.init() }
 }

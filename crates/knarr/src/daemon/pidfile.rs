@@ -34,6 +34,47 @@ impl Drop for PidFile {
 
 /// Whether a process of that number lives and is an engine: after a crash the number may belong to anybody.
 fn is_engine(pid: u32) -> bool {
-    std::fs::read(format!("/proc/{pid}/cmdline"))
-        .is_ok_and(|c| c.split(|b| *b == 0).any(|a| a == b"daemon" || a.ends_with(b"knarrd")))
+    let program =
+        |pid: &str| std::fs::read_link(format!("/proc/{pid}/exe")).ok().map(|path| program_name(&path));
+    let (theirs, own) = (program(&pid.to_string()), program("self"));
+    theirs.is_some()
+        && theirs == own
+        && std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| runs_engine(&line))
+}
+
+/// The name of an executable, also of one that was replaced meanwhile.
+fn program_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.strip_suffix(" (deleted)").unwrap_or(&name).to_owned()
+}
+
+/// By the command line: `knarr daemon ...`, or a name that means it (the applet table).
+fn runs_engine(line: &[u8]) -> bool {
+    let mut arguments = line.split(|byte| *byte == 0);
+    let name = arguments.next().unwrap_or_default();
+    let name = name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    matches!(name, b"knarrd" | b"dockerd") || arguments.next() == Some(b"daemon")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_is_more_than_a_word_in_a_command_line() {
+        for line in ["knarr\0daemon\0", "/usr/bin/knarr\0daemon\0-D\0", "/usr/bin/knarrd\0-D\0", "dockerd\0"]
+        {
+            assert!(runs_engine(line.as_bytes()), "{line:?}");
+        }
+        for line in ["knarr\0run\0daemon\0", "vi\0/etc/knarrd\0", "knarr-shim\0", "", "knarr\0"] {
+            assert!(!runs_engine(line.as_bytes()), "{line:?}");
+        }
+        assert_eq!(program_name(Path::new("/usr/bin/knarr (deleted)")), "knarr");
+        // Another program's process, though its command line would do.
+        let mut other =
+            std::process::Command::new("sh").args(["-c", "sleep 600; :", "daemon"]).spawn().unwrap();
+        assert!(!is_engine(other.id()));
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
 }

@@ -7,7 +7,7 @@ use super::log_file::LogFile;
 use super::poller::{Poller, Target};
 use super::process::{INIT, Process};
 use super::streams::{self, Ends};
-use super::{Start, Supervisor, oom};
+use super::{Start, Supervisor, identity, oom};
 use crate::error::{Error, Result};
 use crate::runtime::{self, ContainerRuntime, CreateRequest, NewProcess};
 use crate::{process_time, record_file};
@@ -81,6 +81,10 @@ fn prepare(config: ShimConfig, netns: Option<OwnedFd>, oom_score: Option<i32>) -
     if let Some(fd) = oom.fd() {
         poller.add(fd, Target::Oom, EventFlags::IN)?;
     }
+    let group = match config.cgroup.path.as_str() {
+        "" => Vec::new(),
+        path => knarr_cgroup::Cgroup::new(path).map(|group| identity(&group)).unwrap_or_default(),
+    };
     let supervisor = Supervisor {
         config,
         dir,
@@ -93,6 +97,8 @@ fn prepare(config: ShimConfig, netns: Option<OwnedFd>, oom_score: Option<i32>) -
         ended: VecDeque::new(),
         log,
         oom,
+        group,
+        accept_again: None,
         buffer: Vec::new(),
         phase: Phase::Created,
         init_pid,

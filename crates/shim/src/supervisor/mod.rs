@@ -27,9 +27,12 @@ use log_file::LogFile;
 use poller::{Poller, Target};
 use process::{INIT, Process};
 use rustix::event::epoll::EventFlags;
+use rustix::io::Errno;
 use rustix::net::SocketFlags;
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Most bytes read from a stream at a time.
@@ -40,6 +43,9 @@ const MAX_CONNECTIONS: usize = 512;
 const IDLE_AFTER: Duration = Duration::from_secs(2);
 /// How often ended orphans are collected where the container's come to the supervisor.
 const ORPHANS_EVERY: Duration = Duration::from_secs(10);
+
+/// Pause after a connection could not be accepted: it stays in the queue, and would be reported again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the spawner hands to a new supervisor.
 #[derive(Debug)]
@@ -73,6 +79,10 @@ struct Supervisor {
     ended: VecDeque<ExecState>,
     log: Option<LogFile>,
     oom: oom::Watch,
+    /// Directories of the control group as this run made them: a later run has others under the same names.
+    group: Vec<(PathBuf, u64)>,
+    /// Nobody is accepted before: descriptors had run out.
+    accept_again: Option<Instant>,
     buffer: Vec<u8>,
     phase: Phase,
     init_pid: i32,
@@ -102,6 +112,7 @@ impl Supervisor {
             if events.is_empty() {
                 self.shrink();
             }
+            self.resume_accepting(Instant::now());
             self.decide_hangups(Instant::now());
             self.flush_log();
             self.end_lingering(Instant::now());
@@ -131,13 +142,28 @@ impl Supervisor {
         let linger = self.next_linger_end().map(until);
         let hangup = self.next_hangup().map(until);
         let orphans = self.runtime.adopts_orphans().then_some(ORPHANS_EVERY);
-        [idle, linger, hangup, orphans].into_iter().flatten().min()
+        let accept = self.accept_again.map(until);
+        [idle, linger, hangup, orphans, accept].into_iter().flatten().min()
     }
 
     fn accept(&mut self) {
-        let Ok(socket) = rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC) else { return };
-        if self.connections.len() < MAX_CONNECTIONS {
-            self.add_connection(socket);
+        match rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC) {
+            Ok(socket) if self.connections.len() < MAX_CONNECTIONS => {
+                self.add_connection(socket);
+            }
+            Ok(_) => {}
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) => {
+                self.poller.remove(&self.listener);
+                self.accept_again = Some(Instant::now() + ACCEPT_PAUSE);
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn resume_accepting(&mut self, now: Instant) {
+        if self.accept_again.is_some_and(|at| now >= at) {
+            let added = self.poller.add(&self.listener, Target::Listener, EventFlags::IN);
+            self.accept_again = added.is_err().then(|| now + ACCEPT_PAUSE);
         }
     }
 
@@ -193,6 +219,7 @@ impl Supervisor {
         let path = &self.config.cgroup.path;
         if !path.is_empty()
             && let Ok(group) = knarr_cgroup::Cgroup::new(path)
+            && identity(&group) == self.group
         {
             let _ = group.kill_all().and_then(|()| group.destroy());
         }
@@ -244,4 +271,10 @@ impl Supervisor {
         use std::os::fd::AsFd;
         crate::record_file::write(self.dir.as_fd(), name, record, durable)
     }
+}
+
+/// The directories of a group that exist, with their inodes.
+fn identity(group: &knarr_cgroup::Cgroup) -> Vec<(PathBuf, u64)> {
+    let inode = |path: &Path| Some(std::fs::metadata(path).ok()?.ino());
+    group.directories().into_iter().filter_map(|path| inode(&path).map(|inode| (path, inode))).collect()
 }
