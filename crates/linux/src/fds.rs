@@ -11,6 +11,24 @@ pub fn close_on_exec_from(first: u32) -> Result<()> {
     syscall::check(result).map(drop)
 }
 
+/// Descriptors `first..first + count` are kept at execve. `EBADF` if one of them is not open.
+pub fn keep_at_exec(first: u32, count: u32) -> Result<()> {
+    for number in first..first.saturating_add(count) {
+        // SAFETY: a flag of a descriptor changes; nothing is closed and no pointer is passed.
+        let result = unsafe { libc::fcntl(number as libc::c_int, libc::F_SETFD, 0) };
+        syscall::check(result.into())?;
+    }
+    Ok(())
+}
+
+/// Whether all of `first..first + count` are open.
+pub fn are_open(first: u32, count: u32) -> bool {
+    (first..first.saturating_add(count)).all(|number| {
+        // SAFETY: asks for a flag; no pointer is passed.
+        unsafe { libc::fcntl(number as libc::c_int, libc::F_GETFD) != -1 }
+    })
+}
+
 /// Make standard stream `number` (0, 1 or 2) the same as `fd`, kept across execve. Whatever it was is closed.
 pub fn set_standard(number: i32, fd: BorrowedFd<'_>) -> Result<()> {
     debug_assert!((0..=2).contains(&number));
@@ -21,12 +39,12 @@ pub fn set_standard(number: i32, fd: BorrowedFd<'_>) -> Result<()> {
     syscall::check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into()).map(drop)
 }
 
-/// Close everything from 3 on but `keep`. Only at the start of a child made by [`crate::process::Clone3::spawn`], which
+/// Close everything from `first` on but `keep`. Only at the start of a child made by [`crate::process::Clone3::spawn`], which
 /// never drops what its parent owns.
-pub fn close_all_except<'a>(keep: impl Iterator<Item = BorrowedFd<'a>>) -> Result<()> {
+pub fn close_all_except<'a>(first: u32, keep: impl Iterator<Item = BorrowedFd<'a>>) -> Result<()> {
     let mut kept: Vec<u32> = keep.map(|fd| fd.as_raw_fd() as u32).collect();
     kept.sort_unstable();
-    let mut first = 3;
+    let mut first = first;
     for number in kept {
         if number > first {
             close_between(first, number - 1)?;

@@ -5,8 +5,9 @@
 use crate::{Errno, Result, syscall};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
+    fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, move_mount,
+    open_tree,
 };
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -69,6 +70,19 @@ pub fn filesystem_from(
     let mut all = vec![(c"source".to_owned(), Some(source.to_owned()))];
     all.extend_from_slice(parameters);
     filesystem(kind, &all, attributes)
+}
+
+/// Change parameters of the filesystem whose mount a descriptor is the root of.
+pub fn reconfigure(mount: BorrowedFd<'_>, parameters: &[(CString, Option<CString>)]) -> Result<()> {
+    let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+    let context = fspick(mount, c"", flags)?;
+    for (key, value) in parameters {
+        match value {
+            Some(value) => fsconfig_set_string(&context, key.as_c_str(), value.as_c_str())?,
+            None => fsconfig_set_flag(&context, key.as_c_str())?,
+        }
+    }
+    fsconfig_reconfigure(&context)
 }
 
 /// A detached copy of the mount at a host path (links followed), with what is mounted below it if `recursive`.

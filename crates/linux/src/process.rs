@@ -195,6 +195,70 @@ pub fn set_io_priority(value: i32) -> Result<()> {
     syscall::check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) }).map(drop)
 }
 
+/// A copy of a descriptor of another process, which the caller has to be allowed to trace.
+pub fn pidfd_getfd(pidfd: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {
+    rustix::process::pidfd_getfd(pidfd, number, rustix::process::PidfdGetfdFlags::empty())
+}
+
+/// What sched_setattr(2) takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scheduling {
+    pub policy: u32,
+    pub flags: u64,
+    pub nice: i32,
+    pub priority: u32,
+    pub runtime: u64,
+    pub deadline: u64,
+    pub period: u64,
+}
+
+/// Scheduling policy of a process.
+pub fn set_scheduling(pid: i32, wanted: &Scheduling) -> Result<()> {
+    #[repr(C)]
+    struct Attributes {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+    }
+    let Scheduling { policy, flags, nice, priority, runtime, deadline, period } = *wanted;
+    let size = size_of::<Attributes>() as u32;
+    let attributes = Attributes { size, policy, flags, nice, priority, runtime, deadline, period };
+    // SAFETY: the structure says its size, lives through the call and is only read.
+    syscall::check(unsafe { libc::syscall(libc::SYS_sched_setattr, pid, &raw const attributes, 0) }).map(drop)
+}
+
+/// Processors that this process may run on, by number.
+pub fn set_affinity(processors: &[u32]) -> Result<()> {
+    let mut set = rustix::thread::CpuSet::new();
+    for &processor in processors {
+        if processor as usize >= rustix::thread::CpuSet::MAX_CPU {
+            return Err(Errno::INVAL);
+        }
+        set.set(processor as usize);
+    }
+    rustix::thread::sched_setaffinity(None, &set)
+}
+
+/// Where memory of this process and of its children is taken from: set_mempolicy(2).
+pub fn set_memory_policy(mode: u32, nodes: &[u32]) -> Result<()> {
+    /// The kernel knows no more nodes (MAX_NUMNODES).
+    const MOST: usize = 1024;
+    let mut mask = [0u64; MOST / 64];
+    for &node in nodes {
+        let word = mask.get_mut(node as usize / 64).ok_or(Errno::INVAL)?;
+        *word |= 1 << (node % 64);
+    }
+    let (pointer, bits) =
+        if nodes.is_empty() { (std::ptr::null(), 0) } else { (mask.as_ptr(), MOST as u64 + 1) };
+    // SAFETY: the mask has as many bits as the call is told (the kernel counts one more), and is only read.
+    syscall::check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, pointer, bits) }).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -51,7 +51,10 @@ impl Created {
             Some(_) => return Err(Error::Invalid { what: "unexpected message of init".to_owned() }),
         }
         match waiting.poststart {
-            Some((hooks, state)) => hooks::run(&hooks, &state),
+            // A container whose hook fails does not run.
+            Some((hooks, state)) => hooks::run(&hooks, &state).inspect_err(|_| {
+                let _ = process::pidfd_send_signal(self.pidfd.as_fd(), SIGKILL);
+            }),
             None => Ok(()),
         }
     }

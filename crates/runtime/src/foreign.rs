@@ -2,7 +2,7 @@
 //!
 //! Standard: open_tree(2) copies mounts of the caller's own mount namespace only, so it is called by a process that has
 //! joined (setns(2)) the other one; the detached copy may then be attached anywhere. Invariants: the caller itself never
-//! leaves its namespace; the path is resolved inside of the other process's root, without magic links.
+//! leaves its namespace; what is opened by the process's number is one process's; the path is resolved inside of the other process's root, without magic links.
 use crate::Error;
 use crate::plan::{MAX_FOREIGN, Plan, Source, Step};
 use knarr_linux::path::{Resolve, Root};
@@ -39,8 +39,11 @@ fn tree(pid: i32, path: &CStr, recursive: bool) -> Result<OwnedFd> {
     let open = |name: &str, flags: OFlags| {
         rustix::fs::openat(CWD, format!("/proc/{pid}/{name}"), flags | OFlags::CLOEXEC, Mode::empty())
     };
+    let pidfd = process::pidfd_open(pid)?;
     let namespace = open("ns/mnt", OFlags::RDONLY)?;
     let root = Root::from_fd(open("root", OFlags::PATH | OFlags::DIRECTORY)?, Resolve::InRoot);
+    // Alive still, so all of it was this process and not a later one of the same number.
+    process::pidfd_send_signal(pidfd.as_fd(), 0)?;
     let source = root.open_path(OsStr::from_bytes(path.to_bytes()))?;
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;

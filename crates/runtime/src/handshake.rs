@@ -7,10 +7,11 @@
 //!     |                                           |  groups, namespaces
 //!     |  <-- Hooks ------------------------------ |  only if there are hooks
 //!     |  prestart, createRuntime hooks            |
-//!     |  --- Proceed(pid) ----------------------> |
+//!     |  --- Proceed ---------------------------> |
 //!     |                                           |  tree, devices
 //!     |  <-- Console [+ pty master] ------------- |  only with a terminal
 //!     |                                           |  new root, identity, filter
+//!     |  <-- Listener(number) ------------------- |  only with a filter that notifies; fetched, handed over
 //!     |  <-- Ready ------------------------------ |
 //!   create returns                                |  waits
 //!     |  --- Start -----------------------------> |
@@ -34,6 +35,10 @@ pub(crate) enum FromInit {
     },
     Hooks,
     Console,
+    /// A descriptor of init on which filtered calls arrive.
+    Listener {
+        number: i32,
+    },
     Ready,
     Failed {
         step: u32,
@@ -45,7 +50,7 @@ pub(crate) enum FromInit {
 /// From the parent to init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ToInit {
-    Proceed { pid: i32 },
+    Proceed,
     Start,
 }
 
@@ -72,17 +77,21 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd)> {
 
 impl FromInit {
     pub(crate) fn send(self, socket: BorrowedFd<'_>, fd: Option<BorrowedFd<'_>>) -> Result<()> {
-        let bytes = match self {
+        match fd {
+            // A system call that every filter allows.
+            None => rustix::io::retry_on_intr(|| rustix::io::write(socket, &self.bytes())).map(drop),
+            fd => fdpass::send(socket, &self.bytes(), fd.as_slice()).map(drop),
+        }
+    }
+
+    fn bytes(self) -> [u8; SIZE] {
+        match self {
             Self::Born { pid } => pack(5, pid as u32, 0, 0),
             Self::Hooks => pack(1, 0, 0, 0),
             Self::Console => pack(2, 0, 0, 0),
             Self::Ready => pack(3, 0, 0, 0),
             Self::Failed { step, errno, detail } => pack(4, step, errno as u32, detail),
-        };
-        match fd {
-            // A system call that every filter allows.
-            None => rustix::io::retry_on_intr(|| rustix::io::write(socket, &bytes)).map(drop),
-            fd => fdpass::send(socket, &bytes, fd.as_slice()).map(drop),
+            Self::Listener { number } => pack(6, number as u32, 0, 0),
         }
     }
 
@@ -105,6 +114,7 @@ impl FromInit {
         let message = match unpack(&bytes) {
             _ if length != SIZE => return Err(Errno::BADMSG),
             [5, pid, ..] => Self::Born { pid: pid as i32 },
+            [6, number, ..] => Self::Listener { number: number as i32 },
             [1, ..] => Self::Hooks,
             [2, ..] => Self::Console,
             [3, ..] => Self::Ready,
@@ -131,7 +141,7 @@ fn await_message(socket: BorrowedFd<'_>, deadline: Instant) -> Result<()> {
 impl ToInit {
     pub(crate) fn send(self, socket: BorrowedFd<'_>) -> Result<()> {
         let bytes = match self {
-            Self::Proceed { pid } => pack(1, pid as u32, 0, 0),
+            Self::Proceed => pack(1, 0, 0, 0),
             Self::Start => pack(2, 0, 0, 0),
         };
         fdpass::send(socket.as_fd(), &bytes, &[]).map(drop)
@@ -147,7 +157,7 @@ impl ToInit {
         match unpack(&bytes) {
             _ if length == 0 => Ok(None),
             _ if length != SIZE => Err(Errno::BADMSG),
-            [1, pid, ..] => Ok(Some(Self::Proceed { pid: pid as i32 })),
+            [1, ..] => Ok(Some(Self::Proceed)),
             [2, ..] => Ok(Some(Self::Start)),
             _ => Err(Errno::BADMSG),
         }
@@ -172,8 +182,8 @@ mod tests {
         assert_eq!(FromInit::receive(parent.as_fd(), soon).unwrap().unwrap().0, FromInit::Born { pid: 5 });
         FromInit::Console.send(init.as_fd(), Some(init.as_fd())).unwrap();
         assert!(FromInit::receive(parent.as_fd(), None).unwrap().unwrap().1.is_some());
-        ToInit::Proceed { pid: 12 }.send(parent.as_fd()).unwrap();
-        assert_eq!(ToInit::receive(init.as_fd()).unwrap(), Some(ToInit::Proceed { pid: 12 }));
+        ToInit::Proceed.send(parent.as_fd()).unwrap();
+        assert_eq!(ToInit::receive(init.as_fd()).unwrap(), Some(ToInit::Proceed));
         drop(parent);
         assert_eq!(ToInit::receive(init.as_fd()).unwrap(), None);
     }

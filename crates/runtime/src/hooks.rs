@@ -26,8 +26,11 @@ impl ForInit {
             state: state(spec, id, bundle, StateStatus::Creating, None),
         })
     }
-    pub(crate) fn state(&self, pid: i32) -> State {
-        State { pid: Some(pid), ..self.state.clone() }
+    /// As seen by the container, where these hooks run.
+    pub(crate) fn state(&self, start: bool) -> State {
+        let pid = Some(rustix::process::getpid().as_raw_pid());
+        let status = if start { StateStatus::Created } else { StateStatus::Creating };
+        State { pid, status, ..self.state.clone() }
     }
 }
 

@@ -4,12 +4,13 @@ use crate::handshake::{self, FromInit, ToInit};
 use crate::init::{self, Handles};
 use crate::plan::Plan;
 use crate::seccomp::Filter;
-use crate::{Error, Result, Stdio, foreign, hooks, user};
+use crate::seccomp::listener::Listener;
+use crate::{Error, Result, Stdio, foreign, hooks, rdt, user};
 use knarr_cgroup::Placement;
 use knarr_linux::exec::Strings;
 use knarr_linux::process::{self, Child, Clone3};
 use knarr_linux::rlimit;
-use knarr_oci::runtime::{Hook, Process, State};
+use knarr_oci::runtime::{Hook, IntelRdt, Process, State};
 use rustix::fs::{Mode, OFlags};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,6 +31,11 @@ pub(crate) struct Launch<'a> {
     pub runtime_hooks: Option<(Vec<Hook>, State)>,
     pub poststart: Option<(Vec<Hook>, State)>,
     pub timeout: Duration,
+    pub preserve_fds: u32,
+    pub listener: Option<Listener>,
+    /// Of the container, for the listener.
+    pub state: State,
+    pub rdt: Option<(&'a IntelRdt, &'a str)>,
 }
 
 /// How a process joins its group.
@@ -40,12 +46,11 @@ struct Groups {
     directory: Option<OwnedFd>,
 }
 
-fn groups(placement: Option<Placement>, late: bool) -> Result<Groups> {
+fn groups(placement: Option<Placement>, by_file: bool) -> Result<Groups> {
     Ok(match placement {
         None => Groups { files: Vec::new(), directory: None },
         Some(Placement::V1(files)) => Groups { files, directory: None },
-        // A process that makes another one would count in the group beside it.
-        Some(Placement::V2(directory)) if late => {
+        Some(Placement::V2(directory)) if by_file => {
             let flags = OFlags::WRONLY | OFlags::CLOEXEC;
             let file = rustix::fs::openat(&directory, c"cgroup.procs", flags, Mode::empty());
             Groups { files: vec![file.map_err(step_error("open cgroup.procs"))?], directory: None }
@@ -69,7 +74,7 @@ impl Launch<'_> {
         };
         let foreign = foreign::open(&self.plan)?;
         let id_maps = self.plan.id_maps.iter().map(user::of_maps).collect::<Result<Vec<_>>>()?;
-        let groups = groups(self.placement.take(), self.plan.joins_cgroup_late())?;
+        let groups = groups(self.placement.take(), self.plan.cgroup_by_file)?;
         let handles = Handles {
             sync: sync_init.as_fd(),
             cgroups: &groups.files,
@@ -84,6 +89,7 @@ impl Launch<'_> {
             environment: &environment,
             hooks: self.hooks.as_ref(),
             fifo: self.fifo,
+            preserve_fds: self.preserve_fds,
         };
         let clone =
             Clone3 { flags: self.plan.clone_flags, cgroup: groups.directory.as_ref().map(AsFd::as_fd) };
@@ -159,10 +165,10 @@ impl Launch<'_> {
                     if let Some((list, state)) = &self.runtime_hooks {
                         hooks::run(list, &State { pid: Some(child.pid), ..state.clone() })?;
                     }
-                    let proceed = ToInit::Proceed { pid: child.pid };
-                    proceed.send(sync.as_fd()).map_err(step_error("talk with the new process"))?;
+                    ToInit::Proceed.send(sync.as_fd()).map_err(step_error("talk with the new process"))?;
                 }
                 Some((FromInit::Console, fd)) => console = fd,
+                Some((FromInit::Listener { number }, _)) => self.hand_over(child, number)?,
                 Some((FromInit::Ready, _)) => {
                     self.set_limits(child)?;
                     return Ok(console);
@@ -178,8 +184,23 @@ impl Launch<'_> {
         }
     }
 
+    /// Whoever listens decides calls of the process from now on.
+    fn hand_over(&self, child: &Child, number: i32) -> Result<()> {
+        let Some(listener) = &self.listener else { return Ok(()) };
+        let fetched = process::pidfd_getfd(child.pidfd.as_fd(), number);
+        let fetched = fetched.map_err(step_error("fetch the seccomp descriptor"))?;
+        let pid = self.state.pid.or(Some(child.pid));
+        listener.hand_over(fetched, child.pid, &State { pid, ..self.state.clone() })
+    }
+
     /// Nothing executed runs before these hold.
     fn set_limits(&self, child: &Child) -> Result<()> {
+        if let Some(scheduling) = &self.plan.scheduling {
+            process::set_scheduling(child.pid, scheduling).map_err(step_error("set the scheduler"))?;
+        }
+        if let Some((rdt, id)) = self.rdt {
+            rdt::join(rdt, id, child.pid)?;
+        }
         self.plan.limits.iter().try_for_each(|limit| {
             rlimit::set_of(child.pid, limit.number, limit.soft, limit.hard)
                 .map_err(step_error("set resource limit"))

@@ -16,7 +16,9 @@ mod launch;
 mod options;
 mod parent;
 pub mod plan;
+pub mod rdt;
 pub mod seccomp;
+mod security_module;
 mod user;
 
 pub use created::Created;

@@ -60,6 +60,9 @@ pub struct ExecOptions<'a> {
     /// Configuration of the container: its namespaces, filter and cgroup hold for the new process too.
     pub spec: &'a Spec,
     pub process: &'a Process,
+    /// Of the container, for who is told its state (a listener of the filter).
+    pub id: &'a str,
+    pub bundle: &'a Path,
     pub stdio: Stdio,
     pub cgroup: CgroupOptions<'a>,
     pub seccomp_cache: Option<&'a Path>,
@@ -77,6 +80,8 @@ impl<'a> ExecOptions<'a> {
             target_pidfd,
             spec,
             process,
+            id: "",
+            bundle: Path::new("/"),
             stdio: Stdio::Inherit,
             cgroup: CgroupOptions::FromSpec,
             seccomp_cache: None,

@@ -1,11 +1,13 @@
 //! The caller's side: what is known and what is wanted, put together for a [`Launch`].
 use crate::created::Created;
+use crate::init::FIRST_PRESERVED;
 use crate::launch::Launch;
 use crate::plan::{self, Facts};
 use crate::seccomp::Filter;
-use crate::{CgroupOptions, CreateOptions, Error, ExecOptions, Result, Stdio, hooks, user};
+use crate::seccomp::listener::{self, Listener};
+use crate::{CgroupOptions, CreateOptions, Error, ExecOptions, Result, Stdio, hooks, security_module, user};
 use knarr_cgroup::Cgroup;
-use knarr_linux::{caps, rlimit};
+use knarr_linux::{caps, fds, rlimit};
 use knarr_oci::runtime::{Hook, Linux, NamespaceType, Spec, State, StateStatus};
 use std::os::fd::BorrowedFd;
 
@@ -19,8 +21,9 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
     let spec = options.spec;
     let process = spec.process.as_ref().ok_or(Error::Invalid { what: "process is missing".to_owned() })?;
     let linux = spec.linux.clone().unwrap_or_default();
-    if options.preserve_fds > 0 {
-        return Err(Error::Unsupported { what: "preserved descriptors".to_owned() });
+    check_preserved(options.preserve_fds)?;
+    if !linux.net_devices.is_empty() {
+        return Err(Error::Unsupported { what: "linux.netDevices".to_owned() });
     }
     let cgroup = cgroup(&options.cgroup, &linux, options.id)?;
     let (userns, maps) = user::of_container(&options, &linux)?.unzip();
@@ -35,6 +38,9 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
         hard_limits: hard_limits(),
         user: maps,
         privileged: user::is_privileged(),
+        apparmor: process.apparmor_profile.is_some() && security_module::has_apparmor(),
+        selinux: (process.selinux_label.is_some() || linux.mount_label.is_some())
+            && security_module::has_selinux(),
     };
     let detected;
     let facts = match (&facts.hierarchies, &options.cgroup) {
@@ -63,6 +69,10 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
             container: None,
             stdio: options.stdio,
             hooks: for_init,
+            preserve_fds: options.preserve_fds,
+            listener: listener(&linux)?,
+            state: hooks::state(spec, options.id, options.bundle, StateStatus::Creating, None),
+            rdt: linux.intel_rdt.as_ref().map(|rdt| (rdt, options.id)),
             fifo,
             runtime_hooks: before,
             poststart: spec
@@ -92,7 +102,8 @@ fn runtime_hooks(options: &CreateOptions<'_>, spec: &Spec) -> Option<(Vec<Hook>,
 /// Make another process in a running container; it waits before `execve` for [`Created::start`].
 pub fn exec(options: ExecOptions<'_>) -> Result<Created> {
     let linux = options.spec.linux.clone().unwrap_or_default();
-    let cgroup = cgroup(&options.cgroup, &linux, "")?;
+    check_preserved(options.preserve_fds)?;
+    let cgroup = cgroup(&options.cgroup, &linux, options.id)?;
     let facts = Facts {
         bundle: std::path::Path::new("/"),
         rootfs: None,
@@ -104,6 +115,9 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Created> {
         hard_limits: hard_limits(),
         user: user::of_process(options.target_pid, options.target_pidfd)?,
         privileged: user::is_privileged(),
+        apparmor: options.process.apparmor_profile.is_some() && security_module::has_apparmor(),
+        selinux: (options.process.selinux_label.is_some() || linux.mount_label.is_some())
+            && security_module::has_selinux(),
     };
     let plan = plan::exec(options.process, &linux, &facts)?;
     let filter = filter(&linux, options.seccomp_cache)?;
@@ -120,6 +134,16 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Created> {
         container: Some(options.target_pidfd),
         stdio: options.stdio,
         hooks: None,
+        preserve_fds: options.preserve_fds,
+        listener: listener(&linux)?,
+        state: hooks::state(
+            options.spec,
+            options.id,
+            options.bundle,
+            StateStatus::Running,
+            Some(options.target_pid),
+        ),
+        rdt: None,
         fifo: None,
         runtime_hooks: None,
         poststart: None,
@@ -168,6 +192,18 @@ fn new_group(cgroup: &Cgroup, linux: &Linux) -> Result<(bool, knarr_cgroup::syst
 
 fn filter(linux: &Linux, cache: Option<&std::path::Path>) -> Result<Option<Filter>> {
     linux.seccomp.as_ref().map(|profile| crate::seccomp::filter(profile, cache)).transpose()
+}
+
+fn listener(linux: &Linux) -> Result<Option<Listener>> {
+    linux.seccomp.as_ref().map(listener::of_profile).transpose().map(Option::flatten)
+}
+
+/// They are open before anything of ours is.
+fn check_preserved(count: u32) -> Result<()> {
+    if fds::are_open(FIRST_PRESERVED, count) {
+        return Ok(());
+    }
+    Err(Error::Invalid { what: format!("of {count} descriptors to be preserved some are not open") })
 }
 
 /// `None` for who may raise limits.

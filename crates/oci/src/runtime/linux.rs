@@ -40,6 +40,11 @@ pub struct Linux {
     pub personality: Option<Personality>,
     #[serde(deserialize_with = "nullable::or_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub time_offsets: BTreeMap<String, TimeOffset>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_policy: Option<MemoryPolicy>,
+    /// Interfaces of the host that the container gets, by their name there.
+    #[serde(deserialize_with = "nullable::or_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub net_devices: BTreeMap<String, NetDevice>,
 }
 
 impl Linux {
@@ -129,6 +134,33 @@ pub struct IntelRdt {
     pub l3_cache_schema: Option<String>,
     #[serde(rename = "memBwSchema", skip_serializing_if = "Option::is_none")]
     pub mem_bw_schema: Option<String>,
+    /// Lines of the `schemata` file.
+    #[serde(deserialize_with = "nullable::or_default", skip_serializing_if = "Vec::is_empty")]
+    pub schemata: Vec<String>,
+    #[serde(rename = "enableMonitoring", skip_serializing_if = "std::ops::Not::not")]
+    pub enable_monitoring: bool,
+}
+
+/// Where memory is taken from: set_mempolicy(2).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MemoryPolicy {
+    /// Such as `MPOL_BIND`.
+    pub mode: String,
+    /// Such as `0-3,7`.
+    #[serde(deserialize_with = "nullable::or_default", skip_serializing_if = "String::is_empty")]
+    pub nodes: String,
+    /// Such as `MPOL_F_STATIC_NODES`.
+    #[serde(deserialize_with = "nullable::or_default", skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetDevice {
+    /// In the container; the host's name if absent.
+    #[serde(deserialize_with = "nullable::or_default", skip_serializing_if = "String::is_empty")]
+    pub name: String,
 }
 
 /// Execution domain: `LINUX` or `LINUX32`.

@@ -14,10 +14,11 @@ mod spec;
 
 pub use hooks::{Hook, Hooks};
 pub use linux::{
-    Device, DeviceType, IdMapping, IntelRdt, Linux, Namespace, NamespaceType, Personality, TimeOffset,
+    Device, DeviceType, IdMapping, IntelRdt, Linux, MemoryPolicy, Namespace, NamespaceType, NetDevice,
+    Personality, TimeOffset,
 };
 pub use mount::Mount;
-pub use process::{Capabilities, ConsoleSize, IoPriority, Process, Rlimit, Scheduler, User};
+pub use process::{Capabilities, ConsoleSize, CpuAffinity, IoPriority, Process, Rlimit, Scheduler, User};
 pub use resources::{
     BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, Network, Pids, Rdma, Resources,
     ThrottleDevice, WeightDevice,

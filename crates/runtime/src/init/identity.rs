@@ -32,7 +32,14 @@ pub(super) fn apply(init: &mut Init<'_>, step: &Step) -> Outcome {
             Ok(caps::set_ambient(*ambient)?)
         }
         Step::NoNewPrivileges => Ok(prctl::set_no_new_privs()?),
-        Step::WorkingDirectory(path) => working_directory(path),
+        Step::WorkingDirectory { .. } if init.entered => Ok(()),
+        Step::WorkingDirectory { path, again } => match working_directory(path) {
+            Err(Failure { errno: Errno::ACCESS | Errno::PERM, .. }) if !again => Ok(()),
+            done => {
+                init.entered = done.is_ok();
+                done
+            }
+        },
         // Every other step belongs to the interpreter itself.
         _ => Err(Failure::from(Errno::NOSYS)),
     }
@@ -58,7 +65,7 @@ fn identity(uid: u32, gid: u32, groups: &[u32]) -> Outcome {
     Ok(rustix::thread::set_thread_res_uid(uid, uid, uid)?)
 }
 
-/// As the user, without magic links (CVE-2024-21626), and surely inside of the root.
+/// Without magic links (CVE-2024-21626), and surely inside of the root.
 fn working_directory(path: &std::ffi::CStr) -> Outcome {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(c"/", flags, Mode::empty())?;

@@ -19,11 +19,14 @@ impl Init<'_> {
     pub(super) fn open_root(&mut self, source: &RootSource) -> Outcome {
         self.opened_root = Some(match source {
             RootSource::Directory(path) => mount::clone_path(path, true)?,
-            RootSource::Overlay { lower, upper, work, shared: None } => {
-                Overlay { lower, upper, work, options: OVERLAY_OPTIONS, place: upper }.mount()?
-            }
-            RootSource::Overlay { lower, upper, work, shared: Some(shared) } => {
-                self.shared_overlay(lower, upper, work, shared)?
+            RootSource::Overlay { lower, upper, work, label, shared } => {
+                let mut options = OVERLAY_OPTIONS.to_vec();
+                options.extend(label.as_ref().map(|label| (c"context", label.as_c_str())));
+                let overlay = Overlay { lower, upper, work, options: &options, place: upper };
+                match shared {
+                    None => overlay.mount()?,
+                    Some(shared) => self.shared_overlay(&overlay, shared)?,
+                }
             }
         });
         Ok(())
@@ -41,24 +44,18 @@ impl Init<'_> {
         Ok(copy)
     }
 
-    fn shared_overlay(&self, lower: &[CString], upper: &CStr, work: &CStr, shared: &Shared) -> Mounted {
+    fn shared_overlay(&self, plain: &Overlay<'_>, shared: &Shared) -> Mounted {
         let namespace = self.handles.userns.ok_or(Errno::BADF)?;
         let mut mapped = Mapped { namespace, mounts: Vec::new() };
-        let layers = mapped.directories(lower, &shared.lower)?;
-        let own = mapped.directories(&[upper.to_owned(), work.to_owned()], &shared.upper)?;
+        let layers = mapped.directories(plain.lower, &shared.lower)?;
+        let own = mapped.directories(&[plain.upper.to_owned(), plain.work.to_owned()], &shared.upper)?;
         let name = |fd: &OwnedFd| {
             CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd())).map_err(|_| Errno::INVAL)
         };
         let layers = layers.iter().map(name).collect::<Result<Vec<_>>>()?;
         let [upper_fd, work_fd] = own.as_slice() else { return Err(Failure::from(Errno::INVAL)) };
         let (upper_name, work_name) = (name(upper_fd)?, name(work_fd)?);
-        let overlay = Overlay {
-            lower: &layers,
-            upper: &upper_name,
-            work: &work_name,
-            options: OVERLAY_OPTIONS,
-            place: upper,
-        };
+        let overlay = Overlay { lower: &layers, upper: &upper_name, work: &work_name, ..*plain };
         let mounted = user_namespace::with_file_ids(shared.user, shared.group, || overlay.mount())?;
         mapped.detach()?;
         Ok(mounted)

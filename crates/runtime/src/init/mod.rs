@@ -47,7 +47,7 @@ impl Detail {
 #[derive(Debug)]
 pub(crate) struct Handles<'a> {
     pub sync: BorrowedFd<'a>,
-    /// `tasks` of each v1 tree.
+    /// `tasks` of each v1 tree, or `cgroup.procs`.
     pub cgroups: &'a [OwnedFd],
     pub netns: Option<BorrowedFd<'a>>,
     pub userns: Option<BorrowedFd<'a>>,
@@ -65,7 +65,11 @@ pub(crate) struct Handles<'a> {
     pub hooks: Option<&'a crate::hooks::ForInit>,
     /// Read to learn of the start, in place of the socket.
     pub fifo: Option<BorrowedFd<'a>>,
+    /// Descriptors behind the standard streams that the program gets.
+    pub preserve_fds: u32,
 }
+
+pub(crate) const FIRST_PRESERVED: u32 = 3;
 
 /// Why a step failed: an error number, and for a program that is not found, how.
 pub(crate) struct Failure {
@@ -97,8 +101,22 @@ struct Init<'a> {
     empty: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
     shared_host: bool,
-    host_pid: i32,
     program: Option<&'a CStr>,
+    entered: bool,
+}
+
+/// A file of procfs belongs to who could trace this process, so for a moment that is this user.
+fn new_time_namespace(offsets: &CStr) -> Outcome {
+    namespace::unshare(process::flags::NEWTIME)?;
+    if offsets.is_empty() {
+        return Ok(());
+    }
+    prctl::set_dumpable(true)?;
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(c"/proc/self/timens_offsets", flags, Mode::empty());
+    prctl::set_dumpable(false)?;
+    rustix::io::write(file?, offsets.to_bytes())?;
+    Ok(())
 }
 
 /// Never returns to the caller's code: its value is the exit code.
@@ -114,8 +132,8 @@ pub(crate) fn run(steps: &[Step], handles: &Handles<'_>) -> u8 {
         empty: None,
         terminal: None,
         shared_host: false,
-        host_pid: 0,
         program: None,
+        entered: false,
     };
     if let Err(failure) = init.prepare() {
         init.report(0, &failure);
@@ -138,10 +156,15 @@ impl<'a> Init<'a> {
         let h = self.handles;
         let groups = h.cgroups.iter().chain(h.foreign).chain(h.id_maps).map(|fd| fd.as_fd());
         let namespaces = h.netns.into_iter().chain(h.userns).chain(h.container);
-        fds::close_all_except(self.kept().chain(groups).chain(namespaces))?;
+        fds::close_all_except(self.first(), self.kept().chain(groups).chain(namespaces))?;
         signal::reset()?;
         rustix::process::umask(Mode::empty());
         Ok(())
+    }
+
+    /// The first descriptor that the program does not get.
+    fn first(&self) -> u32 {
+        FIRST_PRESERVED + self.handles.preserve_fds
     }
 
     /// What is needed to the end.
@@ -188,6 +211,10 @@ impl<'a> Init<'a> {
             }
             Step::JoinUser => self.join_user(),
             Step::JoinContainer { flags } => self.join_container(*flags),
+            Step::NewTimeNamespace { offsets } => new_time_namespace(offsets),
+            Step::Affinity(processors) => Ok(process::set_affinity(processors)?),
+            Step::MemoryPolicy { mode, nodes } => Ok(process::set_memory_policy(*mode, nodes)?),
+            Step::Remount(remount) => self.remount(remount),
             Step::SeparateMounts => Ok(namespace::unshare(process::flags::NEWNS)?),
             Step::GiveStreams { uid } => self.give_streams(*uid),
             Step::NewCgroupNamespace => Ok(namespace::unshare(process::flags::NEWCGROUP)?),
@@ -232,11 +259,6 @@ impl<'a> Init<'a> {
         }
     }
 
-    fn filter(&self) -> Outcome {
-        let (program, flags) = self.handles.filter.ok_or(Errno::INVAL)?;
-        Ok(seccomp::install(program, flags)?)
-    }
-
     fn join_cgroup(&self) -> Outcome {
         for file in self.handles.cgroups {
             rustix::io::write(file, b"0")?;
@@ -253,7 +275,7 @@ impl<'a> Init<'a> {
         let container = self.handles.container.ok_or(Errno::BADF)?;
         namespace::join(container, flags)?;
         // What remains is what the container's process has too.
-        fds::close_all_except(self.kept())?;
+        fds::close_all_except(self.first(), self.kept())?;
         if flags & process::flags::NEWUSER != 0 {
             user_namespace::become_root()?;
         }
@@ -273,19 +295,29 @@ impl<'a> Init<'a> {
         Ok(())
     }
 
-    fn runtime_hooks(&mut self) -> Outcome {
+    fn runtime_hooks(&self) -> Outcome {
         FromInit::Hooks.send(self.handles.sync, None)?;
         match ToInit::receive(self.handles.sync)? {
-            Some(ToInit::Proceed { pid }) => self.host_pid = pid,
+            Some(ToInit::Proceed) => Ok(()),
             _ => process::exit(1),
         }
-        Ok(())
     }
 
     fn run_hooks(&self, start: bool) -> Outcome {
         let Some(hooks) = self.handles.hooks else { return Ok(()) };
         let list = if start { &hooks.start_container } else { &hooks.create_container };
-        crate::hooks::run(list, &hooks.state(self.host_pid)).map_err(|_| Failure::from(Errno::CANCELED))
+        crate::hooks::run(list, &hooks.state(start)).map_err(|_| Failure::from(Errno::CANCELED))
+    }
+
+    /// With a listener its descriptor is fetched by the parent: a message with descriptors could be a call that is to be
+    /// notified of, and nobody would listen yet.
+    fn filter(&self) -> Outcome {
+        let (program, flags) = self.handles.filter.ok_or(Errno::INVAL)?;
+        let number = seccomp::install(program, flags)?;
+        if flags & seccomp::flags::NEW_LISTENER != 0 {
+            FromInit::Listener { number }.send(self.handles.sync, None)?;
+        }
+        Ok(())
     }
 
     fn gate(&self) -> Outcome {

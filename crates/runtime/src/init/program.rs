@@ -1,5 +1,5 @@
 //! Finding and executing the program.
-use super::{Detail, Failure, Init, Outcome};
+use super::{Detail, FIRST_PRESERVED, Failure, Init, Outcome};
 use knarr_linux::{Errno, exec, fds};
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 use std::ffi::{CStr, CString};
@@ -7,7 +7,8 @@ use std::ffi::{CStr, CString};
 impl<'a> Init<'a> {
     pub(super) fn find_program(&mut self, candidates: &'a [CString]) -> Outcome {
         // Here and not later: the filter may forbid it, and what is opened after this closes itself.
-        fds::close_on_exec_from(3)?;
+        fds::close_on_exec_from(self.first())?;
+        fds::keep_at_exec(FIRST_PRESERVED, self.handles.preserve_fds)?;
         if let [only] = candidates
             && self.handles.arguments.get(0) == Some(only.as_c_str())
         {

@@ -1,7 +1,7 @@
 //! Mounts, devices and links of the container's tree. Every place is a descriptor before anything is put there.
 use super::root::path;
 use super::{Failure, Init, Outcome};
-use crate::plan::{Device, Filesystem, MountStep, Source, Target};
+use crate::plan::{Device, Filesystem, MountStep, RemountStep, Source, Target};
 use knarr_linux::mount::{self, Attributes};
 use knarr_linux::path::{Dir, Root};
 use knarr_linux::{Errno, Result};
@@ -48,6 +48,16 @@ impl Init<'_> {
             let attributes =
                 Attributes { propagation: Some(propagation), recursive, ..Attributes::default() };
             mount::set_attributes(mounted.as_fd(), &attributes)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn remount(&self, step: &RemountStep) -> Outcome {
+        let place = self.root()?.open_path(path(&step.path))?;
+        change(place.as_fd(), &step.attributes)?;
+        change(place.as_fd(), &step.recursive)?;
+        if !step.parameters.is_empty() {
+            mount::reconfigure(place.as_fd(), &step.parameters)?;
         }
         Ok(())
     }

@@ -22,6 +22,8 @@ pub(super) struct Namespaces {
     pub joins_pid: bool,
     /// Made when the process is in its group, which becomes the root.
     pub cgroup: bool,
+    /// A new time namespace: its offsets, which have to be written before a process is in it.
+    pub time: Option<CString>,
 }
 
 /// Put the steps of the tree and of the process behind those that bring the process about.
@@ -36,14 +38,20 @@ pub(super) fn arrange(
     let mut steps = before;
     let mut inner = inner;
     let group = facts.cgroup.map(|_| Step::JoinCgroup);
+    let time = namespaces.time.map(|offsets| Step::NewTimeNamespace { offsets });
+    let in_two = namespaces.joins_pid || time.is_some();
+    // The first of two processes would count in the group beside the second.
+    plan.cgroup_by_file = true;
     match &facts.user {
-        None if !namespaces.joins_pid => {
+        None if !in_two => {
             plan.clone_flags = namespaces.new;
+            plan.cgroup_by_file = false;
             steps.extend(group);
             steps.extend(namespaces.joined);
         }
         None => {
             steps.extend(namespaces.joined);
+            steps.extend(time);
             steps.push(Step::Spawn { flags: namespaces.new });
             steps.extend(group);
         }
@@ -61,12 +69,14 @@ pub(super) fn arrange(
             }
             steps.extend(namespaces.joined);
             steps.push(Step::JoinUser);
+            steps.extend(time);
             steps.push(Step::Spawn { flags: namespaces.new });
             steps.extend(group);
         }
         Some(_) => {
             steps.push(Step::JoinUser);
             steps.extend(namespaces.joined);
+            steps.extend(time);
             steps.push(Step::Spawn { flags: namespaces.new });
             steps.extend(group);
         }
@@ -113,7 +123,7 @@ fn open_source(mount: &mut MountStep, number: usize) -> Option<Step> {
 
 /// Layers are the same files for every container, whatever its user namespace: an id-mapped mount shows them.
 fn share(root: &mut RootSource, (user, group): (u32, u32)) -> Result<()> {
-    if let RootSource::Overlay { lower, upper, work, shared } = root {
+    if let RootSource::Overlay { lower, upper, work, shared, .. } = root {
         let lower = common(lower.iter())?;
         let upper = common([&*upper, &*work].into_iter())?;
         *shared = Some(Shared { user, group, lower, upper });

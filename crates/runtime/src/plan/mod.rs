@@ -10,20 +10,23 @@ mod cgroups;
 mod devices;
 mod mounts;
 mod process;
+mod scheduling;
 mod step;
 #[cfg(test)]
 mod tests;
 
 pub use mounts::MAX_FOREIGN;
 pub(crate) use mounts::id_maps;
-pub use step::{Device, Filesystem, MapBy, Mapping, MountStep, RootSource, Shared, Source, Step, Target};
+pub use step::{
+    Device, Filesystem, MapBy, Mapping, MountStep, RemountStep, RootSource, Shared, Source, Step, Target,
+};
 
 use crate::{Error, Result};
 use birth::Namespaces;
 use knarr_cgroup::Hierarchies;
 use knarr_linux::caps::CapSet;
 use knarr_linux::mount::Propagation;
-use knarr_linux::process::flags;
+use knarr_linux::process::{Scheduling, flags};
 use knarr_linux::user_namespace::IdMaps;
 use knarr_oci::rootfs::RootfsMount;
 use knarr_oci::runtime::{Hooks, Linux, NamespaceType, Process, Spec};
@@ -54,6 +57,9 @@ pub struct Facts<'a> {
     pub user: Option<IdMaps>,
     /// The caller may mount in its own user namespace.
     pub privileged: bool,
+    /// Security modules that are in force.
+    pub apparmor: bool,
+    pub selinux: bool,
 }
 
 /// The steps, and what is done around them.
@@ -64,6 +70,10 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Limits that the parent sets when the process is ready: it may not raise them itself.
     pub limits: Vec<Limit>,
+    /// The same for the scheduling policy.
+    pub scheduling: Option<Scheduling>,
+    /// The group is joined by writing to its file, not by being made in it.
+    pub cgroup_by_file: bool,
     /// Maps of single mounts, by number.
     pub id_maps: Vec<IdMaps>,
     pub warnings: Vec<String>,
@@ -83,6 +93,8 @@ impl Plan {
             clone_flags: 0,
             steps: Vec::new(),
             limits: Vec::new(),
+            scheduling: None,
+            cgroup_by_file: false,
             id_maps: Vec::new(),
             warnings: Vec::new(),
         }
@@ -90,12 +102,6 @@ impl Plan {
     /// Whether the process that begins is not the one that executes the program.
     pub fn spawns(&self) -> bool {
         self.steps.iter().any(|step| matches!(step, Step::Spawn { .. }))
-    }
-    /// Whether the group is joined by the process that was born last.
-    pub fn joins_cgroup_late(&self) -> bool {
-        let place = |wanted: fn(&Step) -> bool| self.steps.iter().position(wanted);
-        let spawn = place(|step| matches!(step, Step::Spawn { .. }));
-        spawn.is_some_and(|spawn| place(|step| *step == Step::JoinCgroup) > Some(spawn))
     }
     /// One line for each step.
     pub fn text(&self) -> String {
@@ -180,9 +186,14 @@ pub fn container(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
 /// that still has the host's mounts or descriptors (CVE-2016-9962).
 pub fn exec(process: &Process, linux: &Linux, facts: &Facts<'_>) -> Result<Plan> {
     let mut plan = Plan::new();
+    let affinity = process.exec_cpu_affinity.clone().unwrap_or_default();
+    let first = scheduling::affinity(affinity.initial.as_deref())?;
+    plan.cgroup_by_file = first.is_some();
+    plan.steps.extend(first);
     if facts.cgroup.is_some() {
         plan.steps.push(Step::JoinCgroup);
     }
+    plan.steps.extend(scheduling::affinity(affinity.last.as_deref())?);
     plan.steps.extend(process::inherited(process, linux)?);
     if let Some(uid) = facts.user.as_ref().and_then(|maps| maps.user_outside(process.user.uid)) {
         plan.steps.push(Step::GiveStreams { uid });
@@ -215,6 +226,7 @@ fn flag(kind: NamespaceType) -> u64 {
 
 fn namespaces(linux: &Linux, facts: &Facts<'_>) -> Result<Namespaces> {
     let mut found = Namespaces::default();
+    let mut mount = None;
     let mut seen = Vec::new();
     for namespace in &linux.namespaces {
         if seen.contains(&namespace.kind) {
@@ -226,11 +238,10 @@ fn namespaces(linux: &Linux, facts: &Facts<'_>) -> Result<Namespaces> {
             // The parent has them at hand.
             (_, NamespaceType::User) => {}
             (_, NamespaceType::Network) if facts.netns_given => {}
-            (_, NamespaceType::Time) => {
-                return Err(Error::Unsupported { what: "time namespaces".to_owned() });
-            }
-            (Some(_), NamespaceType::Mount) => {
-                return Err(Error::Unsupported { what: "joining a mount namespace".to_owned() });
+            (None, NamespaceType::Time) => found.time = Some(time_offsets(linux)?),
+            // Last: the other paths lead through the host's mounts.
+            (Some(path), NamespaceType::Mount) => {
+                mount = Some(Step::JoinNamespace { flag, path: path_text(path)? });
             }
             (Some(path), kind) => {
                 found.joins_pid |= kind == NamespaceType::Pid;
@@ -241,13 +252,29 @@ fn namespaces(linux: &Linux, facts: &Facts<'_>) -> Result<Namespaces> {
             (None, _) => found.new |= flag,
         }
     }
-    if found.new & flags::NEWNS == 0 {
+    if found.new & flags::NEWNS == 0 && mount.is_none() {
         return invalid("a mount namespace is required");
+    }
+    if !linux.time_offsets.is_empty() && found.time.is_none() {
+        return invalid("timeOffsets need a new time namespace");
     }
     if facts.netns_given {
         found.joined.push(Step::JoinGivenNetwork);
     }
+    found.joined.extend(mount);
     Ok(found)
+}
+
+/// As `/proc/<pid>/timens_offsets` takes them.
+fn time_offsets(linux: &Linux) -> Result<CString> {
+    let mut lines = String::new();
+    for (clock, offset) in &linux.time_offsets {
+        if clock != "monotonic" && clock != "boottime" {
+            return invalid(format!("time offset of clock {clock:?}"));
+        }
+        lines.push_str(&format!("{clock} {} {}\n", offset.secs, offset.nanosecs));
+    }
+    text(&lines, "time offsets")
 }
 
 fn names(spec: &Spec, linux: &Linux, plan: &mut Plan) -> Result<()> {
@@ -287,6 +314,7 @@ fn root(spec: &Spec, linux: &Linux, facts: &Facts<'_>, plan: &mut Plan) -> Resul
             lower: lower.iter().map(|p| path_text(p)).collect::<Result<_>>()?,
             upper: path_text(upper)?,
             work: path_text(work)?,
+            label: mounts::label(linux, facts)?,
             shared: None,
         },
         Some(RootfsMount::Directory { path }) => RootSource::Directory(path_text(path)?),

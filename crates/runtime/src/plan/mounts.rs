@@ -1,7 +1,9 @@
 //! Mounts of the configuration: options to attributes, parameters and propagation.
 //!
 //! Standard: mount(8) options as in the runtime specification, mount_setattr(2).
-use super::{Facts, Filesystem, MapBy, Mapping, MountStep, Plan, Source, Step, Target, cgroups, text};
+use super::{
+    Facts, Filesystem, MapBy, Mapping, MountStep, Plan, RemountStep, Source, Step, Target, cgroups, text,
+};
 use crate::{Error, Result};
 use knarr_linux::mount::{Attributes, Propagation};
 use knarr_linux::user_namespace::{IdMaps, Range};
@@ -24,6 +26,9 @@ const VIRTUAL: [&str; 8] = ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgrou
 
 /// Binds from other processes' mount namespaces in one container: each is a descriptor that init is given.
 pub const MAX_FOREIGN: usize = 16;
+
+/// Filesystems whose files have labels of the kernel's choice.
+const UNLABELLED: [&str; 5] = ["proc", "sysfs", "mqueue", "cgroup", "cgroup2"];
 
 /// What may be put over a file of procfs: emulations of these by a filesystem of the host.
 const REPLACEABLE: [&str; 11] = [
@@ -51,6 +56,7 @@ pub(super) struct Options {
     pub copy_up: bool,
     /// Id-mapped, and so what is mounted below if that is true.
     pub id_mapped: Option<bool>,
+    pub remount: bool,
 }
 
 /// Whether `/dev` is somebody else's, so that nothing is made in it.
@@ -72,9 +78,19 @@ pub(super) fn plan(mount: &Mount, linux: &Linux, facts: &Facts<'_>, plan: &mut P
     if mount.destination.is_empty() {
         return Err(Error::Invalid { what: "a mount without destination".to_owned() });
     }
-    let options = options(&mount.options)?;
+    let mut options = options(&mount.options)?;
     let destination = clean(&mount.destination);
     let kind = mount.kind.as_deref().unwrap_or(if options.bind.is_some() { "bind" } else { "" });
+    if options.remount {
+        plan.steps.push(Step::Remount(Box::new(RemountStep {
+            path: text(&destination, "mount destination")?,
+            attributes: options.attributes,
+            recursive: options.recursive,
+            // With bind it is the mount alone.
+            parameters: if options.bind.is_some() { Vec::new() } else { options.parameters },
+        })));
+        return Ok(());
+    }
     if is_bind(mount) {
         let mapping = mapping(mount, &options, facts, plan)?;
         let step = bind(mount, &destination, options, mapping, facts, &plan.steps)?;
@@ -91,6 +107,11 @@ pub(super) fn plan(mount: &Mount, linux: &Linux, facts: &Facts<'_>, plan: &mut P
         "" | "none" => Err(Error::Invalid { what: format!("mount at {destination} has no type") }),
         "cgroup" => cgroups::plan(&destination, &options, linux, facts, steps),
         _ => {
+            if !UNLABELLED.contains(&kind)
+                && let Some(label) = label(linux, facts)?
+            {
+                options.parameters.push((c"context".to_owned(), Some(label)));
+            }
             steps.push(filesystem(kind, mount.source.as_deref().unwrap_or(kind), &destination, options)?);
             Ok(())
         }
@@ -130,6 +151,12 @@ pub(crate) fn id_maps(users: &[IdMapping], groups: &[IdMapping]) -> IdMaps {
         all.iter().map(range).collect()
     };
     IdMaps { users: ranges(users), groups: ranges(groups) }
+}
+
+/// SELinux context of everything that is mounted, if SELinux is there.
+pub(super) fn label(linux: &Linux, facts: &Facts<'_>) -> Result<Option<CString>> {
+    let label = linux.mount_label.as_deref().filter(|label| facts.selinux && !label.is_empty());
+    label.map(|label| text(label, "mount label")).transpose()
 }
 
 fn bind(
@@ -263,12 +290,10 @@ fn known(option: &str, out: &mut Options) -> Result<bool> {
         }
         // The states that a new filesystem has anyway.
         "async" | "nolazytime" | "nomand" | "loud" | "norelatime" | "nostrictatime" | "iversion"
-        | "noiversion" => {}
+        | "noiversion" | "rnorelatime" | "rnostrictatime" => {}
         "idmap" => out.id_mapped = Some(out.id_mapped.unwrap_or(false)),
         "ridmap" => out.id_mapped = Some(true),
-        "remount" => {
-            return Err(Error::Unsupported { what: format!("mount option {option}") });
-        }
+        "remount" => out.remount = true,
         _ => return Ok(false),
     }
     Ok(true)

@@ -1,5 +1,5 @@
 //! What the process is: limits, identity, capabilities, filter, program.
-use super::{Facts, Limit, Plan, Step, inside, text};
+use super::{Facts, Limit, Plan, Step, inside, scheduling, text};
 use crate::{Error, Result};
 use knarr_linux::caps::{self, CapSet};
 use knarr_linux::rlimit;
@@ -13,7 +13,13 @@ const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 pub(super) fn plan(process: &Process, linux: &Linux, facts: &Facts<'_>, plan: &mut Plan) -> Result<()> {
     rlimits(process, facts, plan)?;
-    labels(process, plan)?;
+    labels(process, facts, plan)?;
+    if let Some(scheduler) = &process.scheduler {
+        plan.scheduling = Some(scheduling::scheduler(scheduler)?);
+    }
+    if let Some(policy) = &linux.memory_policy {
+        plan.steps.push(scheduling::memory_policy(policy)?);
+    }
     plan.steps.push(Step::Umask(process.user.umask.unwrap_or(0o022)));
     let filtered = linux.seccomp.is_some();
     // Without no_new_privs a filter may be installed only while CAP_SYS_ADMIN is held. It is kept until then, because what
@@ -28,6 +34,9 @@ pub(super) fn plan(process: &Process, linux: &Linux, facts: &Facts<'_>, plan: &m
         return Err(Error::Invalid { what: "user id -1".to_owned() });
     }
     let groups = user.additional_gids.clone();
+    // Once as who may enter every directory, and if that was refused once more as the user.
+    let directory = inside(if process.cwd.is_empty() { "/" } else { &process.cwd })?;
+    plan.steps.push(Step::WorkingDirectory { path: directory.clone(), again: false });
     plan.steps.push(Step::Identity { uid: user.uid, gid: user.gid, groups });
     if let Some(Sets { effective, mut permitted, inheritable, ambient, .. }) = sets {
         if privileged && facts.bounding.contains(caps::SYS_ADMIN) {
@@ -35,7 +44,7 @@ pub(super) fn plan(process: &Process, linux: &Linux, facts: &Facts<'_>, plan: &m
         }
         plan.steps.push(Step::Capabilities { effective, permitted, inheritable, ambient });
     }
-    plan.steps.push(Step::WorkingDirectory(inside(if process.cwd.is_empty() { "/" } else { &process.cwd })?));
+    plan.steps.push(Step::WorkingDirectory { path: directory, again: true });
     plan.steps.push(Step::FindProgram(candidates(process)?));
     if process.no_new_privileges {
         plan.steps.push(Step::NoNewPrivileges);
@@ -91,23 +100,8 @@ pub(super) fn inherited(process: &Process, linux: &Linux) -> Result<Vec<Step>> {
     if let Some(score) = process.oom_score_adj {
         steps.push(Step::OomScore(text(&score.to_string(), "oom_score_adj")?));
     }
-    if process.scheduler.is_some() {
-        return Err(Error::Unsupported { what: "process.scheduler".to_owned() });
-    }
-    if linux.intel_rdt.is_some() {
-        return Err(Error::Unsupported { what: "linux.intelRdt".to_owned() });
-    }
-    if let Some(io) = &process.io_priority {
-        let class = match io.class.as_str() {
-            "IOPRIO_CLASS_RT" => 1,
-            "IOPRIO_CLASS_BE" => 2,
-            "IOPRIO_CLASS_IDLE" => 3,
-            other => return Err(Error::Invalid { what: format!("I/O priority class {other:?}") }),
-        };
-        if io.priority > 7 {
-            return Err(Error::Invalid { what: format!("I/O priority {}", io.priority) });
-        }
-        steps.push(Step::IoPriority { value: class << 13 | i32::from(io.priority) });
+    if let Some(priority) = &process.io_priority {
+        steps.push(scheduling::io_priority(priority)?);
     }
     if let Some(personality) = &linux.personality {
         let domain = match personality.domain.as_str() {
@@ -115,21 +109,33 @@ pub(super) fn inherited(process: &Process, linux: &Linux) -> Result<Vec<Step>> {
             "LINUX32" => 8,
             other => return Err(Error::Invalid { what: format!("personality {other:?}") }),
         };
+        if let Some(flag) = personality.flags.first() {
+            return Err(Error::Invalid { what: format!("personality flag {flag:?}") });
+        }
         steps.push(Step::Personality(domain));
     }
     Ok(steps)
 }
 
-fn labels(process: &Process, plan: &mut Plan) -> Result<()> {
+/// A label means nothing to a kernel without the security module; that is said, not failed for.
+fn labels(process: &Process, facts: &Facts<'_>, plan: &mut Plan) -> Result<()> {
     if let Some(profile) = process.apparmor_profile.as_deref().filter(|p| !p.is_empty()) {
-        plan.steps.push(Step::SecurityLabel {
-            file: c"thread-self/attr/apparmor/exec".to_owned(),
-            label: text(&format!("exec {profile}"), "AppArmor profile")?,
-        });
+        if facts.apparmor {
+            plan.steps.push(Step::SecurityLabel {
+                file: c"thread-self/attr/apparmor/exec".to_owned(),
+                label: text(&format!("exec {profile}"), "AppArmor profile")?,
+            });
+        } else {
+            plan.warnings.push(format!("AppArmor is not enabled: profile {profile} is not applied"));
+        }
     }
     if let Some(label) = process.selinux_label.as_deref().filter(|l| !l.is_empty()) {
-        let file = c"thread-self/attr/exec".to_owned();
-        plan.steps.push(Step::SecurityLabel { file, label: text(label, "SELinux label")? });
+        if facts.selinux {
+            let file = c"thread-self/attr/exec".to_owned();
+            plan.steps.push(Step::SecurityLabel { file, label: text(label, "SELinux label")? });
+        } else {
+            plan.warnings.push(format!("SELinux is not enabled: label {label} is not applied"));
+        }
     }
     Ok(())
 }

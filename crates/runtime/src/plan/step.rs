@@ -90,6 +90,18 @@ pub enum Step {
         value: i32,
     },
     Personality(u32),
+    /// Processors, by number.
+    Affinity(Vec<u32>),
+    MemoryPolicy {
+        mode: u32,
+        nodes: Vec<u32>,
+    },
+    /// A new time namespace for the process that is born next, with what its clocks differ by.
+    NewTimeNamespace {
+        offsets: CString,
+    },
+    /// Change a mount of the container, and its filesystem.
+    Remount(Box<RemountStep>),
     SecurityLabel {
         file: CString,
         label: CString,
@@ -109,7 +121,11 @@ pub enum Step {
         ambient: CapSet,
     },
     NoNewPrivileges,
-    WorkingDirectory(CString),
+    WorkingDirectory {
+        path: CString,
+        /// Only if it was refused before.
+        again: bool,
+    },
     /// Look for the program; the first of the candidates that can be executed.
     FindProgram(Vec<CString>),
     Filter,
@@ -121,6 +137,15 @@ pub enum Step {
     Execute,
 }
 
+/// What changes of a mount that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemountStep {
+    pub path: CString,
+    pub attributes: Attributes,
+    pub recursive: Attributes,
+    pub parameters: Vec<(CString, Option<CString>)>,
+}
+
 /// Where the container's root comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RootSource {
@@ -129,6 +154,8 @@ pub enum RootSource {
         lower: Vec<CString>,
         upper: CString,
         work: CString,
+        /// SELinux context of all files.
+        label: Option<CString>,
         shared: Option<Shared>,
     },
     Directory(CString),
@@ -280,6 +307,10 @@ impl Step {
             Self::Pivot => ("change the root", None),
             Self::Rlimit { .. } => ("set resource limit", None),
             Self::IoPriority { .. } => ("set I/O priority", None),
+            Self::Affinity(_) => ("set CPU affinity", None),
+            Self::MemoryPolicy { .. } => ("set memory policy", None),
+            Self::NewTimeNamespace { .. } => ("make a time namespace", None),
+            Self::Remount(remount) => ("remount", Some(&remount.path)),
             Self::Personality(_) => ("set personality", None),
             Self::SecurityLabel { label, .. } => ("set security label", Some(label)),
             Self::Umask(_) => ("set umask", None),
@@ -287,7 +318,7 @@ impl Step {
             Self::Identity { .. } => ("change user", None),
             Self::Capabilities { .. } => ("set capabilities", None),
             Self::NoNewPrivileges => ("set no_new_privs", None),
-            Self::WorkingDirectory(path) => ("chdir to cwd", Some(path)),
+            Self::WorkingDirectory { path, .. } => ("chdir to cwd", Some(path)),
             Self::FindProgram(_) => ("find the program", None),
             Self::Filter | Self::PrivilegedFilter(_) => ("install the system call filter", None),
             Self::Gate => ("wait for the start", None),
@@ -345,6 +376,13 @@ impl fmt::Debug for Step {
                 write!(f, "attributes {path:?} +{:x} -{:x}", attributes.set, attributes.clear)
             }
             Self::HostPropagation(p) | Self::RootPropagation(p) => write!(f, "{} {p:?}", self.describe().0),
+            Self::WorkingDirectory { path, again } => {
+                write!(f, "chdir to cwd {path:?}{}", if *again { " again" } else { "" })
+            }
+            Self::Affinity(processors) => write!(f, "affinity {processors:?}"),
+            Self::MemoryPolicy { mode, nodes } => write!(f, "memory policy {mode:x} {nodes:?}"),
+            Self::NewTimeNamespace { offsets } => write!(f, "make a time namespace {offsets:?}"),
+            Self::Remount(remount) => write!(f, "{remount:?}"),
             Self::Umask(mask) => write!(f, "umask {mask:04o}"),
             other => match other.describe() {
                 (what, Some(path)) => write!(f, "{what} {path:?}"),
@@ -357,8 +395,11 @@ impl fmt::Debug for Step {
 fn root_text(root: &RootSource, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match root {
         RootSource::Directory(path) => write!(f, "root {path:?}"),
-        RootSource::Overlay { lower, upper, work, shared } => {
+        RootSource::Overlay { lower, upper, work, label, shared } => {
             write!(f, "root overlay lower {lower:?} upper {upper:?} work {work:?}")?;
+            if let Some(label) = label {
+                write!(f, " context {label:?}")?;
+            }
             match shared {
                 None => Ok(()),
                 Some(Shared { user, group, lower, upper }) => {

@@ -35,6 +35,8 @@ fn plan_on(spec: &Spec, mountinfo: &str, change: impl FnOnce(&mut Facts<'_>)) ->
         hard_limits: None,
         user: None,
         privileged: true,
+        apparmor: false,
+        selinux: false,
     };
     change(&mut facts);
     container(spec, &facts)
@@ -141,7 +143,7 @@ fn user_namespace() {
         with_user(facts);
     });
     let plan = plan.unwrap();
-    assert_eq!((plan.clone_flags, plan.spawns(), plan.joins_cgroup_late()), (0, true, true));
+    assert_eq!((plan.clone_flags, plan.spawns(), plan.cgroup_by_file), (0, true, true));
     assert_eq!((plan.limits.len(), plan.id_maps.len()), (1, 1));
     insta::assert_snapshot!(plan.text());
 }
@@ -219,6 +221,8 @@ fn another_process() {
         hard_limits: None,
         user: None,
         privileged: true,
+        apparmor: false,
+        selinux: false,
     };
     let plan = exec(spec.process.as_ref().unwrap(), spec.linux.as_ref().unwrap(), &facts).unwrap();
     insta::assert_snapshot!(plan.text());

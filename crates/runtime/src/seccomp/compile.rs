@@ -30,11 +30,7 @@ pub(super) const UNKNOWN_MACHINE: u32 = KILL_PROCESS;
 
 pub(super) fn compile(profile: &Seccomp) -> Result<Vec<Instruction>> {
     let default = action(profile.default_action, profile.default_errno_ret)?;
-    if profile.default_action == SeccompAction::Notify
-        || profile.syscalls.iter().any(|call| call.action == SeccompAction::Notify)
-    {
-        return Err(Error::Unsupported { what: "seccomp action SCMP_ACT_NOTIFY".to_owned() });
-    }
+    check(profile)?;
     let mut tables: BTreeMap<u32, Vec<(u32, Decision)>> = BTreeMap::new();
     for machine in machines(&profile.architectures)? {
         let calls = calls(profile, machine, default)?;
@@ -55,12 +51,32 @@ pub(super) fn compile(profile: &Seccomp) -> Result<Vec<Instruction>> {
     Ok(program)
 }
 
+/// What cannot work: the one call that tells of the listener would wait for it.
+fn check(profile: &Seccomp) -> Result<()> {
+    let invalid = |what: &str| Err(Error::Invalid { what: what.to_owned() });
+    if profile.default_action == SeccompAction::Notify {
+        return invalid("SCMP_ACT_NOTIFY as seccomp's default action");
+    }
+    if profile.syscalls.iter().any(|call| call.names.is_empty()) {
+        return invalid("a seccomp rule without names");
+    }
+    let waits =
+        |call: &Syscall| call.action == SeccompAction::Notify && call.names.iter().any(|n| n == "write");
+    if profile.syscalls.iter().any(waits) {
+        return invalid("SCMP_ACT_NOTIFY for the call write");
+    }
+    Ok(())
+}
+
 fn refuses(action: SeccompAction) -> bool {
     use SeccompAction::{Errno, KillProcess, KillThread, Trap};
     matches!(action, Errno | KillProcess | KillThread | Trap)
 }
 
 fn action(action: SeccompAction, errno: Option<u32>) -> Result<u32> {
+    if errno.is_some() && !matches!(action, SeccompAction::Errno | SeccompAction::Trace) {
+        return Err(Error::Invalid { what: format!("seccomp action {action:?} with an errno") });
+    }
     let errno = errno.unwrap_or(EPERM);
     if errno > MAX_ERRNO {
         return Err(Error::Invalid { what: format!("seccomp errno {errno}") });

@@ -28,7 +28,7 @@ const KNOWN: [(&str, Machine); 5] = [
 ];
 
 /// Machines of which filters may speak although no program of theirs runs here.
-const FOREIGN: [&str; 17] = [
+const FOREIGN: [&str; 18] = [
     "SCMP_ARCH_MIPS",
     "SCMP_ARCH_MIPS64",
     "SCMP_ARCH_MIPS64N32",
@@ -46,6 +46,7 @@ const FOREIGN: [&str; 17] = [
     "SCMP_ARCH_LOONGARCH64",
     "SCMP_ARCH_M68K",
     "SCMP_ARCH_SH",
+    "SCMP_ARCH_SHEB",
 ];
 
 /// The machines of a profile, the host's own always among them.

@@ -5,6 +5,7 @@
 mod cache;
 mod compile;
 mod layout;
+pub(crate) mod listener;
 mod machine;
 mod syscalls;
 
@@ -26,7 +27,7 @@ pub struct Filter {
 
 /// The filter of a profile, taken from the cache or compiled and put there.
 pub fn filter(profile: &Seccomp, cache: Option<&Path>) -> Result<Filter> {
-    let flags = flags(profile)?;
+    let flags = flags(profile, listener::notifies(profile))?;
     let program = match cache {
         Some(directory) => cache::get(directory, profile)?,
         None => compile::compile(profile)?,
@@ -34,13 +35,14 @@ pub fn filter(profile: &Seccomp, cache: Option<&Path>) -> Result<Filter> {
     Ok(Filter { program, flags })
 }
 
-fn flags(profile: &Seccomp) -> Result<u64> {
-    use knarr_linux::seccomp::flags::{LOG, SPEC_ALLOW, TSYNC, WAIT_KILLABLE_RECV};
+fn flags(profile: &Seccomp, notifies: bool) -> Result<u64> {
+    use knarr_linux::seccomp::flags::{LOG, NEW_LISTENER, SPEC_ALLOW, TSYNC, WAIT_KILLABLE_RECV};
+    let listener = if notifies { NEW_LISTENER } else { 0 };
     // Without a wish the processor's mitigations stay as they are without a filter, as in other runtimes.
     if profile.flags.is_empty() {
-        return Ok(SPEC_ALLOW);
+        return Ok(SPEC_ALLOW | listener);
     }
-    profile.flags.iter().try_fold(0, |all, name| {
+    let wanted = profile.flags.iter().try_fold(0, |all, name| {
         let flag = match name.as_str() {
             "SECCOMP_FILTER_FLAG_TSYNC" => TSYNC,
             "SECCOMP_FILTER_FLAG_LOG" => LOG,
@@ -49,5 +51,8 @@ fn flags(profile: &Seccomp) -> Result<u64> {
             other => return Err(Error::Invalid { what: format!("seccomp flag {other:?}") }),
         };
         Ok(all | flag)
-    })
+    })?;
+    // The process has one thread, and the kernel refuses what makes no sense together.
+    let pointless = if notifies { TSYNC } else { WAIT_KILLABLE_RECV };
+    Ok(wanted & !pointless | listener)
 }

@@ -81,7 +81,7 @@ impl Bundle {
     pub fn linux(&mut self) -> &mut Linux {
         self.spec.linux.as_mut().unwrap()
     }
-    fn rootfs(&self) -> RootfsMount {
+    pub fn rootfs(&self) -> RootfsMount {
         if !self.overlay {
             return RootfsMount::Directory { path: self.lower() };
         }

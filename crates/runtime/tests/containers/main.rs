@@ -2,10 +2,12 @@
 mod basics;
 mod bundle;
 mod command_line;
+mod filter;
 mod hooks;
 mod isolation;
 mod limits;
 mod mounts;
+mod process;
 mod terminal;
 mod unified;
 mod users;
@@ -31,6 +33,8 @@ fn main() {
         command_line::TESTS,
         unified::TESTS,
         users::TESTS,
+        filter::TESTS,
+        process::TESTS,
     ]
     .concat();
     // What test runners ask: no test is ignored.

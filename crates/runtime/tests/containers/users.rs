@@ -34,7 +34,7 @@ fn map() -> Vec<IdMapping> {
     vec![IdMapping { container_id: 0, host_id: FIRST, size: COUNT }]
 }
 
-fn with_user(linux: &mut Linux) {
+pub fn with_user(linux: &mut Linux) {
     linux.namespaces.push(Namespace::new(NamespaceType::User));
     (linux.uid_mappings, linux.gid_mappings) = (map(), map());
     // All groups: not even the namespace has so many.
