@@ -8,6 +8,7 @@ pub mod exec;
 pub mod fdpass;
 pub mod fds;
 pub mod inherited;
+pub mod keyring;
 pub mod memfd;
 pub mod mount;
 pub mod namespace;

@@ -80,7 +80,7 @@ pub(crate) const SIGKILL: i32 = 9;
 /// What init reported, as an error.
 pub(crate) fn failure(steps: &[Step], command: &str, step: u32, errno: i32, detail: u32) -> Error {
     let step = steps.get(step as usize);
-    let text = std::io::Error::from_raw_os_error(errno).kind_text(errno);
+    let text = text_of(errno);
     let exec = |detail| Error::Exec { command: command.to_owned(), detail, errno };
     match (step, Detail::from_number(detail)) {
         (Some(Step::FindProgram(_)), Some(Detail::NotInPath)) => {
@@ -93,6 +93,10 @@ pub(crate) fn failure(steps: &[Step], command: &str, step: u32, errno: i32, deta
             let path = path.unwrap_or_default();
             Error::Unsupported { what: format!("id-mapped mounts on the filesystem of {path}") }
         }
+        (Some(_), Some(Detail::NoDetachedMounts)) => {
+            let what = "a container without a mount namespace, before Linux 6.15".to_owned();
+            Error::Unsupported { what }
+        }
         (Some(step), _) => {
             let (stage, path) = step.describe();
             let path = path.map(|p| String::from_utf8_lossy(p.to_bytes()).into_owned().into());
@@ -103,26 +107,22 @@ pub(crate) fn failure(steps: &[Step], command: &str, step: u32, errno: i32, deta
 }
 
 /// Go's texts of the errors that users see, which Docker's clients and their tests know.
-trait KindText {
-    fn kind_text(&self, errno: i32) -> String;
-}
-impl KindText for std::io::Error {
-    fn kind_text(&self, errno: i32) -> String {
-        match Errno::from_raw_os_error(errno) {
-            Errno::NOENT => "no such file or directory".to_owned(),
-            Errno::ACCESS => "permission denied".to_owned(),
-            Errno::ISDIR => "is a directory".to_owned(),
-            Errno::NOTDIR => "not a directory".to_owned(),
-            Errno::NOEXEC => "exec format error".to_owned(),
-            Errno::TXTBSY => "text file busy".to_owned(),
-            Errno::PERM => "operation not permitted".to_owned(),
-            Errno::TOOBIG => "argument list too long".to_owned(),
-            Errno::LOOP => "too many levels of symbolic links".to_owned(),
-            Errno::NAMETOOLONG => "file name too long".to_owned(),
-            _ => {
-                let text = self.to_string();
-                text.split(" (os error").next().unwrap_or_default().to_lowercase()
-            }
+pub(crate) fn text_of(errno: i32) -> String {
+    let text = match Errno::from_raw_os_error(errno) {
+        Errno::NOENT => "no such file or directory",
+        Errno::ACCESS => "permission denied",
+        Errno::ISDIR => "is a directory",
+        Errno::NOTDIR => "not a directory",
+        Errno::NOEXEC => "exec format error",
+        Errno::TXTBSY => "text file busy",
+        Errno::PERM => "operation not permitted",
+        Errno::TOOBIG => "argument list too long",
+        Errno::LOOP => "too many levels of symbolic links",
+        Errno::NAMETOOLONG => "file name too long",
+        _ => {
+            let text = std::io::Error::from_raw_os_error(errno).to_string();
+            return text.split(" (os error").next().unwrap_or_default().to_lowercase();
         }
-    }
+    };
+    text.to_owned()
 }

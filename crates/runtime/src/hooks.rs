@@ -23,14 +23,12 @@ impl ForInit {
         Some(Self {
             create_container: hooks.create_container.clone(),
             start_container: hooks.start_container.clone(),
-            state: state(spec, id, bundle, StateStatus::Creating, None),
+            state: state(spec, id, bundle, StateStatus::Created, None),
         })
     }
     /// As seen by the container, where these hooks run.
-    pub(crate) fn state(&self, start: bool) -> State {
-        let pid = Some(rustix::process::getpid().as_raw_pid());
-        let status = if start { StateStatus::Created } else { StateStatus::Creating };
-        State { pid, status, ..self.state.clone() }
+    pub(crate) fn state(&self) -> State {
+        State { pid: Some(rustix::process::getpid().as_raw_pid()), ..self.state.clone() }
     }
 }
 

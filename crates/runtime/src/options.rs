@@ -30,6 +30,8 @@ pub struct CreateOptions<'a> {
     pub preserve_fds: u32,
     /// How long the new process may be silent before it is killed. Hooks have their own timeouts, and do not count.
     pub handshake_timeout: Duration,
+    /// A session keyring of its own, so that keys of the caller are not found inside.
+    pub new_keyring: bool,
 }
 
 impl<'a> CreateOptions<'a> {
@@ -47,6 +49,7 @@ impl<'a> CreateOptions<'a> {
             seccomp_cache: None,
             preserve_fds: 0,
             handshake_timeout: HANDSHAKE_TIMEOUT,
+            new_keyring: true,
         }
     }
 }
@@ -70,6 +73,8 @@ pub struct ExecOptions<'a> {
     pub preserve_fds: u32,
     /// As in [`CreateOptions`].
     pub handshake_timeout: Duration,
+    /// A session keyring of its own, so that keys of the caller are not found inside.
+    pub new_keyring: bool,
 }
 
 impl<'a> ExecOptions<'a> {
@@ -87,6 +92,7 @@ impl<'a> ExecOptions<'a> {
             seccomp_cache: None,
             preserve_fds: 0,
             handshake_timeout: HANDSHAKE_TIMEOUT,
+            new_keyring: true,
         }
     }
 }

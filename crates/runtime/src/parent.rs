@@ -1,5 +1,5 @@
 //! The caller's side: what is known and what is wanted, put together for a [`Launch`].
-use crate::created::Created;
+use crate::created::{Created, step_error};
 use crate::init::FIRST_PRESERVED;
 use crate::launch::Launch;
 use crate::plan::{self, Facts};
@@ -7,9 +7,11 @@ use crate::seccomp::Filter;
 use crate::seccomp::listener::{self, Listener};
 use crate::{CgroupOptions, CreateOptions, Error, ExecOptions, Result, Stdio, hooks, security_module, user};
 use knarr_cgroup::Cgroup;
+use knarr_linux::process::pidfd_send_signal;
 use knarr_linux::{caps, fds, rlimit};
-use knarr_oci::runtime::{Hook, Linux, NamespaceType, Spec, State, StateStatus};
-use std::os::fd::BorrowedFd;
+use knarr_oci::runtime::{Hook, Linux, NamespaceType, Process, Spec, State, StateStatus};
+use rustix::fs::{CWD, Mode, OFlags};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Make a container's first process; it waits before `execve` for [`Created::start`].
 pub fn create(options: CreateOptions<'_>) -> Result<Created> {
@@ -19,7 +21,8 @@ pub fn create(options: CreateOptions<'_>) -> Result<Created> {
 /// As [`create`]; with a FIFO the start is a byte in it, so that another process can give it.
 pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_>>) -> Result<Created> {
     let spec = options.spec;
-    let process = spec.process.as_ref().ok_or(Error::Invalid { what: "process is missing".to_owned() })?;
+    let nothing = Process::default();
+    let process = spec.process.as_ref().unwrap_or(&nothing);
     let linux = spec.linux.clone().unwrap_or_default();
     check_preserved(options.preserve_fds)?;
     if !linux.net_devices.is_empty() {
@@ -41,6 +44,7 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
         apparmor: process.apparmor_profile.is_some() && security_module::has_apparmor(),
         selinux: (process.selinux_label.is_some() || linux.mount_label.is_some())
             && security_module::has_selinux(),
+        new_keyring: options.new_keyring,
     };
     let detected;
     let facts = match (&facts.hierarchies, &options.cgroup) {
@@ -67,6 +71,7 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
             userns,
             timeout: options.handshake_timeout,
             container: None,
+            container_root: None,
             stdio: options.stdio,
             hooks: for_init,
             preserve_fds: options.preserve_fds,
@@ -96,7 +101,8 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
 fn runtime_hooks(options: &CreateOptions<'_>, spec: &Spec) -> Option<(Vec<Hook>, State)> {
     let all = spec.hooks.as_ref()?;
     let list = all.prestart.iter().chain(&all.create_runtime).cloned().collect();
-    Some((list, hooks::state(spec, options.id, options.bundle, StateStatus::Creating, None)))
+    // Its environment is made: for hooks the container is created, and not any more being so.
+    Some((list, hooks::state(spec, options.id, options.bundle, StateStatus::Created, None)))
 }
 
 /// Make another process in a running container; it waits before `execve` for [`Created::start`].
@@ -118,6 +124,7 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Created> {
         apparmor: options.process.apparmor_profile.is_some() && security_module::has_apparmor(),
         selinux: (options.process.selinux_label.is_some() || linux.mount_label.is_some())
             && security_module::has_selinux(),
+        new_keyring: options.new_keyring,
     };
     let plan = plan::exec(options.process, &linux, &facts)?;
     let filter = filter(&linux, options.seccomp_cache)?;
@@ -132,6 +139,7 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Created> {
         userns: None,
         timeout: options.handshake_timeout,
         container: Some(options.target_pidfd),
+        container_root: root_of(&options, &linux)?,
         stdio: options.stdio,
         hooks: None,
         preserve_fds: options.preserve_fds,
@@ -192,6 +200,19 @@ fn new_group(cgroup: &Cgroup, linux: &Linux) -> Result<(bool, knarr_cgroup::syst
 
 fn filter(linux: &Linux, cache: Option<&std::path::Path>) -> Result<Option<Filter>> {
     linux.seccomp.as_ref().map(|profile| crate::seccomp::filter(profile, cache)).transpose()
+}
+
+/// Where the mount namespace does not lead to the container's root.
+fn root_of(options: &ExecOptions<'_>, linux: &Linux) -> Result<Option<OwnedFd>> {
+    if linux.namespace(NamespaceType::Mount).is_some() {
+        return Ok(None);
+    }
+    let path = format!("/proc/{}/root", options.target_pid);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, path, flags, Mode::empty());
+    // The number was that process's all the time.
+    let root = root.and_then(|root| pidfd_send_signal(options.target_pidfd, 0).map(|()| root));
+    root.map(Some).map_err(step_error("open the container's root"))
 }
 
 fn listener(linux: &Linux) -> Result<Option<Listener>> {

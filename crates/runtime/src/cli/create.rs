@@ -19,6 +19,7 @@ pub(crate) struct Options {
     preserve_fds: u32,
     detach: bool,
     keep: bool,
+    no_new_keyring: bool,
     id: String,
 }
 
@@ -32,8 +33,9 @@ fn options(arguments: &mut Arguments<'_>) -> Result<Options> {
             "preserve-fds" => options.preserve_fds = arguments.number(&name, value)?,
             "detach" | "d" => options.detach = arguments.flag(&name, value)?,
             "keep" => options.keep = arguments.flag(&name, value)?,
-            // The root is always changed by pivot_root, no session keyring is joined, and nobody is adopted.
-            "no-pivot" | "no-new-keyring" | "no-subreaper" => drop(arguments.flag(&name, value)?),
+            "no-new-keyring" => options.no_new_keyring = arguments.flag(&name, value)?,
+            // The root is always changed by pivot_root, and nobody is adopted.
+            "no-pivot" | "no-subreaper" => drop(arguments.flag(&name, value)?),
             "pidfd-socket" => return Err(Error::Unsupported { what: "--pidfd-socket".to_owned() }),
             _ => return Err(unknown(&name)),
         }
@@ -117,6 +119,7 @@ fn make_in(
             cgroup: CgroupOptions::Path(&container.record.knarr.cgroup),
             seccomp_cache: cache.as_deref(),
             preserve_fds: options.preserve_fds,
+            new_keyring: !options.no_new_keyring,
             ..CreateOptions::new(&options.id, spec, &options.bundle)
         },
         fifo.as_ref().map(AsFd::as_fd),

@@ -131,6 +131,7 @@ fn planned(change: impl FnOnce(&mut Spec)) -> bool {
         privileged: true,
         apparmor: true,
         selinux: true,
+        new_keyring: true,
     };
     plan::container(&spec, &facts).is_ok()
 }

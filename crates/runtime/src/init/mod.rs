@@ -34,11 +34,19 @@ pub(crate) enum Detail {
     NotExecutable = 3,
     /// The filesystem has no id-mapped mounts.
     NotMappable = 4,
+    /// Before Linux 6.15 nothing can be mounted in a tree that is detached.
+    NoDetachedMounts = 5,
 }
 
 impl Detail {
     pub(crate) fn from_number(number: u32) -> Option<Self> {
-        let all = [Self::NotInPath, Self::NoProgram, Self::NotExecutable, Self::NotMappable];
+        let all = [
+            Self::NotInPath,
+            Self::NoProgram,
+            Self::NotExecutable,
+            Self::NotMappable,
+            Self::NoDetachedMounts,
+        ];
         all.into_iter().find(|detail| *detail as u32 == number)
     }
 }
@@ -57,6 +65,8 @@ pub(crate) struct Handles<'a> {
     pub foreign: &'a [OwnedFd],
     /// The container's first process, for another process in it.
     pub container: Option<BorrowedFd<'a>>,
+    /// Its root.
+    pub container_root: Option<BorrowedFd<'a>>,
     /// Standard input, output, error; `None` is the container's `/dev/null`. Empty: those of the parent stay.
     pub stdio: &'a [Option<OwnedFd>],
     pub filter: Option<(&'a [Instruction], u64)>,
@@ -83,6 +93,8 @@ impl From<Errno> for Failure {
     }
 }
 
+const ENOENT: i32 = Errno::NOENT.raw_os_error();
+
 type Outcome = Result<(), Failure>;
 
 /// The process while it becomes the container's.
@@ -101,6 +113,10 @@ struct Init<'a> {
     empty: Option<OwnedFd>,
     terminal: Option<OwnedFd>,
     shared_host: bool,
+    /// Mounts are made in a tree that is attached nowhere.
+    detached: bool,
+    /// The start was the byte of another process: nobody listens to what fails afterwards.
+    alone: bool,
     program: Option<&'a CStr>,
     entered: bool,
 }
@@ -132,6 +148,8 @@ pub(crate) fn run(steps: &[Step], handles: &Handles<'_>) -> u8 {
         empty: None,
         terminal: None,
         shared_host: false,
+        detached: false,
+        alone: false,
         program: None,
         entered: false,
     };
@@ -150,12 +168,27 @@ impl<'a> Init<'a> {
         let _ = message.send(self.handles.sync, None);
     }
 
+    /// On the container's standard error, with the exit code that a shell would give.
+    fn say(&self, step: &Step, failure: &Failure) -> u8 {
+        let errno = failure.errno.raw_os_error();
+        let text = crate::created::text_of(errno);
+        let (line, code) = match (step, self.handles.arguments.get(0)) {
+            (Step::Execute, Some(name)) => (
+                format!("exec {}: {text}\n", name.to_string_lossy()),
+                if errno == ENOENT { 127 } else { 126 },
+            ),
+            _ => (format!("{}: {text}\n", step.describe().0), 1),
+        };
+        let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
+        code
+    }
+
     /// Leave behind what the parent is, before anything of the container can see this process.
     fn prepare(&self) -> Outcome {
         prctl::set_dumpable(false)?;
         let h = self.handles;
         let groups = h.cgroups.iter().chain(h.foreign).chain(h.id_maps).map(|fd| fd.as_fd());
-        let namespaces = h.netns.into_iter().chain(h.userns).chain(h.container);
+        let namespaces = h.netns.into_iter().chain(h.userns).chain(h.container).chain(h.container_root);
         fds::close_all_except(self.first(), self.kept().chain(groups).chain(namespaces))?;
         signal::reset()?;
         rustix::process::umask(Mode::empty());
@@ -184,6 +217,9 @@ impl<'a> Init<'a> {
                 other => self.apply(other),
             };
             if let Err(failure) = done {
+                if self.alone {
+                    return self.say(step, &failure);
+                }
                 self.report(number as u32, &failure);
                 return 1;
             }
@@ -225,6 +261,10 @@ impl<'a> Init<'a> {
             Step::HostPropagation(propagation) => self.host_propagation(*propagation),
             Step::OpenRoot(source) => self.open_root(source),
             Step::AttachRoot => self.attach_root(),
+            Step::KeepRootDetached => self.keep_root_detached(),
+            Step::ChangeRoot => self.change_root(),
+            Step::EnterRoot => self.enter_root(),
+            Step::NewKeyring => Ok(knarr_linux::keyring::new_session()?),
             Step::OpenSource { path, recursive, mapping, .. } => {
                 let source = self.clone_mapped(path, *recursive, *mapping)?;
                 self.sources.push(source);
@@ -275,7 +315,7 @@ impl<'a> Init<'a> {
         let container = self.handles.container.ok_or(Errno::BADF)?;
         namespace::join(container, flags)?;
         // What remains is what the container's process has too.
-        fds::close_all_except(self.first(), self.kept())?;
+        fds::close_all_except(self.first(), self.kept().chain(self.handles.container_root))?;
         if flags & process::flags::NEWUSER != 0 {
             user_namespace::become_root()?;
         }
@@ -306,7 +346,7 @@ impl<'a> Init<'a> {
     fn run_hooks(&self, start: bool) -> Outcome {
         let Some(hooks) = self.handles.hooks else { return Ok(()) };
         let list = if start { &hooks.start_container } else { &hooks.create_container };
-        crate::hooks::run(list, &hooks.state(start)).map_err(|_| Failure::from(Errno::CANCELED))
+        crate::hooks::run(list, &hooks.state()).map_err(|_| Failure::from(Errno::CANCELED))
     }
 
     /// With a listener its descriptor is fetched by the parent: a message with descriptors could be a call that is to be
@@ -320,11 +360,12 @@ impl<'a> Init<'a> {
         Ok(())
     }
 
-    fn gate(&self) -> Outcome {
+    fn gate(&mut self) -> Outcome {
         FromInit::Ready.send(self.handles.sync, None)?;
         if let Some(fifo) = self.handles.fifo {
             let mut byte = [0];
             rustix::io::retry_on_intr(|| rustix::io::read(fifo, &mut byte))?;
+            self.alone = true;
             return Ok(());
         }
         match ToInit::receive(self.handles.sync)? {

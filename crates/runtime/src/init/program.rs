@@ -9,6 +9,10 @@ impl<'a> Init<'a> {
         // Here and not later: the filter may forbid it, and what is opened after this closes itself.
         fds::close_on_exec_from(self.first())?;
         fds::keep_at_exec(FIRST_PRESERVED, self.handles.preserve_fds)?;
+        // That nothing is to be executed is an error of the start.
+        if candidates.is_empty() {
+            return Ok(());
+        }
         if let [only] = candidates
             && self.handles.arguments.get(0) == Some(only.as_c_str())
         {

@@ -1,6 +1,6 @@
 //! The container's root and what is protected in it.
 use super::{Failure, Init, Outcome};
-use knarr_linux::mount::{self, Attributes};
+use knarr_linux::mount::{self, Attributes, Propagation};
 use knarr_linux::path::{Resolve, Root};
 use knarr_linux::{Errno, Result};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
@@ -12,6 +12,9 @@ use std::path::Path;
 /// MOUNT_ATTR_RDONLY, NOSUID, NODEV, NOEXEC.
 const RDONLY: u64 = 1;
 const LOCKED_DOWN: u32 = 1 | 2 | 4 | 8;
+
+pub(super) const PRIVATE: Attributes =
+    Attributes { set: 0, clear: 0, propagation: Some(Propagation::Private), recursive: true };
 
 pub(super) fn path(text: &CStr) -> &Path {
     Path::new(OsStr::from_bytes(text.to_bytes()))
@@ -44,6 +47,28 @@ impl Init<'_> {
         self.keep_root(Root::from_fd(mounted, Resolve::InRoot))
     }
 
+    pub(super) fn keep_root_detached(&mut self) -> Outcome {
+        let mounted = self.opened_root.take().ok_or(Errno::BADF)?;
+        self.detached = true;
+        // Nothing that is mounted in it may travel to where it was copied from.
+        mount::set_attributes(mounted.as_fd(), &PRIVATE)?;
+        self.keep_root(Root::from_fd(mounted, Resolve::InRoot))
+    }
+
+    /// Above the root of a detached tree there is nothing.
+    pub(super) fn change_root(&mut self) -> Outcome {
+        rustix::process::fchdir(self.root()?.as_fd())?;
+        rustix::process::chroot(c".")?;
+        (self.null, self.empty) = (None, None);
+        Ok(())
+    }
+
+    pub(super) fn enter_root(&mut self) -> Outcome {
+        rustix::process::fchdir(self.handles.container_root.ok_or(Errno::BADF)?)?;
+        rustix::process::chroot(c".")?;
+        self.take_current_root()
+    }
+
     /// The root of the mount namespace that was joined.
     pub(super) fn take_current_root(&mut self) -> Outcome {
         self.keep_root(Root::open(Path::new("/"))?)
@@ -69,7 +94,7 @@ impl Init<'_> {
 
     pub(super) fn set_attributes(&self, at: &CStr, attributes: &Attributes) -> Outcome {
         let target = self.strict()?.open_path(path(at))?;
-        Ok(mount::set_attributes(target.as_fd(), attributes)?)
+        Ok(self.change_attached(target.as_fd(), &[attributes])?)
     }
 
     /// The procfs that was just mounted is as good as a private one: [`Init::sysctl`] crosses no mount that lies over it, and no

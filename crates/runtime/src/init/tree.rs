@@ -1,6 +1,6 @@
 //! Mounts, devices and links of the container's tree. Every place is a descriptor before anything is put there.
-use super::root::path;
-use super::{Failure, Init, Outcome};
+use super::root::{PRIVATE, path};
+use super::{Detail, Failure, Init, Outcome};
 use crate::plan::{Device, Filesystem, MountStep, RemountStep, Source, Target};
 use knarr_linux::mount::{self, Attributes};
 use knarr_linux::path::{Dir, Root};
@@ -28,6 +28,9 @@ impl Init<'_> {
             }
             Source::Group { path } => mount::clone_path(path, true)?,
         };
+        if self.detached {
+            mount::set_attributes(mounted.as_fd(), &PRIVATE)?;
+        }
         let is_new = matches!(step.source, Source::New(_));
         if !is_new {
             change(mounted.as_fd(), &step.attributes)?;
@@ -37,25 +40,40 @@ impl Init<'_> {
         if step.copy_up {
             super::tree::copy_up(target.as_fd(), mounted.as_fd())?;
         }
-        mount::attach(mounted.as_fd(), target.as_fd())?;
-        if let Source::New(fs) = &step.source {
+        if is_new {
             change(mounted.as_fd(), &step.attributes)?;
-            if fs.kind.as_c_str() == c"proc" && u64::from(fs.attributes) & 1 == 0 {
-                self.keep_procfs(mounted.as_fd())?;
-            }
         }
         if let Some((propagation, recursive)) = step.propagation {
             let attributes =
                 Attributes { propagation: Some(propagation), recursive, ..Attributes::default() };
             mount::set_attributes(mounted.as_fd(), &attributes)?;
         }
+        mount::attach(mounted.as_fd(), target.as_fd()).map_err(|errno| Failure {
+            errno,
+            detail: (self.detached && errno == Errno::INVAL).then_some(Detail::NoDetachedMounts),
+        })?;
+        if let Source::New(fs) = &step.source
+            && fs.kind.as_c_str() == c"proc"
+            && u64::from(fs.attributes) & 1 == 0
+        {
+            self.keep_procfs(mounted.as_fd())?;
+        }
         Ok(())
+    }
+
+    /// Change a mount that is in place. In a detached tree the kernel lets nobody do that, so a changed copy covers it.
+    pub(super) fn change_attached(&self, place: BorrowedFd<'_>, changes: &[&Attributes]) -> Result<()> {
+        if !self.detached {
+            return changes.iter().try_for_each(|attributes| change(place, attributes));
+        }
+        let copy = mount::clone_fd(place, true)?;
+        changes.iter().try_for_each(|attributes| change(copy.as_fd(), attributes))?;
+        mount::attach(copy.as_fd(), place)
     }
 
     pub(super) fn remount(&self, step: &RemountStep) -> Outcome {
         let place = self.root()?.open_path(path(&step.path))?;
-        change(place.as_fd(), &step.attributes)?;
-        change(place.as_fd(), &step.recursive)?;
+        self.change_attached(place.as_fd(), &[&step.attributes, &step.recursive])?;
         if !step.parameters.is_empty() {
             mount::reconfigure(place.as_fd(), &step.parameters)?;
         }

@@ -22,6 +22,8 @@ pub(super) struct Namespaces {
     pub joins_pid: bool,
     /// Made when the process is in its group, which becomes the root.
     pub cgroup: bool,
+    /// No mount namespace but the host's.
+    pub hosts_mounts: bool,
     /// A new time namespace: its offsets, which have to be written before a process is in it.
     pub time: Option<CString>,
 }

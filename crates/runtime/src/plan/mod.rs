@@ -29,7 +29,7 @@ use knarr_linux::mount::Propagation;
 use knarr_linux::process::{Scheduling, flags};
 use knarr_linux::user_namespace::IdMaps;
 use knarr_oci::rootfs::RootfsMount;
-use knarr_oci::runtime::{Hooks, Linux, NamespaceType, Process, Spec};
+use knarr_oci::runtime::{Linux, NamespaceType, Process, Spec};
 use std::ffi::{CStr, CString};
 use std::path::Path;
 
@@ -60,6 +60,7 @@ pub struct Facts<'a> {
     /// Security modules that are in force.
     pub apparmor: bool,
     pub selinux: bool,
+    pub new_keyring: bool,
 }
 
 /// The steps, and what is done around them.
@@ -125,15 +126,18 @@ fn invalid<T>(what: impl Into<String>) -> Result<T> {
 
 /// Steps of a container's first process.
 pub fn container(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
-    let process = spec.process.as_ref().ok_or(Error::Invalid { what: "process is missing".to_owned() })?;
+    // Only the start needs a process.
+    let nothing = Process::default();
+    let process = spec.process.as_ref().unwrap_or(&nothing);
     let none = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&none);
     let mut plan = Plan::new();
     let namespaces = namespaces(linux, facts)?;
-    let before = process::inherited(process, linux)?;
+    let mut before = process::inherited(process, linux)?;
+    before.extend(keyring(facts));
     plan.steps.push(Step::Session);
     names(spec, linux, &mut plan)?;
-    root(spec, linux, facts, &mut plan)?;
+    root(spec, linux, facts, namespaces.hosts_mounts, &mut plan)?;
     for mount in &spec.mounts {
         mounts::plan(mount, linux, facts, &mut plan)?;
     }
@@ -149,12 +153,7 @@ pub fn container(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
         plan.steps.push(Step::Sysctl { path: sysctl_path(key)?, value: text(value, key)? });
     }
     let hooks = spec.hooks.as_ref();
-    let before_start = |h: &&Hooks| {
-        [&h.prestart, &h.create_runtime, &h.create_container, &h.start_container]
-            .iter()
-            .any(|l| !l.is_empty())
-    };
-    if hooks.filter(before_start).is_some() {
+    if hooks.is_some_and(|h| !h.prestart.is_empty() || !h.create_runtime.is_empty()) {
         plan.steps.push(Step::RuntimeHooks);
     }
     for path in &linux.readonly_paths {
@@ -172,11 +171,13 @@ pub fn container(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
     if spec.root.as_ref().is_some_and(|root| root.readonly) {
         plan.steps.push(Step::ReadOnlyRoot);
     }
-    plan.steps.push(Step::Pivot);
-    if let Some(propagation) = root_propagation(linux)?.filter(|p| *p != Propagation::Private) {
+    plan.steps.push(if namespaces.hosts_mounts { Step::ChangeRoot } else { Step::Pivot });
+    if let Some(propagation) = root_propagation(linux)?.filter(|p| *p != Propagation::Private)
+        && !namespaces.hosts_mounts
+    {
         plan.steps.push(Step::RootPropagation(propagation));
     }
-    process::plan(process, linux, facts, &mut plan)?;
+    process::plan(process, spec.process.is_some(), linux, facts, &mut plan)?;
     let inner = std::mem::take(&mut plan.steps);
     birth::arrange(namespaces, before, inner, process.user.uid, facts, &mut plan)?;
     Ok(plan)
@@ -199,15 +200,28 @@ pub fn exec(process: &Process, linux: &Linux, facts: &Facts<'_>) -> Result<Plan>
         plan.steps.push(Step::GiveStreams { uid });
     }
     let own = linux.namespaces.iter().fold(0, |all, namespace| all | flag(namespace.kind));
-    plan.steps.push(Step::JoinContainer { flags: birth::container_namespaces(own, facts) });
+    plan.steps.extend(keyring(facts));
+    let mut joined = birth::container_namespaces(own, facts);
+    let hosts_mounts = linux.namespace(NamespaceType::Mount).is_none();
+    if hosts_mounts {
+        joined &= !flags::NEWNS;
+    }
+    plan.steps.push(Step::JoinContainer { flags: joined });
+    if hosts_mounts {
+        plan.steps.push(Step::EnterRoot);
+    }
     plan.steps.push(Step::Spawn { flags: 0 });
     plan.steps.push(Step::Session);
     if let Some((rows, cols)) = facts.terminal {
         plan.steps.push(Step::Terminal { rows, cols, uid: process.user.uid, console: false });
     }
     plan.steps.push(Step::Stdio { uid: process.user.uid });
-    process::plan(process, linux, facts, &mut plan)?;
+    process::plan(process, true, linux, facts, &mut plan)?;
     Ok(plan)
+}
+
+fn keyring(facts: &Facts<'_>) -> Option<Step> {
+    facts.new_keyring.then_some(Step::NewKeyring)
 }
 
 /// `CLONE_NEW*` of a kind.
@@ -252,8 +266,9 @@ fn namespaces(linux: &Linux, facts: &Facts<'_>) -> Result<Namespaces> {
             (None, _) => found.new |= flag,
         }
     }
-    if found.new & flags::NEWNS == 0 && mount.is_none() {
-        return invalid("a mount namespace is required");
+    found.hosts_mounts = found.new & flags::NEWNS == 0 && mount.is_none();
+    if found.hosts_mounts && facts.user.is_some() {
+        return invalid("a user namespace needs a mount namespace");
     }
     if !linux.time_offsets.is_empty() && found.time.is_none() {
         return invalid("timeOffsets need a new time namespace");
@@ -301,14 +316,16 @@ fn root_propagation(linux: &Linux) -> Result<Option<Propagation>> {
     })
 }
 
-fn root(spec: &Spec, linux: &Linux, facts: &Facts<'_>, plan: &mut Plan) -> Result<()> {
+fn root(spec: &Spec, linux: &Linux, facts: &Facts<'_>, hosts_mounts: bool, plan: &mut Plan) -> Result<()> {
     // Nothing of the container reaches the host; what the host mounts reaches the container only if that is asked for.
     let inward = match root_propagation(linux)? {
         Some(kept @ (Propagation::Slave | Propagation::Shared)) => kept,
         _ if wants_host_mounts(spec) => Propagation::Slave,
         _ => Propagation::Private,
     };
-    plan.steps.push(Step::HostPropagation(inward));
+    if !hosts_mounts {
+        plan.steps.push(Step::HostPropagation(inward));
+    }
     let source = match facts.rootfs {
         Some(RootfsMount::Overlay { lower, upper, work }) => RootSource::Overlay {
             lower: lower.iter().map(|p| path_text(p)).collect::<Result<_>>()?,
@@ -324,7 +341,7 @@ fn root(spec: &Spec, linux: &Linux, facts: &Facts<'_>, plan: &mut Plan) -> Resul
         }
     };
     plan.steps.push(Step::OpenRoot(Box::new(source)));
-    plan.steps.push(Step::AttachRoot);
+    plan.steps.push(if hosts_mounts { Step::KeepRootDetached } else { Step::AttachRoot });
     Ok(())
 }
 

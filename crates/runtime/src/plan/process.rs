@@ -11,7 +11,14 @@ pub const LIMITS: usize = 16;
 /// Where a program is looked for when the environment does not say.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-pub(super) fn plan(process: &Process, linux: &Linux, facts: &Facts<'_>, plan: &mut Plan) -> Result<()> {
+/// `executes`: there is something to execute.
+pub(super) fn plan(
+    process: &Process,
+    executes: bool,
+    linux: &Linux,
+    facts: &Facts<'_>,
+    plan: &mut Plan,
+) -> Result<()> {
     rlimits(process, facts, plan)?;
     labels(process, facts, plan)?;
     if let Some(scheduler) = &process.scheduler {
@@ -45,7 +52,7 @@ pub(super) fn plan(process: &Process, linux: &Linux, facts: &Facts<'_>, plan: &m
         plan.steps.push(Step::Capabilities { effective, permitted, inheritable, ambient });
     }
     plan.steps.push(Step::WorkingDirectory { path: directory, again: true });
-    plan.steps.push(Step::FindProgram(candidates(process)?));
+    plan.steps.push(Step::FindProgram(if executes { candidates(process)? } else { Vec::new() }));
     if process.no_new_privileges {
         plan.steps.push(Step::NoNewPrivileges);
     }

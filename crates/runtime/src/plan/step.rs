@@ -41,6 +41,8 @@ pub enum Step {
     /// The root as a detached mount.
     OpenRoot(Box<RootSource>),
     AttachRoot,
+    /// The same in a mount namespace that is not the container's own: it stays detached, and nothing of it is seen there.
+    KeepRootDetached,
     /// A source of a bind as a detached mount, for the step that attaches it.
     OpenSource {
         number: usize,
@@ -80,6 +82,12 @@ pub enum Step {
     CreateContainerHooks,
     ReadOnlyRoot,
     Pivot,
+    /// Where pivot_root would change the root of others.
+    ChangeRoot,
+    /// The root of the container's first process, whose mount namespace says nothing about it.
+    EnterRoot,
+    /// Keys of the caller are not the container's.
+    NewKeyring,
     RootPropagation(Propagation),
     Rlimit {
         number: u32,
@@ -126,7 +134,7 @@ pub enum Step {
         /// Only if it was refused before.
         again: bool,
     },
-    /// Look for the program; the first of the candidates that can be executed.
+    /// Look for the program; the first of the candidates that can be executed. None: there is nothing to execute.
     FindProgram(Vec<CString>),
     Filter,
     /// Without no_new_privs: with `CAP_SYS_ADMIN` for this moment, after which the sets are exactly these.
@@ -284,6 +292,10 @@ impl Step {
                 RootSource::Overlay { upper, .. } => ("mount the root overlay of", Some(upper)),
                 RootSource::Directory(path) => ("mount root", Some(path)),
             },
+            Self::KeepRootDetached => ("keep the root detached", None),
+            Self::ChangeRoot => ("change the root", None),
+            Self::EnterRoot => ("enter the container's root", None),
+            Self::NewKeyring => ("make a session keyring", None),
             Self::AttachRoot => ("attach the root", None),
             Self::OpenSource { path, .. } => ("open mount source", Some(path)),
             Self::Mount(mount) => match &mount.source {

@@ -35,7 +35,7 @@ fn run_in_order() {
     let text = fs::read_to_string(log.path()).unwrap();
     let names: Vec<&str> = text.lines().filter(|l| !l.starts_with('"')).collect();
     assert_eq!(names, ["prestart", "createRuntime", "createContainer", "poststart"]);
-    assert_eq!(text.matches("creating").count(), 3);
+    assert_eq!(text.matches("created").count(), 3);
     assert_eq!(text.matches("running").count(), 1);
 }
 

@@ -19,6 +19,8 @@ pub const TESTS: &[(&str, fn())] = &[
     ("process::stopped_by_the_container", stopped_by_the_container),
     ("process::never_seen_with_anything_of_the_host", never_seen_with_anything_of_the_host),
     ("process::remount", remount),
+    ("process::mounts_of_the_host", mounts_of_the_host),
+    ("process::nothing_to_execute", nothing_to_execute),
     ("process::what_the_kernel_lacks", what_the_kernel_lacks),
 ];
 
@@ -34,41 +36,38 @@ fn working_directory_of_others() {
 }
 
 fn preserved_descriptors() {
-    // Ours are beyond the range of what is preserved.
-    let file = tempfile::tempfile().unwrap();
-    let highest = fs::read_dir("/proc/self/fd")
-        .unwrap()
-        .filter_map(|e| e.unwrap().file_name().to_str()?.parse::<u32>().ok())
-        .max()
-        .unwrap();
-    let mut filler = Vec::new();
-    while filler.last().is_none_or(|f: &fs::File| f.as_raw_fd() as u32 <= highest) {
-        filler.push(file.try_clone().unwrap());
-    }
-    let bundle = Bundle::new(&["sh", "-c", "ls /proc/$$/fd | wc -l; echo kept >&5"]);
+    use knarr_linux::process::{self as processes, Clone3, Exit};
+    let bundle = Bundle::new(&["sh", "-c", "echo /proc/$$/fd/* >&5"]);
     let path = bundle.cgroup().path().to_owned();
     let rootfs = bundle.rootfs();
-    let count = filler.last().unwrap().as_raw_fd() as u32 - 2;
-    let with = |preserve_fds| {
-        let (stdio, out, _err) = pipes();
-        let options = CreateOptions {
+    let log = bundle.dir.path().join("log");
+    // Another process, whose descriptors are known.
+    let run = || {
+        knarr_linux::supervise::close_from(3).unwrap();
+        let files = [0; 3].map(|_| fs::File::create(&log).unwrap());
+        assert_eq!(files.each_ref().map(AsRawFd::as_raw_fd), [3, 4, 5]);
+        let (stdio, ..) = pipes();
+        let with = |preserve_fds, stdio| CreateOptions {
             rootfs: Some(&rootfs),
             stdio,
             cgroup: CgroupOptions::Path(&path),
             preserve_fds,
             ..CreateOptions::new(&bundle.id, &bundle.spec, bundle.dir.path())
         };
-        (knarr_runtime::create(options), out)
+        let refused = knarr_runtime::create(with(500, pipes().0));
+        assert!(matches!(refused, Err(Error::Invalid { .. })));
+        let mut created = knarr_runtime::create(with(3, stdio)).unwrap();
+        created.start().unwrap();
+        processes::wait(created.pidfd.as_fd(), true).unwrap();
+        0
     };
-    let (created, out) = with(count);
-    let mut created = created.unwrap();
-    created.start().unwrap();
-    knarr_linux::process::wait(created.pidfd.as_fd(), true).unwrap();
-    let mut text = [0; 64];
-    let length = rustix::io::read(&out, &mut text).unwrap();
+    let child = Clone3::default().spawn(run).unwrap();
+    assert_eq!(processes::wait(child.pidfd.as_fd(), true).unwrap(), Some(Exit::Code(0)));
     bundle.cgroup().destroy().unwrap();
-    assert_eq!(String::from_utf8_lossy(&text[..length]), format!("{}\n", count + 3));
-    assert!(matches!(with(500).0, Err(Error::Invalid { .. })));
+    let text = fs::read_to_string(&log).unwrap();
+    let numbers: Vec<&str> = text.split_whitespace().map(|path| &path["/proc/1/fd/".len()..]).collect();
+    // The last is the directory that the shell reads.
+    assert_eq!(numbers, ["0", "1", "2", "3", "4", "5", "6"], "{text}");
 }
 
 fn scheduling() {
@@ -253,4 +252,37 @@ fn what_the_kernel_lacks() {
         Ok(outcome) => assert_eq!(outcome.exit.status(), 0),
         Err(error) => assert!(error.to_string().contains("memory policy"), "{error}"),
     }
+}
+
+/// The configuration may leave out the mount namespace: then the tree hangs nowhere, and the host sees nothing of it.
+fn mounts_of_the_host() {
+    let mut bundle = Bundle::new(&[
+        "sh",
+        "-c",
+        "readlink /proc/self/ns/mnt; ls /; ls /dev | wc -l; cd /; cd ../../..; ls -d etc/hosts; echo x > /made; exec sleep 1000",
+    ]);
+    bundle.linux().namespaces.retain(|n| n.kind != NamespaceType::Mount);
+    let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let running = bundle.start();
+    let script = "readlink /proc/self/ns/mnt; ls / | wc -l; busybox chroot . ls /lower; cat /made; busybox chroot /tmp ../bin/ls /";
+    let outcome = running.exec(&process(&["sh", "-c", script])).unwrap();
+    let own = fs::read_link("/proc/self/ns/mnt").unwrap();
+    assert_eq!(outcome.stdout, format!("{}\n9\nx\n", own.display()), "{}", outcome.stderr);
+    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+    assert_eq!(
+        fs::read_link(format!("/proc/{}/root", running.created.pid)).unwrap(),
+        std::path::Path::new("/")
+    );
+    drop(running);
+    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+}
+
+/// That there is nothing to execute is known at the start.
+fn nothing_to_execute() {
+    let mut bundle = Bundle::new(&["true"]);
+    bundle.spec.process = None;
+    let mut created = bundle.create(pipes().0).unwrap();
+    assert!(created.start().is_err());
+    knarr_linux::process::wait(created.pidfd.as_fd(), true).unwrap();
+    bundle.cgroup().destroy().unwrap();
 }
