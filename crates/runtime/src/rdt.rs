@@ -25,7 +25,7 @@ pub fn remove(wanted: &IntelRdt, id: &str) -> Result<()> {
 }
 
 fn mounted() -> Result<PathBuf> {
-    let is_resctrl = rustix::fs::statfs(MOUNTPOINT).is_ok_and(|fs| fs.f_type as i64 == RDTGROUP_SUPER_MAGIC);
+    let is_resctrl = rustix::fs::statfs(MOUNTPOINT).is_ok_and(|fs| fs.f_type == RDTGROUP_SUPER_MAGIC);
     if is_resctrl {
         return Ok(MOUNTPOINT.into());
     }

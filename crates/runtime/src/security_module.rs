@@ -5,7 +5,7 @@ const SELINUX_MAGIC: i64 = 0xf97c_ff8c;
 
 /// SELinux is there when its filesystem is mounted, as its own library sees it.
 pub(crate) fn has_selinux() -> bool {
-    rustix::fs::statfs(c"/sys/fs/selinux").is_ok_and(|fs| fs.f_type as i64 == SELINUX_MAGIC)
+    rustix::fs::statfs(c"/sys/fs/selinux").is_ok_and(|fs| fs.f_type == SELINUX_MAGIC)
 }
 
 pub(crate) fn has_apparmor() -> bool {
