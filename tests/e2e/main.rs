@@ -16,3 +16,4 @@ mod registries;
 mod runtimes;
 mod survival;
 mod terminals;
+mod userns;

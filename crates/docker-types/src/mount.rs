@@ -23,6 +23,8 @@ api_struct! {
         create_mountpoint: bool = "CreateMountpoint" omitempty,
         read_only_non_recursive: bool = "ReadOnlyNonRecursive" omitempty,
         read_only_force_recursive: bool = "ReadOnlyForceRecursive" omitempty,
+        /// Not Docker's: the host's owners are the container's, whatever its user namespace.
+        id_map: bool = "IDMap" omitempty,
     }
 
     pub struct VolumeOptions {

@@ -64,6 +64,10 @@ pub struct EngineConfig {
     pub runtimes: BTreeMap<String, Runtime>,
     /// The runtime of containers that name none.
     pub default_runtime: String,
+    /// `default` or `user[:group]`: containers get a user namespace with this user's subordinate ids; `None`: the host's.
+    pub userns_remap: Option<String>,
+    /// Where `--userns auto` takes ids from: `START:COUNT` or a user with subordinate ids.
+    pub userns_pool: Option<String>,
     /// Seconds given to containers at `shutdown` with `stop_containers`.
     pub shutdown_timeout_s: u64,
     /// Version of this program, for `version` and `info`.
@@ -100,6 +104,8 @@ impl Default for EngineConfig {
             cgroupns_mode: String::new(),
             runtimes: BTreeMap::new(),
             default_runtime: crate::runtimes::OWN.to_owned(),
+            userns_remap: None,
+            userns_pool: None,
             shutdown_timeout_s: 15,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             git_commit: String::new(),

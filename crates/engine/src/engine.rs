@@ -10,6 +10,7 @@ use crate::registry::Registry;
 use crate::spec::Facts;
 use crate::supervisor::Spawner;
 use crate::trash::Trash;
+use crate::userns::Userns;
 use knarr_base::ContainerId;
 use knarr_image::{Images, RegistryConfig};
 use knarr_network::Networks;
@@ -39,6 +40,7 @@ pub(crate) struct Inner {
     pub containers: Registry,
     pub execs: Execs,
     pub host: Facts,
+    pub userns: Userns,
     pub pool: Pool,
     pub trash: Trash,
     pub init_program: InitProgram,
@@ -70,6 +72,7 @@ impl Engine {
             containers: Registry::default(),
             execs: Execs::default(),
             host: parts.host,
+            userns: parts.userns,
             pool: Pool::new(),
             trash: parts.trash,
             init_program: parts.init_program,
@@ -146,6 +149,7 @@ struct Parts {
     volumes: Volumes,
     trash: Trash,
     host: Facts,
+    userns: Userns,
     lock: File,
     executable: std::os::fd::OwnedFd,
     init_program: InitProgram,
@@ -175,6 +179,7 @@ fn open_parts(mut config: EngineConfig) -> Result<Parts> {
     config.data_root = canonical(&config.data_root)?;
     config.exec_root = canonical(&config.exec_root)?;
     let host = crate::host::facts();
+    let userns = Userns::open(&config)?;
     let systemd = || host.cgroup_v2 && knarr_cgroup::systemd::is_running();
     let systemd = config.systemd_cgroup.unwrap_or_else(systemd);
     config.systemd_cgroup = Some(systemd);
@@ -212,6 +217,7 @@ fn open_parts(mut config: EngineConfig) -> Result<Parts> {
         volumes,
         trash,
         host,
+        userns,
         lock,
         executable,
         init_program,

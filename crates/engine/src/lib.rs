@@ -47,6 +47,7 @@ mod top;
 mod trash;
 mod update;
 mod user;
+mod userns;
 mod view;
 mod view_image;
 

@@ -133,6 +133,9 @@ fn security_options(engine: &Inner) -> List<String> {
         "name=seccomp,profile={}",
         engine.config.seccomp_profile.as_deref().unwrap_or("builtin")
     ));
+    if engine.userns.is_default() {
+        options.push("name=userns".to_owned());
+    }
     if engine.host.cgroup_v2 {
         options.push("name=cgroupns".to_owned());
     }

@@ -32,12 +32,26 @@ impl IdMaps {
     pub fn group_outside(&self, id: u32) -> Option<u32> {
         outside(&self.groups, id)
     }
+    /// A user of the parent namespace as the namespace knows it.
+    pub fn user_inside(&self, id: u32) -> Option<u32> {
+        inside(&self.users, id)
+    }
+    pub fn group_inside(&self, id: u32) -> Option<u32> {
+        inside(&self.groups, id)
+    }
 }
 
 fn outside(ranges: &[Range], id: u32) -> Option<u32> {
     ranges.iter().find_map(|range| {
         let distance = id.checked_sub(range.inside).filter(|distance| *distance < range.count)?;
         range.outside.checked_add(distance)
+    })
+}
+
+fn inside(ranges: &[Range], id: u32) -> Option<u32> {
+    ranges.iter().find_map(|range| {
+        let distance = id.checked_sub(range.outside).filter(|distance| *distance < range.count)?;
+        range.inside.checked_add(distance)
     })
 }
 
@@ -72,7 +86,23 @@ pub enum Writer<'a> {
 
 /// A new user namespace, child of the caller's. It lives as long as the descriptor or a process in it.
 pub fn create(maps: &IdMaps, writer: &Writer<'_>) -> Result<OwnedFd> {
-    let waiting = Waiting::new(flags::NEWUSER, None)?;
+    create_process(maps, writer, flags::NEWUSER).map(|(_, namespace)| namespace)
+}
+
+/// A new user namespace, and a new network namespace that it owns.
+pub fn create_with_network(maps: &IdMaps, writer: &Writer<'_>) -> Result<(OwnedFd, OwnedFd)> {
+    let (waiting, user) = create_process(maps, writer, flags::NEWUSER | flags::NEWNET)?;
+    Ok((user, open(waiting.child.pid, "ns/net", OFlags::RDONLY)?))
+}
+
+/// A new network namespace that an existing user namespace owns.
+pub fn network_in(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let waiting = Waiting::new(0, Some((namespace, flags::NEWNET)))?;
+    open(waiting.child.pid, "ns/net", OFlags::RDONLY)
+}
+
+fn create_process(maps: &IdMaps, writer: &Writer<'_>, flags: u64) -> Result<(Waiting, OwnedFd)> {
+    let waiting = Waiting::new(flags, None)?;
     let pid = waiting.child.pid;
     match writer {
         Writer::Privileged | Writer::Own => {
@@ -84,12 +114,13 @@ pub fn create(maps: &IdMaps, writer: &Writer<'_>) -> Result<OwnedFd> {
         }
         Writer::Other(write) => write(pid)?,
     }
-    open(pid, "ns/user", OFlags::RDONLY)
+    let namespace = open(pid, "ns/user", OFlags::RDONLY)?;
+    Ok((waiting, namespace))
 }
 
 /// The maps of a namespace, in ids of the caller's.
 pub fn maps(namespace: BorrowedFd<'_>) -> Result<IdMaps> {
-    let waiting = Waiting::new(0, Some(namespace))?;
+    let waiting = Waiting::new(0, Some((namespace, 0)))?;
     maps_of(waiting.child.pid)
 }
 
@@ -131,12 +162,16 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn new(flags: u64, join: Option<BorrowedFd<'_>>) -> Result<Self> {
+    /// `join` is a user namespace to go to, and kinds of namespaces to make there.
+    fn new(flags: u64, join: Option<(BorrowedFd<'_>, u64)>) -> Result<Self> {
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let (ready_read, ready) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let (reader, writer, told) = (read.as_raw_fd(), write.as_raw_fd(), ready.as_raw_fd());
         let child = Clone3 { flags, cgroup: None }.spawn_bare(|| {
-            let result = join.map_or(Ok(()), |namespace| namespace::join(namespace, flags::NEWUSER));
+            let result = join.map_or(Ok(()), |(namespace, more)| {
+                namespace::join(namespace, flags::NEWUSER)?;
+                if more == 0 { Ok(()) } else { namespace::unshare(more) }
+            });
             let errno = result.map_or_else(|errno| errno.raw_os_error(), |()| 0);
             // SAFETY: system calls on descriptors that this process inherited and nothing in it owns; the buffer is one byte.
             unsafe {
@@ -233,6 +268,8 @@ mod tests {
         let users = [0, 999, 1000, 1999, 2000, 2001, u32::MAX].map(|id| maps.user_outside(id));
         assert_eq!(users, [Some(100_000), Some(100_999), None, None, Some(5), None, None]);
         assert_eq!(maps.group_outside(9), Some(200_009));
+        assert_eq!([100_999, 101_000, 5].map(|id| maps.user_inside(id)), [Some(999), None, Some(2000)]);
+        assert_eq!(maps.group_inside(200_009), Some(9));
         assert_eq!(parse("         0     100000       1000\n      2000 5 1\n"), Some(maps.users));
         assert_eq!(parse("0 x 1"), None);
     }
@@ -247,6 +284,17 @@ mod tests {
         assert_eq!(create(&double, &Writer::Privileged).unwrap_err(), Errno::INVAL);
         let own = open(std::process::id() as i32, "ns/user", OFlags::RDONLY).unwrap();
         assert!(is_own(own.as_fd()).unwrap());
+    }
+
+    #[test]
+    fn a_network_namespace_belongs_to_its_user_namespace() {
+        let (user, network) = create_with_network(&maps(), &Writer::Privileged).unwrap();
+        let owner = owner(network.as_fd()).unwrap();
+        let number = |fd: &OwnedFd| rustix::fs::fstat(fd).unwrap().st_ino;
+        assert_eq!(number(&owner), number(&user));
+        let more = network_in(user.as_fd()).unwrap();
+        assert_ne!(number(&more), number(&network));
+        assert_eq!(number(&super::owner(more.as_fd()).unwrap()), number(&user));
     }
 
     #[test]

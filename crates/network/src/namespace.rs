@@ -43,7 +43,13 @@ impl Namespace {
         thread::scope(|scope| join(scope.spawn(create_here)))
     }
 
-    /// The same, while the calling thread does something else.
+    /// A new one that was made elsewhere, as in a user namespace, made ready as [`Namespace::create`] does it.
+    pub fn adopt(netns: OwnedFd) -> Result<Self> {
+        let rtnetlink = Self::run(netns.as_fd(), prepare_here)?;
+        Ok(Self { fd: netns, rtnetlink })
+    }
+
+    /// The same as [`Namespace::create`], while the calling thread does something else.
     pub(crate) fn create_beside<T>(f: impl FnOnce() -> T) -> (Result<Self>, T) {
         thread::scope(|scope| {
             let netns = scope.spawn(create_here);
@@ -121,6 +127,15 @@ fn create_here() -> Result<Namespace> {
     #[allow(deprecated)]
     rustix::thread::unshare(UnshareFlags::NEWNET)
         .map_err(|e| Error::io("create a network namespace")(e.into()))?;
+    let rtnetlink = prepare_here()?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let fd = openat(CWD, "/proc/thread-self/ns/net", flags, Mode::empty())
+        .map_err(|e| Error::io("open a network namespace")(e.into()))?;
+    Ok(Namespace { fd, rtnetlink })
+}
+
+/// In a new namespace: loopback is up, and IPv6 waits until it is asked for.
+fn prepare_here() -> Result<Rtnetlink> {
     let mut rtnetlink = Rtnetlink::open()?;
     rtnetlink.change(vec![link::set_up(LOOPBACK_INDEX)])?;
     match fs::write(DISABLE_IPV6, "1") {
@@ -128,8 +143,5 @@ fn create_here() -> Result<Namespace> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         result => result.map_err(Error::io(format!("write {DISABLE_IPV6}")))?,
     }
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let fd = openat(CWD, "/proc/thread-self/ns/net", flags, Mode::empty())
-        .map_err(|e| Error::io("open a network namespace")(e.into()))?;
-    Ok(Namespace { fd, rtnetlink })
+    Ok(rtnetlink)
 }

@@ -25,6 +25,8 @@ pub enum FdRole {
     Control,
     /// The network namespace that the container joins.
     NetworkNamespace,
+    /// The user namespace that the container joins; its maps are written.
+    UserNamespace,
 }
 
 /// The spawner's answer: the supervisor's process id. What becomes of the container is said on the control connection.

@@ -72,15 +72,16 @@ fn start_of(request: SpawnRequest, fds: Vec<OwnedFd>, oom_score: Option<i32>) ->
     if fds.len() != request.fds.len() {
         return Err(Error::Descriptors);
     }
-    let (mut control, mut netns) = (None, None);
+    let (mut control, mut netns, mut userns) = (None, None, None);
     for (role, fd) in request.fds.into_iter().zip(fds) {
         match role {
             FdRole::Control => control = Some(fd),
             FdRole::NetworkNamespace => netns = Some(fd),
+            FdRole::UserNamespace => userns = Some(fd),
         }
     }
     let control = control.ok_or(Error::Descriptors)?;
-    Ok(Start { config: request.config, control, netns, oom_score })
+    Ok(Start { config: request.config, control, netns, userns, oom_score })
 }
 
 fn reply(socket: BorrowedFd<'_>, reply: SpawnReply) -> Result<()> {

@@ -273,7 +273,8 @@ fn check_modes(m: &Matches) -> Result<(), String> {
     if !matches!(m.text("uts"), "" | "host") {
         return Err("--uts: invalid UTS mode".into());
     }
-    if !matches!(m.text("userns"), "" | "host") {
+    let userns = m.text("userns");
+    if !matches!(userns, "" | "host" | "auto") && !userns.starts_with("auto:") {
         return Err("--userns: invalid USER mode".into());
     }
     if !matches!(m.text("cgroupns"), "" | "host" | "private") {

@@ -33,6 +33,7 @@ pub fn parse(text: &str) -> Result<Mount, String> {
                 "readonly" | "ro" => mount.read_only = true,
                 "volume-nocopy" => volume(&mut mount).no_copy = true,
                 "bind-nonrecursive" => bind(&mut mount).non_recursive = true,
+                "idmap" => bind(&mut mount).id_map = true,
                 _ => return Err(format!("invalid field '{field}' must be a key=value pair")),
             },
         }
@@ -68,6 +69,7 @@ fn set(mount: &mut Mount, field: &str, key: &str, value: &str) -> Result<(), Str
                 ));
             }
         },
+        "idmap" => bind(mount).id_map = boolean()?,
         "bind-create-mountpoint" => bind(mount).create_mountpoint = boolean()?,
         "volume-subpath" => volume(mount).subpath = value.to_owned(),
         "volume-nocopy" => volume(mount).no_copy = boolean()?,

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use knarr_docker_types::container::{PathStat, file_mode};
 use knarr_linux::Errno;
 use knarr_linux::path::Dir;
+use knarr_linux::user_namespace::IdMaps;
 use knarr_snapshot::{Entry, EntryKind, TarWriter};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use std::collections::HashMap;
@@ -99,8 +100,13 @@ fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-struct Packer<W: Write> {
+/// Who owns what belongs to nobody in the container (proc(5), overflowuid).
+const NOBODY: u32 = 65534;
+
+struct Packer<'a, W: Write> {
     writer: TarWriter<W>,
+    /// What is seen are the host's ids; what is written are the container's.
+    ids: Option<&'a IdMaps>,
     links: HashMap<(u64, u64), Vec<u8>>,
 }
 
@@ -112,7 +118,7 @@ pub(crate) fn pack<W: Write>(tree: &Tree, asked: &str, sink: W) -> Result<W> {
         "/" => ".".to_owned(),
         name => name.to_owned(),
     };
-    let mut packer = Packer { writer: TarWriter::new(sink), links: HashMap::new() };
+    let mut packer = Packer { writer: TarWriter::new(sink), ids: tree.ids.as_ref(), links: HashMap::new() };
     match &target {
         Target::Inside(dir) => packer.directory(dir, &stat, base.as_bytes(), 0)?,
         Target::Named { dir, name } => packer.object(dir, name, &stat, base.as_bytes(), 0)?,
@@ -120,7 +126,7 @@ pub(crate) fn pack<W: Write>(tree: &Tree, asked: &str, sink: W) -> Result<W> {
     Ok(packer.writer.finish()?)
 }
 
-impl<W: Write> Packer<W> {
+impl<W: Write> Packer<'_, W> {
     fn object(&mut self, dir: &Dir, name: &OsStr, stat: &Stat, path: &[u8], depth: usize) -> Result<()> {
         let entry_kind = match kind(stat) {
             FileType::Directory => {
@@ -191,6 +197,13 @@ impl<W: Write> Packer<W> {
     }
 
     fn write(&mut self, entry: &Entry, data: Option<File>) -> Result<()> {
+        let mapped = self.ids.map(|ids| {
+            let mut entry = entry.clone();
+            entry.uid = ids.user_inside(entry.uid).unwrap_or(NOBODY);
+            entry.gid = ids.group_inside(entry.gid).unwrap_or(NOBODY);
+            entry
+        });
+        let entry = mapped.as_ref().unwrap_or(entry);
         match data {
             Some(mut file) => self.writer.entry(entry, &mut file)?,
             None => self.writer.entry(entry, &mut std::io::empty())?,

@@ -3,6 +3,7 @@ use super::tree::Tree;
 use crate::error::{Error, Result};
 use knarr_linux::Errno;
 use knarr_linux::path::{Dir, Root};
+use knarr_linux::user_namespace::with_file_ids;
 use knarr_snapshot::decompress::Decompressor;
 use knarr_snapshot::{Archive, Entry, EntryKind, Limits};
 use rustix::fs::{FileType, Timespec, Timestamps};
@@ -25,6 +26,15 @@ type Source<R> = Archive<BufReader<Decompressor<R>>>;
 
 /// Unpacks `source` (plain, gzip or zstd) into the directory.
 pub(crate) fn extract<R: Read>(tree: &Tree, source: R, options: Options) -> Result<()> {
+    let Some(ids) = &tree.ids else { return unpack(tree, source, options) };
+    // Only ids of the user namespace can own what is made there.
+    let root = ids.user_outside(0).zip(ids.group_outside(0));
+    let (user, group) = root.ok_or_else(|| Error::Invalid("the container has no root".to_owned()))?;
+    with_file_ids(user, group, || Ok(unpack(tree, source, options)))
+        .map_err(|errno| Error::io("take the ids of the container's root")(errno.into()))?
+}
+
+fn unpack<R: Read>(tree: &Tree, source: R, options: Options) -> Result<()> {
     let directory = tree.root.open_dir(&tree.path).map_err(|errno| match errno {
         Errno::NOENT => Error::NotFound(format!("Could not find the file {} in container", tree.path)),
         Errno::NOTDIR => Error::Invalid("extraction point is not a directory".to_owned()),
@@ -33,8 +43,13 @@ pub(crate) fn extract<R: Read>(tree: &Tree, source: R, options: Options) -> Resu
     drop(directory);
     let decompressor = Decompressor::new(source)?;
     let mut archive = Archive::new(BufReader::with_capacity(BUFFER_BYTES, decompressor), Limits::default());
-    let mut extraction =
-        Extraction { root: &tree.root, base: PathBuf::from(&tree.path), options, directories: Vec::new() };
+    let mut extraction = Extraction {
+        tree,
+        root: &tree.root,
+        base: PathBuf::from(&tree.path),
+        options,
+        directories: Vec::new(),
+    };
     while let Some(entry) = archive.next_entry()? {
         extraction.entry(&entry, &mut archive)?;
     }
@@ -43,6 +58,7 @@ pub(crate) fn extract<R: Read>(tree: &Tree, source: R, options: Options) -> Resu
 }
 
 struct Extraction<'a> {
+    tree: &'a Tree,
     root: &'a Root,
     base: PathBuf,
     options: Options,
@@ -121,6 +137,7 @@ impl Extraction<'_> {
 
     fn attributes(&self, dir: &Dir, name: &OsStr, entry: &Entry, shown: &str) -> Result<()> {
         let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        let (uid, gid) = self.outside(uid, gid)?;
         dir.chown(name, uid, gid).map_err(fail("change the owner of", shown))?;
         if entry.kind != EntryKind::Symlink {
             dir.chmod(name, entry.mode & 0o7777).map_err(fail("change the mode of", shown))?;
@@ -137,6 +154,13 @@ impl Extraction<'_> {
             }
         }
         dir.set_times(name, &times(entry)).map_err(fail("set the times of", shown))
+    }
+
+    /// Ids of the container as the host knows them.
+    fn outside(&self, uid: u32, gid: u32) -> Result<(u32, u32)> {
+        let Some(ids) = &self.tree.ids else { return Ok((uid, gid)) };
+        let pair = ids.user_outside(uid).zip(ids.group_outside(gid));
+        pair.ok_or_else(|| Error::Invalid(format!("the container's user namespace has no ids {uid}:{gid}")))
     }
 
     /// Deepest first.
@@ -187,7 +211,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
 
     fn tree(dir: &Path, path: &str) -> Tree {
-        Tree { root: Root::open(dir).unwrap(), path: path.to_owned() }
+        Tree { root: Root::open(dir).unwrap(), path: path.to_owned(), ids: None }
     }
 
     #[test]

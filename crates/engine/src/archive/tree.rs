@@ -5,6 +5,7 @@ use crate::record::{MountKind, MountRow};
 use crate::registry::Snapshot;
 use crate::start;
 use knarr_linux::path::{Resolve, Root};
+use knarr_linux::user_namespace::IdMaps;
 use std::path::PathBuf;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub(crate) struct Tree {
     pub root: Root,
     /// As the root sees it; absolute.
     pub path: String,
+    /// Of the user namespace whose view it is: there the host's ids show.
+    pub ids: Option<IdMaps>,
 }
 
 impl Tree {
@@ -44,6 +47,7 @@ impl Tree {
             return Ok(Self {
                 root: start::view(&container.rootfs, Some(&snapshot.status))?,
                 path: absolute(path),
+                ids: start::live_id_maps(snapshot)?,
             });
         }
         if let Some(row) = mount.filter(|row| row.kind != MountKind::Tmpfs) {
@@ -53,7 +57,7 @@ impl Tree {
             Access::Read => knarr_snapshot::view::whole(&container.rootfs)?,
             Access::Write => knarr_snapshot::view::writable(&container.rootfs)?,
         };
-        Ok(Self { root: Root::from_fd(fd, Resolve::InRoot), path: absolute(path) })
+        Ok(Self { root: Root::from_fd(fd, Resolve::InRoot), path: absolute(path), ids: None })
     }
 }
 
@@ -79,12 +83,12 @@ fn below_mount(row: &MountRow, path: &str, clean: &str) -> Result<Tree> {
         let root = Root::open(&row.source).map_err(|e| Error::path("open", &row.source)(e.into()))?;
         let inner =
             if rest.is_empty() && tail.is_empty() { "/.".to_owned() } else { format!("{rest}{tail}") };
-        return Ok(Tree { root, path: inner });
+        return Ok(Tree { root, path: inner, ids: None });
     }
     let parent: PathBuf = row.source.parent().unwrap_or(&row.source).to_owned();
     let root = Root::open(&parent).map_err(|e| Error::path("open", &parent)(e.into()))?;
     let name = row.source.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Tree { root, path: format!("/{name}") })
+    Ok(Tree { root, path: format!("/{name}"), ids: None })
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 use super::{generate, merge, mounts, name, validate};
 use crate::engine::Inner;
 use crate::error::{Error, Result};
-use crate::record::{Container, MountKind, MountRow, NameOwner, Status, Time};
+use crate::record::{Container, IdMaps, MountKind, MountRow, NameOwner, Status, Time};
 use crate::task::{self, Restored};
+use crate::userns::Mode;
 use knarr_base::{ContainerId, Id};
 use knarr_docker_types::List;
 use knarr_docker_types::container::{CreateRequest, CreateResponse};
@@ -64,6 +65,9 @@ fn build(
     check_sources(&rows)?;
     let id = ContainerId::from_bytes(&random());
     let dir = engine.paths.container(&id);
+    let userns = Mode::parse(&host.userns_mode)?;
+    let foreign = crate::runtimes::program(&engine.config, &host.runtime)?.is_some();
+    engine.userns.check(&host, &userns, foreign)?;
     let networks = networking_config.map(|n| n.endpoints_config).unwrap_or_default();
     let undo = Undo { engine, dir: &dir, done: false };
     std::fs::create_dir_all(&dir).map_err(Error::path("make", &dir))?;
@@ -93,6 +97,7 @@ fn build(
         image: Some(image.id),
         platform: "linux".to_owned(),
         rootfs,
+        id_maps: engine.userns.maps(&userns),
         mounts: rows,
         log_driver,
         log_opts,
@@ -104,7 +109,7 @@ fn build(
         container.config.hostname = container.id.short().to_owned();
     }
     crate::start::check_ports(&container)?;
-    commit(engine, &mut container, wanted_name)?;
+    commit(engine, &mut container, wanted_name, &userns)?;
     undo.keep();
     Ok((container, warnings))
 }
@@ -307,12 +312,12 @@ pub(crate) fn subpath(mountpoint: &Path, subpath: &str) -> Result<std::path::Pat
 }
 
 /// One transaction: name, rows, event. A name that was made up is made up again when it is taken.
-fn commit(engine: &Inner, container: &mut Container, wanted: Option<String>) -> Result<()> {
+fn commit(engine: &Inner, container: &mut Container, wanted: Option<String>, userns: &Mode) -> Result<()> {
     for attempt in 0..MAX_NAME_TRIES {
         let seed = random();
         let random = u64::from_le_bytes(*seed.first_chunk().unwrap_or(&[0; 8]));
         container.name = wanted.clone().unwrap_or_else(|| generate::name(random, attempt));
-        match commit_as(engine, container) {
+        match commit_as(engine, container, userns) {
             Err(Error::NameTaken { .. }) if wanted.is_none() => {}
             done => return done,
         }
@@ -320,19 +325,26 @@ fn commit(engine: &Inner, container: &mut Container, wanted: Option<String>) -> 
     Err(Error::Internal("no free name found".to_owned()))
 }
 
-/// Of a container that removes itself the row is durable before its process runs; before that nothing is lost with it.
-fn commit_as(engine: &Inner, container: &Container) -> Result<()> {
+/// Of a container that removes itself the row is durable before its process runs; before that nothing is lost with it. Ids of
+/// its own are taken in the same transaction, so nobody else takes them.
+fn commit_as(engine: &Inner, container: &mut Container, userns: &Mode) -> Result<()> {
+    let remove = container.host_config.auto_remove;
     let change = |tx: &mut knarr_state::WriteTx<'_>| {
+        if let Mode::Auto(asked) = userns {
+            let others = tx.list::<Container>()?.into_iter().filter_map(|(_, other)| other.id_maps);
+            let others: Vec<IdMaps> = others.collect();
+            container.id_maps = Some(crate::userns::auto_maps(engine.userns.pool(), asked, &others)?);
+        }
         if let Some(owner) = tx.get::<NameOwner>(&container.name)? {
             return Err(Error::NameTaken { name: container.name.clone(), id: owner.id.to_string() });
         }
         tx.put(&container.name, &NameOwner { id: container.id.clone() })?;
-        tx.put(container.id.as_str(), container)?;
+        tx.put(container.id.as_str(), &*container)?;
         tx.put(container.id.as_str(), &Status::default())?;
         tx.emit(container.event("create"));
         Ok(())
     };
-    if container.host_config.auto_remove {
+    if remove {
         engine.store.write_visible(change)
     } else {
         engine.store.write(change)

@@ -98,6 +98,7 @@ fn apply_mode(row: &mut MountRow, mode: &str, text: &str) -> Result<()> {
         match flag {
             "ro" => row.rw = false,
             "rw" | "z" | "Z" | "consistent" | "cached" | "delegated" => {}
+            "idmap" if row.kind == MountKind::Bind => row.id_map = true,
             "nocopy" if row.kind == MountKind::Volume => row.no_copy = true,
             "shared" | "rshared" | "slave" | "rslave" | "private" | "rprivate"
                 if row.kind == MountKind::Bind =>
@@ -146,7 +147,9 @@ fn bind(mount: &Mount, destination: &str) -> Result<MountRow, String> {
         return Err("field VolumeOptions must not be specified".into());
     }
     let options = mount.bind_options.clone().unwrap_or_default();
-    let BindOptions { propagation, non_recursive, create_mountpoint, read_only_non_recursive, .. } = options;
+    let BindOptions {
+        propagation, non_recursive, create_mountpoint, read_only_non_recursive, id_map, ..
+    } = options;
     if !matches!(
         propagation.as_str(),
         "" | "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave"
@@ -160,6 +163,7 @@ fn bind(mount: &Mount, destination: &str) -> Result<MountRow, String> {
         recursive: !non_recursive,
         read_only_top_only: read_only_non_recursive,
         create_source: create_mountpoint,
+        id_map,
         ..MountRow::new(MountKind::Bind, destination)
     })
 }

@@ -232,9 +232,7 @@ fn modes(host: &HostConfig) -> Result<()> {
     if !matches!(host.cgroupns_mode.as_str(), "" | "host" | "private") {
         return invalid(format!("invalid cgroup namespace mode: {}", host.cgroupns_mode));
     }
-    if !matches!(host.userns_mode.as_str(), "" | "host") {
-        return invalid(format!("invalid user namespace mode: {}", host.userns_mode));
-    }
+    crate::userns::Mode::parse(&host.userns_mode)?;
     if uts == "host" && host.network_mode == "host" {
         return Ok(());
     }

@@ -82,9 +82,12 @@ impl Engine {
         let snapshot = self.entry(container)?.snapshot;
         self.inner.emit(snapshot.container.event("export")).await;
         Ok(self.write_stream(move |_, sink| {
-            let tree = Tree::open(&snapshot, "/", Access::Read)?;
-            let top =
-                tree.root.open_dir("/").map_err(|e| Error::io("open the container's root")(e.into()))?;
+            let root = match snapshot.container.id_maps {
+                None => Tree::open(&snapshot, "/", Access::Read)?.root,
+                // Its processes see other owners than the archive shall have.
+                Some(_) => crate::start::view(&snapshot.container.rootfs, None)?,
+            };
+            let top = root.open_dir("/").map_err(|e| Error::io("open the container's root")(e.into()))?;
             knarr_snapshot::diff(&top, Whiteouts::Literal, sink)?;
             Ok(())
         }))

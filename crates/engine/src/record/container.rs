@@ -1,5 +1,5 @@
 //! The configuration row of a container. It changes by `rename` and `update` only.
-use super::{MountRow, Time};
+use super::{IdMaps, MountRow, Time};
 use knarr_base::{ContainerId, ImageId};
 use knarr_docker_types::Map;
 use knarr_docker_types::container_config::Config;
@@ -25,6 +25,9 @@ pub struct Container {
     pub image: Option<ImageId>,
     pub platform: String,
     pub rootfs: RootfsMount,
+    /// Of its user namespace; `None`: the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_maps: Option<IdMaps>,
     pub mounts: Vec<MountRow>,
     /// `json-file` or `none`.
     pub log_driver: String,

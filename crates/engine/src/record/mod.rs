@@ -2,11 +2,13 @@
 //!
 //! Invariant: after creation only the container's task writes its rows.
 mod container;
+mod id_maps;
 mod mount;
 mod status;
 mod time;
 
 pub use container::{Container, NameOwner};
+pub use id_maps::IdMaps;
 pub use mount::{MountKind, MountRow};
 pub use status::Status;
 pub use time::Time;

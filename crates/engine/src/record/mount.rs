@@ -47,6 +47,9 @@ pub struct MountRow {
     /// The mounts below a read-only one stay writable.
     #[serde(default)]
     pub read_only_top_only: bool,
+    /// The host's owners are the container's, whatever its user namespace (bind only).
+    #[serde(default)]
+    pub id_map: bool,
     /// Do not copy the image's content to the fresh volume.
     #[serde(default)]
     pub no_copy: bool,
@@ -76,6 +79,7 @@ impl MountRow {
             propagation: String::new(),
             recursive: true,
             read_only_top_only: false,
+            id_map: false,
             no_copy: false,
             subpath: String::new(),
             create_source: false,

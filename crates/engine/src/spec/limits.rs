@@ -3,7 +3,8 @@ use super::facts::{DeviceNode, Facts};
 use super::{Draft, Input};
 use knarr_docker_types::resources::{DeviceMapping, Resources as Asked, ThrottleDevice as AskedThrottle};
 use knarr_oci::runtime::{
-    BlockIo, Cpu, Device, DeviceRule, DeviceType, Memory, Pids, Resources, ThrottleDevice, WeightDevice,
+    BlockIo, Cpu, Device, DeviceRule, DeviceType, Memory, Mount, Pids, Resources, ThrottleDevice,
+    WeightDevice,
 };
 
 /// Period of `--cpus`, in microseconds.
@@ -105,6 +106,9 @@ pub(super) fn devices(input: &Input, draft: &mut Draft) {
         rules.extend(default_rules());
         for mapping in &host.resources.devices {
             map(mapping, input.facts, &mut draft.linux.devices, &mut rules);
+            if input.id_maps.is_some() {
+                bind_renamed(mapping, input.facts, draft);
+            }
         }
         rules.extend(host.resources.device_cgroup_rules.iter().filter_map(|text| parse_rule(text)));
     }
@@ -150,6 +154,23 @@ fn device(node: &DeviceNode, path: String) -> Device {
         file_mode: Some(node.mode),
         uid: Some(node.uid),
         gid: Some(node.gid),
+    }
+}
+
+/// In a user namespace no node can be made: the host's is bound, which a runtime looks for under the name that it has inside.
+fn bind_renamed(mapping: &DeviceMapping, facts: &Facts, draft: &mut Draft) {
+    if mapping.path_in_container.is_empty() || mapping.path_in_container == mapping.path_on_host {
+        return;
+    }
+    for node in facts.devices.get(&mapping.path_on_host).into_iter().flatten() {
+        let below = node.path.strip_prefix(&mapping.path_on_host).unwrap_or(&node.path).to_string_lossy();
+        let inside = if below.is_empty() {
+            mapping.path_in_container.clone()
+        } else {
+            format!("{}/{below}", mapping.path_in_container)
+        };
+        draft.linux.devices.retain(|device| device.path != inside);
+        draft.spec.mounts.push(Mount::new(&inside, "bind", &node_path(node), &["bind", "rprivate"]));
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) use limits::resources;
 pub(crate) use process::override_with;
 pub(crate) use security::{for_user, masked_paths, option as security_option, readonly_paths};
 
-use crate::record::Container;
+use crate::record::{Container, IdMaps};
 use crate::user::User;
 use knarr_oci::runtime::{Linux, Process, Root, Spec, VERSION};
 use std::path::PathBuf;
@@ -26,6 +26,8 @@ pub struct Input<'a> {
     pub facts: &'a Facts,
     /// Namespaces of other containers that are joined.
     pub joined: &'a Joined,
+    /// Of the user namespace; `None`: the host's.
+    pub id_maps: Option<&'a IdMaps>,
     /// Files of the container that are mounted over `/etc/...`.
     pub files: &'a Files,
     /// `/<parent>/<id>`.

@@ -64,21 +64,21 @@ pub(super) fn files(input: &Input, draft: &mut Draft) {
     for (destination, source) in files {
         let Some(source) = source else { continue };
         if !input.container.mounts.iter().any(|row| row.destination == destination) {
-            draft.spec.mounts.push(Mount::new(
-                destination,
-                "bind",
-                &source.to_string_lossy(),
-                &["rbind", "rprivate"],
-            ));
+            // They are root's on disk, and shall be the container's root's.
+            let options: &[&str] =
+                if input.id_maps.is_some() { &["bind", "rprivate", "idmap"] } else { &["rbind", "rprivate"] };
+            draft.spec.mounts.push(Mount::new(destination, "bind", &source.to_string_lossy(), options));
         }
     }
 }
 
 pub(super) fn volumes(input: &Input, draft: &mut Draft) {
-    draft.spec.mounts.extend(input.container.mounts.iter().map(mount));
+    draft.spec.mounts.extend(input.container.mounts.iter().map(|row| mount(row, input.id_maps.is_some())));
 }
 
-fn mount(row: &MountRow) -> Mount {
+/// `mapped`: the container has a user namespace. Volumes keep the container's ids on disk, so every container sees the same
+/// owners; files of the host keep the host's, unless `idmap` is asked for.
+fn mount(row: &MountRow, mapped: bool) -> Mount {
     let mut options: Vec<String> = Vec::new();
     if row.kind == MountKind::Tmpfs {
         options.extend(["noexec", "nosuid", "nodev"].map(str::to_owned));
@@ -101,6 +101,9 @@ fn mount(row: &MountRow) -> Mount {
         }
     }
     options.push(if row.propagation.is_empty() { "rprivate".to_owned() } else { row.propagation.clone() });
+    if mapped && (row.kind == MountKind::Volume || row.id_map) {
+        options.push("idmap".to_owned());
+    }
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
     Mount::new(&row.destination, "bind", &row.source.to_string_lossy(), &options)
 }

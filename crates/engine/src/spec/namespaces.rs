@@ -1,5 +1,6 @@
 //! Namespaces, and what is set inside of them.
 use super::{Draft, Input};
+use crate::record::IdMaps;
 use knarr_oci::runtime::{Namespace, NamespaceType};
 use std::path::PathBuf;
 
@@ -25,6 +26,12 @@ pub(super) fn namespaces(input: &Input, draft: &mut Draft) {
         (_, Some(pid)) => list.push(Namespace::joined(NamespaceType::Ipc, of(pid, "ipc"))),
         _ => list.push(Namespace::new(NamespaceType::Ipc)),
     }
+    if let Some(maps) = input.id_maps {
+        list.push(Namespace::new(NamespaceType::User));
+        draft.linux.uid_mappings.clone_from(&maps.users);
+        draft.linux.gid_mappings.clone_from(&maps.groups);
+    }
+    let list = &mut draft.linux.namespaces;
     if input.private_cgroupns {
         list.push(Namespace::new(NamespaceType::Cgroup));
     }
@@ -47,7 +54,9 @@ pub(super) fn sysctls(input: &Input, draft: &mut Draft) {
             sysctl.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
         }
         if input.facts.ping_range_sysctl {
-            sysctl.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
+            // All groups that there are.
+            let last = input.id_maps.map_or(i32::MAX.unsigned_abs(), IdMaps::last_group);
+            sysctl.insert("net.ipv4.ping_group_range".to_owned(), format!("0 {last}"));
         }
     }
     sysctl.extend(host.sysctls.iter().map(|(name, value)| (name.clone(), value.clone())));

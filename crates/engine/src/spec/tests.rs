@@ -9,6 +9,7 @@ use knarr_oci::rootfs::RootfsMount;
 
 fn container() -> Container {
     Container {
+        id_maps: None,
         id: ContainerId::parse(&"ab".repeat(32)).unwrap(),
         name: "web".into(),
         created: Time(1),
@@ -51,6 +52,7 @@ fn built(container: &Container, facts: &Facts, change: impl FnOnce(&mut Input)) 
         user: &user,
         facts,
         joined: &joined,
+        id_maps: None,
         files: &files,
         cgroup_path: "/knarr-x/abab",
         init: None,

@@ -3,14 +3,19 @@ use super::rootfs;
 use crate::engine::Inner;
 use crate::error::{Error, Result};
 use crate::process::Process;
-use crate::record::Container;
+use crate::record::{Container, IdMaps};
 use crate::spec::{self, DeviceNode, Facts, Files, Input, Joined};
 use crate::user::{self, User};
 use std::fs;
 use std::path::Path;
 
 /// Gives the processes whose namespaces it names.
-pub(super) fn write(engine: &Inner, container: &Container, files: &Files) -> Result<Vec<Process>> {
+pub(super) fn write(
+    engine: &Inner,
+    container: &Container,
+    files: &Files,
+    id_maps: Option<&IdMaps>,
+) -> Result<Vec<Process>> {
     let facts = gather_facts(engine, container)?;
     let joined_pid = joined(engine, &container.host_config.pid_mode, "PID")?;
     let joined_ipc = joined(engine, &container.host_config.ipc_mode, "IPC")?;
@@ -33,6 +38,7 @@ pub(super) fn write(engine: &Inner, container: &Container, files: &Files) -> Res
         user: &user,
         facts: &facts,
         joined: &joined,
+        id_maps,
         files,
         cgroup_path: &cgroup_path,
         init: wants_init.then(|| engine.init_program.path()).transpose()?,

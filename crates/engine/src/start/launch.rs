@@ -1,4 +1,5 @@
 //! The table itself.
+use super::user_namespace::{self, UserNamespace};
 use super::{config_file, files, joined, network, volumes};
 use crate::engine::Inner;
 use crate::error::{Error, Result};
@@ -6,7 +7,7 @@ use crate::process::Process;
 use crate::record::{Container, Time};
 use crate::runtimes::{Doing, failure_text};
 use crate::supervisor::{self, Events, ShimHandle, Spawned};
-use knarr_shim_proto::{CgroupConfig, FailureKind, ShimConfig, Streams};
+use knarr_shim_proto::{CgroupConfig, FailureKind, FdRole, ShimConfig, Streams};
 use knarr_state::Event;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -59,7 +60,7 @@ pub(crate) async fn launch(
 
 async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Attachers) -> Result<Launched> {
     joined::wait(engine, container).await;
-    let Prepared { namespace, network_events, joined } = {
+    let Prepared { namespaces, network_events, joined } = {
         let (engine, container) = (Arc::clone(engine), Arc::clone(container));
         let pool = Arc::clone(&engine);
         pool.pool.run(move || prepare(&engine, &container)).await??
@@ -69,10 +70,11 @@ async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Att
     // Rows that nobody has waited for so far, such as the endpoints, are durable before the process runs.
     let store = engine.store.clone();
     let durable = engine.pool.run(move || store.sync());
-    let spawned = engine.spawner.spawn(config, namespace.as_ref().map(AsFd::as_fd));
-    let (spawned, durable) = tokio::join!(spawned, durable);
+    let given: Vec<_> = namespaces.iter().map(|(role, fd)| (*role, fd.as_fd())).collect();
+    let (spawned, durable) = tokio::join!(engine.spawner.spawn(config, &given), durable);
     let spawned = spawned.map_err(failed)?;
-    drop(namespace);
+    drop(given);
+    drop(namespaces);
     // The supervisor opened their namespaces by number: it was theirs all the time if they are still there.
     let started = match durable.and_then(|synced| Ok(synced?)) {
         Ok(()) if joined.iter().all(Process::is_there) => attach_and_start(&spawned, attachers).await,
@@ -92,8 +94,8 @@ async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Att
 
 /// What the steps before the process give.
 struct Prepared {
-    /// The network namespace to join.
-    namespace: Option<OwnedFd>,
+    /// To join.
+    namespaces: Vec<(FdRole, OwnedFd)>,
     network_events: Vec<Event>,
     /// Whose namespaces are joined by number.
     joined: Vec<Process>,
@@ -106,14 +108,23 @@ fn prepare(engine: &Arc<Inner>, container: &Arc<Container>) -> Result<Prepared> 
     knarr_base::failpoint!("start.volumes", Error::Failpoint("start.volumes"));
     volumes::prepare(engine, container)?;
     knarr_base::failpoint!("start.network", Error::Failpoint("start.network"));
-    let network = network::connect(engine, container)?;
+    let user = user_namespace::open(engine, container)?;
+    let (user, maps, netns) = match user {
+        Some(UserNamespace { fd, network, maps }) => (Some(fd), Some(maps), network),
+        None => (None, None, None),
+    };
+    let network = network::connect(engine, container, netns)?;
     knarr_base::failpoint!("start.files", Error::Failpoint("start.files"));
     let files = files::write(engine, container, &network)?;
     knarr_base::failpoint!("start.spec", Error::Failpoint("start.spec"));
-    let joined = config_file::write(engine, container, &files)?;
+    let joined = config_file::write(engine, container, &files, maps.as_ref())?;
     knarr_base::failpoint!("start.spawn", Error::Failpoint("start.spawn"));
     let events = network.endpoints.iter().map(|endpoint| network::event("connect", container, endpoint));
-    Ok(Prepared { namespace: network.namespace, network_events: events.collect(), joined })
+    let network_events = events.collect();
+    let namespaces =
+        [(FdRole::NetworkNamespace, network.namespace), (FdRole::UserNamespace, user)].into_iter();
+    let namespaces = namespaces.filter_map(|(role, fd)| Some((role, fd?))).collect();
+    Ok(Prepared { namespaces, network_events, joined })
 }
 
 fn shim_config(engine: &Inner, container: &Container) -> Result<ShimConfig> {

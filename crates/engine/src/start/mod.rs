@@ -8,6 +8,7 @@ mod joined;
 mod launch;
 mod network;
 mod rootfs;
+mod user_namespace;
 mod volumes;
 
 pub(crate) use clean::{clean, freeze, kill_leftovers, remove};
@@ -16,6 +17,7 @@ pub(crate) use joined::names as joined_names;
 pub(crate) use launch::{Failed, Launched, launch};
 pub(crate) use network::{namespace as network_namespace, request as endpoint_request};
 pub(crate) use rootfs::view;
+pub(crate) use user_namespace::live as live_id_maps;
 pub(crate) use volumes::bind as check_bind;
 
 /// Whether the ports asked for can be understood.

@@ -21,18 +21,19 @@ pub(super) struct Network {
     pub shared_with: Option<ContainerId>,
 }
 
-/// Connects the container as its network mode says.
-pub(super) fn connect(engine: &Inner, container: &Container) -> Result<Network> {
+/// Connects the container as its network mode says. `given` is a new namespace that belongs to the container's user namespace.
+pub(super) fn connect(engine: &Inner, container: &Container, given: Option<OwnedFd>) -> Result<Network> {
+    let given = given.map(Namespace::adopt).transpose()?;
     let mode = container.host_config.network_mode.as_str();
     match mode {
         "host" => Ok(Network::default()),
         "none" => {
-            let namespace = Namespace::create()?;
+            let namespace = given.map_or_else(Namespace::create, Ok)?;
             Ok(Network { namespace: Some(namespace.into_fd()), ..Network::default() })
         }
         _ => match mode.strip_prefix("container:") {
             Some(other) => share(engine, other),
-            None => own(engine, container),
+            None => own(engine, container, given.map(Namespace::into_fd)),
         },
     }
 }
@@ -55,9 +56,9 @@ pub(crate) fn namespace(status: &Status) -> Result<OwnedFd> {
     Process::init(status)?.open_below("ns/net", OFlags::RDONLY)
 }
 
-/// The first network brings the namespace; the others are connected in it.
-fn own(engine: &Inner, container: &Container) -> Result<Network> {
-    let mut network = Network::default();
+/// The first network brings the namespace, unless there is one; the others are connected in it.
+fn own(engine: &Inner, container: &Container, given: Option<OwnedFd>) -> Result<Network> {
+    let mut network = Network { namespace: given, ..Network::default() };
     for request in requests(container)? {
         match &network.namespace {
             None => {

@@ -68,17 +68,20 @@ impl Spawner {
     }
 
     /// Starts a supervisor, and waits until the container's init exists.
-    pub async fn spawn(&self, config: ShimConfig, netns: Option<BorrowedFd<'_>>) -> Result<Spawned> {
+    /// `namespaces` are those that the container joins.
+    pub async fn spawn(
+        &self,
+        config: ShimConfig,
+        namespaces: &[(FdRole, BorrowedFd<'_>)],
+    ) -> Result<Spawned> {
         let dir = config.dir.clone();
         let (ours, theirs) = BlockingUnixStream::pair().map_err(Error::io("make control connection"))?;
         ours.set_nonblocking(true).map_err(Error::io("make control connection"))?;
         let ours = UnixStream::from_std(ours).map_err(Error::io("make control connection"))?;
         let mut roles = vec![FdRole::Control];
         let mut fds = vec![theirs.as_fd()];
-        if let Some(netns) = netns {
-            roles.push(FdRole::NetworkNamespace);
-            fds.push(netns);
-        }
+        roles.extend(namespaces.iter().map(|(role, _)| *role));
+        fds.extend(namespaces.iter().map(|(_, fd)| *fd));
         let shim_pid = self.request(config, roles, &fds).await?;
         drop(theirs);
         let (handle, mut events) = ShimHandle::over(ours, &dir);

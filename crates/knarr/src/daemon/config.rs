@@ -69,6 +69,8 @@ pub struct File {
     exec_opts: Option<Vec<String>>,
     runtimes: Option<BTreeMap<String, RuntimeEntry>>,
     default_runtime: Option<String>,
+    userns_remap: Option<String>,
+    userns_pool: Option<String>,
     default_ulimits: Option<BTreeMap<String, UlimitEntry>>,
     default_shm_size: Option<SizeText>,
     init: Option<bool>,
@@ -119,6 +121,8 @@ const KEYS: &[&str] = &[
     "exec-opts",
     "runtimes",
     "default-runtime",
+    "userns-remap",
+    "userns-pool",
     "default-ulimits",
     "default-shm-size",
     "init",
@@ -208,6 +212,8 @@ pub struct Config {
     pub systemd_cgroup: Option<bool>,
     pub runtimes: BTreeMap<String, RuntimeEntry>,
     pub default_runtime: Option<String>,
+    pub userns_remap: Option<String>,
+    pub userns_pool: Option<String>,
     pub default_ulimits: Vec<Ulimit>,
     pub default_shm_size_bytes: Option<u64>,
     pub init: bool,
@@ -291,6 +297,8 @@ pub fn given(f: &Flags) -> Vec<&'static str> {
     note(!f.exec_opts.is_empty(), "exec-opts");
     note(!f.add_runtimes.is_empty(), "runtimes");
     note(f.default_runtime.is_some(), "default-runtime");
+    note(f.userns_remap.is_some(), "userns-remap");
+    note(f.userns_pool.is_some(), "userns-pool");
     note(!f.default_ulimits.is_empty(), "default-ulimits");
     note(f.default_shm_size.is_some(), "default-shm-size");
     note(f.init, "init");
@@ -384,6 +392,8 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
         systemd_cgroup: exec_opts(&non_empty(f.exec_opts, file.exec_opts, Vec::new))?,
         runtimes: runtimes(&f.add_runtimes, file.runtimes.unwrap_or_default())?,
         default_runtime: f.default_runtime.or(file.default_runtime).filter(|name| !name.is_empty()),
+        userns_remap: f.userns_remap.or(file.userns_remap).filter(|user| !user.is_empty()),
+        userns_pool: f.userns_pool.or(file.userns_pool).filter(|pool| !pool.is_empty()),
         default_ulimits: if f.default_ulimits.is_empty() {
             file.default_ulimits
                 .unwrap_or_default()

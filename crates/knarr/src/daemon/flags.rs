@@ -136,6 +136,12 @@ pub struct Flags {
     /// Default OCI runtime for containers (default knarr)
     #[arg(long, value_name = "NAME")]
     pub default_runtime: Option<String>,
+    /// User/Group setting for user namespaces (default, user, user:group)
+    #[arg(long, value_name = "USER[:GROUP]")]
+    pub userns_remap: Option<String>,
+    /// Ids for containers with --userns=auto (START:COUNT, or a user of /etc/subuid)
+    #[arg(long, value_name = "POOL")]
+    pub userns_pool: Option<String>,
     /// Default ulimit of containers
     #[arg(long = "default-ulimit", value_name = "TYPE=SOFT:HARD")]
     pub default_ulimits: Vec<String>,

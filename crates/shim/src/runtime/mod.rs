@@ -40,6 +40,7 @@ pub struct CreateRequest<'a> {
     pub config: &'a ShimConfig,
     pub spec: &'a Spec,
     pub netns: Option<BorrowedFd<'a>>,
+    pub userns: Option<BorrowedFd<'a>>,
     pub stdio: Stdio,
 }
 

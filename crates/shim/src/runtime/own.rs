@@ -15,10 +15,11 @@ pub struct Own {
 
 impl ContainerRuntime for Own {
     fn create(&mut self, request: CreateRequest<'_>) -> Result<NewProcess> {
-        let CreateRequest { config, spec, netns, stdio } = request;
+        let CreateRequest { config, spec, netns, userns, stdio } = request;
         let mut created = knarr_runtime::create(CreateOptions {
             rootfs: config.rootfs.as_ref(),
             netns,
+            userns,
             stdio,
             cgroup: cgroup(config),
             seccomp_cache: config.seccomp_cache.as_deref(),

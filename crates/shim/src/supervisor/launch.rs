@@ -29,9 +29,9 @@ const BACKLOG: i32 = 64;
 
 /// `None`: it failed, and the engine was told.
 pub fn launch(start: Start) -> Option<Supervisor> {
-    let Start { config, control, netns, oom_score } = start;
+    let Start { config, control, netns, userns, oom_score } = start;
     let mut control = Connection::new(0, control);
-    match prepare(config.clone(), netns, oom_score) {
+    match prepare(config.clone(), (netns, userns), oom_score) {
         Ok(mut supervisor) => {
             let (pid, start_time) = (supervisor.init_pid, supervisor.init_start_time);
             let created = FromShim::Event(Event::Created { pid, start_time });
@@ -61,7 +61,10 @@ pub fn launch(start: Start) -> Option<Supervisor> {
     }
 }
 
-fn prepare(config: ShimConfig, netns: Option<OwnedFd>, oom_score: Option<i32>) -> Result<Supervisor> {
+/// Network and user namespace that the container joins.
+type Namespaces = (Option<OwnedFd>, Option<OwnedFd>);
+
+fn prepare(config: ShimConfig, namespaces: Namespaces, oom_score: Option<i32>) -> Result<Supervisor> {
     let dir = open_dir(&config.dir)?;
     let poller = Poller::new()?;
     let listener = listen(&dir)?;
@@ -71,7 +74,7 @@ fn prepare(config: ShimConfig, netns: Option<OwnedFd>, oom_score: Option<i32>) -
         LogDriver::JsonFile => Some(LogFile::open(&config.log).map_err(|error| Error::Log(Box::new(error)))?),
     };
     let mut runtime = runtime::of(&config)?;
-    let init = create(runtime.as_mut(), &config, netns, oom_score)?;
+    let init = create(runtime.as_mut(), &config, namespaces, oom_score)?;
     let init_pid = init.created.pid;
     poller.add(&init.created.pidfd, Target::Process(INIT), EventFlags::IN)?;
     for output in &init.outputs {
@@ -132,7 +135,7 @@ impl Supervisor {
 fn create(
     runtime: &mut dyn ContainerRuntime,
     config: &ShimConfig,
-    netns: Option<OwnedFd>,
+    namespaces: Namespaces,
     oom_score: Option<i32>,
 ) -> Result<Process> {
     let mut spec = read_spec(&config.dir)?;
@@ -144,8 +147,8 @@ fn create(
     } else {
         streams::pipes(Streams { stdin: config.open_stdin, ..Streams::OUTPUT })?
     };
-    let netns = netns.as_ref().map(AsFd::as_fd);
-    let created = runtime.create(CreateRequest { config, spec: &spec, netns, stdio })?;
+    let (netns, userns) = (namespaces.0.as_ref().map(AsFd::as_fd), namespaces.1.as_ref().map(AsFd::as_fd));
+    let created = runtime.create(CreateRequest { config, spec: &spec, netns, userns, stdio })?;
     let ends = ends_of(&created, ends, config.open_stdin)?;
     Ok(Process::new(None, created, terminal, config.stdin_once, ends))
 }

@@ -53,6 +53,7 @@ pub struct Start {
     pub config: ShimConfig,
     pub control: OwnedFd,
     pub netns: Option<OwnedFd>,
+    pub userns: Option<OwnedFd>,
     /// The OOM score that the container gets unless its configuration says otherwise.
     pub oom_score: Option<i32>,
 }

@@ -77,7 +77,13 @@ impl Foreign {
     }
 
     fn create_process(&self, request: CreateRequest<'_>) -> Result<NewProcess> {
-        let CreateRequest { config, spec, netns, stdio } = request;
+        let CreateRequest { config, spec, netns, userns, stdio } = request;
+        if userns.is_some() {
+            return Err(Error::Foreign {
+                command: "create",
+                message: "layers cannot be shared with a user namespace by a runtime of another's".to_owned(),
+            });
+        }
         let mounts = bundle::write(&self.dir, spec, config.rootfs.as_ref(), netns)?;
         let console = self.console(&stdio)?;
         let pid_file = self.dir.join("init.pid");
