@@ -16,7 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -54,7 +54,6 @@ pub struct Connections {
     pub version: String,
     pub activity: Activity,
     pub shutdown: CancellationToken,
-    pub slots: Arc<Semaphore>,
     pub tracker: TaskTracker,
 }
 

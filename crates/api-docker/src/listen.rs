@@ -14,6 +14,9 @@ const BACKLOG: i32 = 1024;
 /// Longest `/etc/group` that is read.
 const MAX_GROUP_FILE: u64 = 4 << 20;
 
+/// The group that is used unless another one is named, if it exists.
+const DEFAULT_GROUP: &str = "docker";
+
 /// Why a socket could not be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -28,6 +31,8 @@ pub enum Error {
          Use --tlsverify, or a loopback address with --insecure-loopback-tcp"
     )]
     PlainTcp { address: SocketAddr },
+    #[error("group {name} not found")]
+    NoGroup { name: String },
     #[error("{host}: no address")]
     NoAddress { host: String },
 }
@@ -73,7 +78,7 @@ fn unix(path: &Path, group: &str) -> Result<Bound, Error> {
     let file = SocketFile(path.to_owned());
     // Nobody can connect before listen(2), so mode and group are right from the first moment.
     chmod(path, Mode::from_raw_mode(0o660)).map_err(|e| error(e.into()))?;
-    if let Some(gid) = group_id(group) {
+    if let Some(gid) = wanted_group(group)? {
         chown(path, None, Some(rustix::fs::Gid::from_raw(gid))).map_err(|e| error(e.into()))?;
     }
     net::listen(&socket, BACKLOG).map_err(|e| error(e.into()))?;
@@ -98,11 +103,23 @@ fn remove_stale(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// The group of the socket; `None`: the engine's own. Who names a group that does not exist is told: otherwise nobody but
+/// root could connect, or, after a later `groupadd`, others than meant.
+fn wanted_group(name: &str) -> Result<Option<u32>, Error> {
+    match group_id(name) {
+        _ if name.is_empty() => Ok(None),
+        Some(gid) => Ok(Some(gid)),
+        // Docker's default, which many machines do not have.
+        None if name == DEFAULT_GROUP => {
+            tracing::warn!(group = name, "no such group: the socket is for root only");
+            Ok(None)
+        }
+        None => Err(Error::NoGroup { name: name.to_owned() }),
+    }
+}
+
 /// The number of a group in `/etc/group` (group(5)); a static program has no NSS.
 fn group_id(name: &str) -> Option<u32> {
-    if name.is_empty() {
-        return None;
-    }
     if let Ok(number) = name.parse() {
         return Some(number);
     }
@@ -183,7 +200,10 @@ mod tests {
     fn groups() {
         let text = "root:x:0:\ndocker:x:998:a,b\nbad\n";
         assert_eq!((find_group(text, "docker"), find_group(text, "bad")), (Some(998), None));
-        assert_eq!((group_id(""), group_id("12")), (None, Some(12)));
+        assert_eq!((wanted_group("").unwrap(), wanted_group("12").unwrap()), (None, Some(12)));
+        assert_eq!(wanted_group("root").unwrap(), Some(0));
+        let error = wanted_group("no-such-group").unwrap_err();
+        assert_eq!(error.to_string(), "group no-such-group not found");
     }
 
     #[test]

@@ -9,12 +9,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Connections that are served at the same time; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 4096;
+/// Connections of one listener that are served at the same time; more wait in the kernel's queue. Each listener has its
+/// own: whoever uses up those of one does not lock out the others, least of all root at the unix socket.
+const MAX_CONNECTIONS: usize = if cfg!(test) { 32 } else { 4096 };
+/// Connections of one listener in their TLS handshake, which costs a stranger nothing.
+const MAX_HANDSHAKES: usize = if cfg!(test) { 8 } else { 256 };
 /// Time for the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause after accept(2) failed, for instance for want of descriptors.
@@ -60,7 +64,6 @@ async fn serve_app(
         version: config.version.clone(),
         activity: config.activity.clone(),
         shutdown: shutdown.clone(),
-        slots: Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS)),
         tracker: tracker.clone(),
     });
     let accepting = TaskTracker::new();
@@ -77,29 +80,36 @@ async fn serve_app(
 }
 
 async fn accept_loop(socket: Bound, acceptor: Option<TlsAcceptor>, connections: Arc<Connections>) {
+    let acceptor = acceptor.filter(|_| matches!(socket, Bound::Tcp { tls: true, .. }));
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    // What a connection needs first: a place in the handshake, or at once one among those that are served.
+    let first = if acceptor.is_some() { handshakes } else { Arc::clone(&slots) };
     let shutdown = connections.shutdown.clone();
     loop {
-        let slot = tokio::select! {
+        let place = tokio::select! {
             () = shutdown.cancelled() => return,
-            slot = connections.slots.clone().acquire_owned() => slot,
+            place = Arc::clone(&first).acquire_owned() => place,
         };
-        let Ok(slot) = slot else { return };
+        let Ok(place) = place else { return };
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
             accepted = accept(&socket) => accepted,
         };
         match accepted {
-            Ok(Accepted::Unix(stream)) => connections.spawn(Connection::Trusted, stream, slot),
-            Ok(Accepted::Tcp(stream, tls)) => {
+            Ok(Accepted::Unix(stream)) => connections.spawn(Connection::Trusted, stream, place),
+            Ok(Accepted::Tcp(stream)) => {
                 let _ = stream.set_nodelay(true);
-                match acceptor.clone().filter(|_| tls) {
-                    None => connections.spawn(Connection::PlainTcp, stream, slot),
+                match acceptor.clone() {
+                    None => connections.spawn(Connection::PlainTcp, stream, place),
                     Some(acceptor) => {
-                        let connections = connections.clone();
+                        let (connections, slots) = (connections.clone(), Arc::clone(&slots));
                         tokio::spawn(async move {
-                            if let Some(stream) = handshake(acceptor, stream).await {
-                                connections.spawn(Connection::Trusted, stream, slot);
-                            }
+                            let Some(stream) = handshake(acceptor, stream).await else { return };
+                            // Its place in the handshake is kept until it has one here: what waits is bounded.
+                            let Ok(slot) = slots.acquire_owned().await else { return };
+                            drop(place);
+                            connections.spawn(Connection::Trusted, stream, slot);
                         });
                     }
                 }
@@ -114,13 +124,13 @@ async fn accept_loop(socket: Bound, acceptor: Option<TlsAcceptor>, connections: 
 
 enum Accepted {
     Unix(tokio::net::UnixStream),
-    Tcp(tokio::net::TcpStream, bool),
+    Tcp(tokio::net::TcpStream),
 }
 
 async fn accept(socket: &Bound) -> io::Result<Accepted> {
     match socket {
         Bound::Unix { listener, .. } => Ok(Accepted::Unix(listener.accept().await?.0)),
-        Bound::Tcp { listener, tls } => Ok(Accepted::Tcp(listener.accept().await?.0, *tls)),
+        Bound::Tcp { listener, .. } => Ok(Accepted::Tcp(listener.accept().await?.0)),
     }
 }
 

@@ -9,11 +9,11 @@ use crate::record::Container;
 use crate::registry::Registry;
 use crate::spec::Facts;
 use crate::supervisor::Spawner;
-use crate::trash::Trash;
 use crate::userns::Userns;
 use knarr_base::ContainerId;
 use knarr_image::{Images, RegistryConfig};
 use knarr_network::Networks;
+use knarr_snapshot::Trash;
 use knarr_state::{Event, Store};
 use knarr_volume::Volumes;
 use std::fs::File;
@@ -42,6 +42,8 @@ pub(crate) struct Inner {
     pub host: Facts,
     pub userns: Userns,
     pub pool: Pool,
+    /// For archives that come from or go to clients.
+    pub streams: Pool,
     pub trash: Trash,
     pub init_program: InitProgram,
     /// Limits of open files that the engine was started with, soft and hard, if it raised them for itself.
@@ -74,6 +76,7 @@ impl Engine {
             host: parts.host,
             userns: parts.userns,
             pool: Pool::new(),
+            streams: Pool::of_streams(),
             trash: parts.trash,
             init_program: parts.init_program,
             descriptor_limit: parts.descriptor_limit,
@@ -196,7 +199,6 @@ fn open_parts(mut config: EngineConfig) -> Result<Parts> {
     let duplicate = executable.try_clone().map_err(Error::io("keep the copy of the executable"))?;
     let init_program = InitProgram::open(paths.init(), duplicate)?;
     crate::runtimes::resolve(&mut config)?;
-    let trash = Trash::open(paths.trash())?;
     let store = Store::open(&paths.database())?;
     config.network.engine_id.clone_from(&id);
     let networks = Networks::open(store.clone(), config.network.clone())?;
@@ -207,6 +209,7 @@ fn open_parts(mut config: EngineConfig) -> Result<Parts> {
         certs_dir: Some("/etc/docker/certs.d".into()),
         user_agent: format!("knarr/{}", config.version),
     })?;
+    let trash = images.layers().trash().clone();
     Ok(Parts {
         config,
         id,

@@ -44,7 +44,6 @@ pub mod supervisor;
 mod system;
 mod task;
 mod top;
-mod trash;
 mod update;
 mod user;
 mod userns;

@@ -19,9 +19,6 @@ impl Paths {
     pub fn log(&self, id: &ContainerId) -> PathBuf {
         self.container(id).join(format!("{id}-json.log"))
     }
-    pub fn trash(&self) -> PathBuf {
-        self.data_root.join("trash")
-    }
     /// The copy of the executable for `--init`.
     pub fn init(&self) -> PathBuf {
         self.data_root.join("init")

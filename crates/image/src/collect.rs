@@ -2,12 +2,13 @@
 //!
 //! Invariants: collection sees the rows of one snapshot while nobody brings data in, and never touches what a lease holds.
 //! Layers that a container stands on are held by the file `layers.json` in the container's directory, whatever becomes of
-//! its image; the hold ends with the directory.
+//! its image; the hold ends with the directory. A hold that is missing or damaged is unknown, not empty: then no layer goes.
 use crate::error::Error;
 use crate::record::{ImageRecord, PullRecord};
 use crate::service::{Images, now_nanos};
 use knarr_base::ImageId;
 use knarr_oci::digest::Digest;
+use knarr_oci::rootfs::RootfsMount;
 use knarr_state::Record;
 use std::collections::HashSet;
 use std::fs;
@@ -22,11 +23,11 @@ const HOLD_FILE: &str = "layers.json";
 impl Images {
     /// Removes all blobs and layers that no image or container needs. While data is being brought in, this is left to
     /// whoever brings it.
+    ///
+    /// Layers are only renamed here; they are deleted in the background, since callers hold locks.
     pub fn collect(&self) -> Result<(), Error> {
-        let Some(alone) = self.gate.alone() else { return Ok(()) };
-        self.unlink_unneeded()?;
-        drop(alone);
-        Ok(self.layers.empty_trash()?)
+        let Some(_alone) = self.gate.alone() else { return Ok(()) };
+        self.unlink_unneeded()
     }
 
     fn unlink_unneeded(&self) -> Result<(), Error> {
@@ -98,11 +99,32 @@ impl Images {
                         serde_json::from_slice(&bytes).map_err(|e| Error::io("parse", &path)(e.into()))?;
                     held.extend(list);
                 }
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                // A directory without it, as after a loss of power, may stand on any layer.
                 Err(e) => return Err(Error::io("read", path)(e)),
             }
         }
         Ok(held)
+    }
+
+    /// Writes a container's hold again from its root file system if it was lost: its record is durable, while the file is
+    /// not synced. Whether it was lost.
+    pub fn repair_hold(&self, container_dir: &Path, rootfs: &RootfsMount) -> Result<bool, Error> {
+        let path = container_dir.join(HOLD_FILE);
+        let is_whole = fs::read(&path).is_ok_and(|b| serde_json::from_slice::<Vec<Digest>>(&b).is_ok());
+        if is_whole || !container_dir.is_dir() {
+            return Ok(false);
+        }
+        let layers = self.data_root.join("layers");
+        let diff_id = |path: &std::path::PathBuf| {
+            let hex = path.strip_prefix(&layers).ok()?.components().next()?.as_os_str().to_str()?.to_owned();
+            Digest::parse(&format!("sha256:{hex}")).ok()
+        };
+        let held: Vec<Digest> = match rootfs {
+            RootfsMount::Overlay { lower, .. } => lower.iter().filter_map(diff_id).collect(),
+            RootfsMount::Directory { .. } => Vec::new(),
+        };
+        hold(container_dir, &held.iter().collect::<Vec<_>>())?;
+        Ok(true)
     }
 }
 
@@ -110,5 +132,7 @@ impl Images {
 pub(crate) fn hold(container_dir: &Path, layers: &[&Digest]) -> Result<(), Error> {
     let path = container_dir.join(HOLD_FILE);
     let bytes = serde_json::to_vec(layers).map_err(|e| Error::io("encode", &path)(e.into()))?;
-    fs::write(&path, bytes).map_err(Error::io("write", path))
+    let unfinished = container_dir.join(format!("{HOLD_FILE}.new"));
+    fs::write(&unfinished, bytes).map_err(Error::io("write", &unfinished))?;
+    fs::rename(&unfinished, &path).map_err(Error::io("rename", path))
 }

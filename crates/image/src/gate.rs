@@ -29,7 +29,7 @@ impl Inner {
 /// Keeps collection out.
 pub(crate) struct Pass {
     gate: Gate,
-    leave: Option<Box<dyn FnOnce() + Send>>,
+    leave: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 /// Keeps everybody else out.
@@ -37,7 +37,7 @@ pub(crate) struct Alone(Gate);
 
 impl Gate {
     /// Enters to bring data in. `collect` is called by the last one who leaves, if collection was wanted meanwhile.
-    pub(crate) fn enter(&self, collect: impl FnOnce() + Send + 'static) -> Pass {
+    pub(crate) fn enter(&self, collect: impl FnOnce() + Send + Sync + 'static) -> Pass {
         let mut state = self.0.lock();
         while state.collecting {
             state = self.0.freed.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -3,6 +3,7 @@
 //! Blobs come in several at a time, and each layer is unpacked as soon as it is there, while others still come. Invariant:
 //! what arrived of a pull that failed is held for its next attempt by a row in `pulls`; the image's own row comes last.
 use crate::error::Error;
+use crate::gate::Pass;
 use crate::progress::{Progress, SharedReport};
 use crate::record::{ImageRecord, LayerRef, PullRecord};
 use crate::service::{Images, now_nanos};
@@ -49,6 +50,8 @@ struct Pull {
     lease: Arc<Lease>,
     report: SharedReport,
     slots: Arc<Semaphore>,
+    /// Keeps collection out.
+    pass: Arc<Pass>,
 }
 
 impl Images {
@@ -60,7 +63,7 @@ impl Images {
         report: SharedReport,
     ) -> Result<ImageId, Error> {
         let images = self.clone();
-        let _pass = blocking(move || Ok(images.enter())).await?;
+        let pass = Arc::new(blocking(move || Ok(images.enter())).await?);
         let repository = self.client.repository(reference, options.credentials, Access::Pull)?;
         let pull = Pull {
             images: self.clone(),
@@ -68,6 +71,7 @@ impl Images {
             lease: Arc::new(self.content.lease()),
             report,
             slots: Arc::new(Semaphore::new(MAX_DOWNLOADS)),
+            pass,
         };
         let selected = match (reference.digest(), reference.tag()) {
             (Some(digest), _) => digest.to_string(),
@@ -96,6 +100,20 @@ fn layers_of(config: &ImageConfig, manifest: &Manifest) -> Result<Vec<LayerRef>,
 }
 
 impl Pull {
+    /// Work that waits for a disk. It goes on when the request is gone, so it keeps collection out by itself.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let held = (Arc::clone(&self.pass), Arc::clone(&self.lease));
+        blocking(move || {
+            let result = work();
+            drop(held);
+            result
+        })
+        .await
+    }
+
     /// Follows the reference to one image's manifest.
     async fn wanted(&self, platform: Option<&Platform>) -> Result<Wanted, Error> {
         let Fetched { descriptor, bytes } = self.repository.manifest(self.repository.selected()).await?;
@@ -150,7 +168,7 @@ impl Pull {
         };
         let (images, lease, key) = (self.images.clone(), Arc::clone(&self.lease), reference.to_string());
         let bytes = wanted.bytes.clone();
-        blocking(move || {
+        self.blocking(move || {
             images.content.put(&lease, &bytes)?;
             images.store.write(|tx| Ok::<_, Error>(tx.put(&key, &record)?))
         })
@@ -207,7 +225,8 @@ impl Pull {
         report(Progress::status(id.clone(), "Verifying Checksum"));
         report(Progress::status(id.clone(), "Download complete"));
         let (images, layer, report_too) = (self.images.clone(), layer.clone(), Arc::clone(&self.report));
-        blocking(move || images.unpack(std::slice::from_ref(&layer), "Extracting", &*report_too)).await?;
+        self.blocking(move || images.unpack(std::slice::from_ref(&layer), "Extracting", &*report_too))
+            .await?;
         report(Progress::status(id, "Pull complete"));
         Ok(())
     }
@@ -231,7 +250,7 @@ impl Pull {
         let event =
             Event::now("image", "pull", &reference.familiar()).with("name", reference.familiar_name());
         let pull_key = reference.to_string();
-        blocking(move || {
+        self.blocking(move || {
             let known = images.store.read(|tx| {
                 let mut known = tx.get::<ImageRecord>(id.as_str())?.is_some();
                 for name in &names {

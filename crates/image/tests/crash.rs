@@ -88,6 +88,7 @@ fn images_are_whole_or_absent_whenever_the_process_dies() {
             images.save(&[image.id.to_string()], &mut again).unwrap();
         }
         assert_eq!(images.resolve("first").is_ok(), action == "import", "{action} {point}");
+        images.layers().trash().settle();
         for left in ["tmp", "trash", "content/ingest"] {
             assert_eq!(files(root, left), 0, "{action} {point}: {left}");
         }

@@ -181,6 +181,7 @@ fn names_come_and_go_by_dockers_rules() {
     );
     assert!(images.resolve("two:x").is_err() && !images.layers().exists(&diff_id));
     assert!(images.content().list().unwrap().is_empty());
+    images.layers().trash().settle();
     assert_eq!(std::fs::read_dir(dir.path().join("trash")).unwrap().count(), 0);
 }
 
@@ -260,4 +261,32 @@ fn filters_and_prune() {
     let (removed, _) = images.prune(true, &|image| image.id == one, &none).unwrap();
     assert_eq!(removed[0], Removed::Untagged("two:latest".to_owned()));
     assert_eq!(images.list().unwrap().len(), 1);
+}
+
+/// A container's list of layers that a loss of power took is unknown, not empty; its record brings it back.
+#[test]
+fn a_lost_hold_keeps_the_layers() {
+    let (dir, images) = open();
+    let id = import(&images, "one:x", &[("file", "text")]);
+    let diff_id = images.get(&id).unwrap().layers().next().unwrap().clone();
+    let (mount, upper) = container(dir.path(), &images, &id, "c1");
+    let container_dir = upper.parent().unwrap();
+    for lost in [None, Some("")] {
+        match lost {
+            None => std::fs::remove_file(container_dir.join("layers.json")).unwrap(),
+            Some(text) => std::fs::write(container_dir.join("layers.json"), text).unwrap(),
+        }
+        if images.resolve("one:x").is_ok() {
+            images.remove("one:x", true, true, &|_| Vec::new()).unwrap();
+        }
+        images.collect().unwrap();
+        assert!(images.layers().exists(&diff_id), "{lost:?}");
+        assert!(images.repair_hold(container_dir, &mount).unwrap());
+        assert!(!images.repair_hold(container_dir, &mount).unwrap());
+        images.collect().unwrap();
+        assert!(images.layers().exists(&diff_id), "{lost:?}");
+    }
+    std::fs::remove_dir_all(container_dir).unwrap();
+    images.collect().unwrap();
+    assert!(!images.layers().exists(&diff_id));
 }

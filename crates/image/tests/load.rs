@@ -125,6 +125,7 @@ fn archives_that_are_no_images_are_refused_and_leave_nothing() {
         assert!(message.contains("verification failed") || message.contains("checksum"), "{at}: {message}");
     }
     assert!(images.list().unwrap().is_empty());
+    images.layers().trash().settle();
     for sub in ["content/blobs/sha256", "content/ingest", "tmp", "trash"] {
         assert_eq!(std::fs::read_dir(dir.path().join(sub)).unwrap().count(), 0, "{sub}");
     }

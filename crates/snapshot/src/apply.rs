@@ -55,8 +55,14 @@ pub fn apply<R: Read + Send>(
 ) -> Result<Applied, Error> {
     let unpack = |chunks: Chunks| {
         let mut archive = Archive::new(chunks, limits);
-        let mut unpacker =
-            Unpacker { tree: Tree::new(dir), directories: BTreeMap::new(), whiteouts, limits, size: 0 };
+        let mut unpacker = Unpacker {
+            tree: Tree::new(dir),
+            directories: BTreeMap::new(),
+            whiteouts,
+            limits,
+            size: 0,
+            held: 0,
+        };
         let mut entries = 0;
         while let Some(entry) = archive.next_entry()? {
             unpacker.entry(&entry, &mut archive)?;
@@ -70,6 +76,9 @@ pub fn apply<R: Read + Send>(
     Ok(Applied { diff_id, stream_len, size, entries })
 }
 
+/// Most bytes of extended attributes of a layer's directories.
+const MAX_HELD: u64 = 64 << 20;
+
 /// Attributes of a directory, set at the end.
 struct DirectoryFacts {
     entry: Entry,
@@ -81,6 +90,8 @@ struct Unpacker {
     whiteouts: Whiteouts,
     limits: Limits,
     size: u64,
+    /// Bytes of attributes in `directories`.
+    held: u64,
 }
 
 type Source = Archive<Chunks>;
@@ -93,8 +104,7 @@ impl Unpacker {
             if entry.kind != EntryKind::Directory {
                 return Err(problem(&entry.path, "the root of a layer is a directory"));
             }
-            self.directories.insert(path, Some(DirectoryFacts { entry: entry.clone() }));
-            return Ok(());
+            return self.finish_later(path, entry);
         };
         if self.whiteouts == Whiteouts::Overlay && name.starts_with(WHITEOUT_PREFIX) {
             return self.whiteout(&parent, name, &entry.path);
@@ -166,6 +176,16 @@ impl Unpacker {
                 }
             }
             Err(errno) => return Err(fail("make directory")(errno)),
+        }
+        self.finish_later(path, entry)
+    }
+
+    /// A directory's attributes are set when nothing is put into it any more; until then they are in memory.
+    fn finish_later(&mut self, path: Path, entry: &Entry) -> Result<(), Error> {
+        let attributes = entry.xattrs.iter().map(|(name, value)| (name.len() + value.len()) as u64);
+        self.held += attributes.sum::<u64>();
+        if self.held > MAX_HELD {
+            return Err(Error::Limit { what: "bytes of attributes of directories", limit: MAX_HELD });
         }
         self.directories.insert(path, Some(DirectoryFacts { entry: entry.clone() }));
         Ok(())

@@ -59,6 +59,12 @@ pub(crate) struct Extensions {
     kinds: Vec<u8>,
 }
 
+/// Largest value of an extended attribute: `XATTR_SIZE_MAX` of the kernel (xattr(7)).
+const MAX_XATTR_LEN: usize = 64 << 10;
+/// Largest names and values of one entry together. File systems hold less.
+const MAX_XATTRS_LEN: usize = 256 << 10;
+/// Most attributes of one entry.
+const MAX_XATTRS: usize = 256;
 const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
 
 impl Extensions {
@@ -135,11 +141,22 @@ impl Extensions {
                     if name.is_empty() || name.contains(&0) {
                         return Err("malformed name of an extended attribute");
                     }
-                    self.xattrs.retain(|(existing, _)| existing != name);
-                    self.xattrs.push((name.to_vec(), value.to_vec()));
+                    self.attribute(name, value)?;
                 }
             }
         }
+        Ok(())
+    }
+    fn attribute(&mut self, name: &[u8], value: &[u8]) -> Result<(), &'static str> {
+        if value.len() > MAX_XATTR_LEN {
+            return Err("value of an extended attribute is too long");
+        }
+        self.xattrs.retain(|(existing, _)| existing != name);
+        let total: usize = self.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if self.xattrs.len() >= MAX_XATTRS || total + name.len() + value.len() > MAX_XATTRS_LEN {
+            return Err("too many extended attributes");
+        }
+        self.xattrs.push((name.to_vec(), value.to_vec()));
         Ok(())
     }
 }
@@ -277,5 +294,38 @@ fn header_path(header: &tar::Header) -> Vec<u8> {
     match header.as_ustar().map(|h| until_nul(&h.prefix)) {
         Some(prefix) if !prefix.is_empty() => [prefix, b"/", name].concat(),
         _ => name.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pax(name: &str, value: &[u8]) -> Vec<u8> {
+        let body = [format!("SCHILY.xattr.{name}=").as_bytes(), value, b"\n"].concat();
+        // The length counts its own digits.
+        let mut length = body.len() + 2;
+        while length != body.len() + 1 + length.to_string().len() {
+            length = body.len() + 1 + length.to_string().len();
+        }
+        [format!("{length} ").as_bytes(), &body].concat()
+    }
+
+    #[test]
+    fn attributes_of_an_entry_are_bounded() {
+        let add = |records: &[Vec<u8>]| {
+            let mut extensions = Extensions::default();
+            extensions.add(b'x', &records.concat()).map(|()| extensions.xattrs)
+        };
+        let full = vec![7; MAX_XATTR_LEN];
+        assert_eq!(add(&[pax("user.a", &full)]).unwrap()[0].1.len(), MAX_XATTR_LEN);
+        assert!(add(&[pax("user.a", &vec![7; MAX_XATTR_LEN + 1])]).is_err());
+        let many = |count: usize, value: &[u8]| -> Vec<Vec<u8>> {
+            (0..count).map(|n| pax(&format!("user.{n}"), value)).collect()
+        };
+        assert!(add(&many(3, &full)).is_ok() && add(&many(4, &full)).is_err());
+        assert!(add(&many(MAX_XATTRS, b"v")).is_ok() && add(&many(MAX_XATTRS + 1, b"v")).is_err());
+        // The same one again replaces the one before, and counts once.
+        assert_eq!(add(&vec![pax("user.a", &full); 8]).unwrap().len(), 1);
     }
 }

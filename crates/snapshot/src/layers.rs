@@ -5,6 +5,7 @@
 use crate::apply::{self, Applied, Whiteouts};
 use crate::archive::Limits;
 use crate::error::Error;
+use crate::trash::Trash;
 use knarr_linux::path::{Dir, Root};
 use knarr_oci::digest::Digest;
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,7 @@ struct Shared {
 pub struct Layers {
     data_root: PathBuf,
     shared: Arc<Shared>,
+    trash: Trash,
 }
 
 /// Keeps others from unpacking the same layer.
@@ -90,7 +92,13 @@ impl Layers {
                 .map_err(Error::io("change mode of", &path))?;
         }
         sync_dir(data_root)?;
-        Ok(Self { data_root: data_root.to_owned(), shared: Arc::default() })
+        let trash = Trash::open(data_root.join("trash"));
+        Ok(Self { data_root: data_root.to_owned(), shared: Arc::default(), trash })
+    }
+
+    /// Where what is removed goes; the one of the data root.
+    pub fn trash(&self) -> &Trash {
+        &self.trash
     }
 
     fn dir(&self, diff_id: &Digest) -> PathBuf {
@@ -221,48 +229,29 @@ impl Layers {
         Ok(path)
     }
 
-    /// Takes a layer out of use: renamed to `trash/`, emptied by [`Layers::empty_trash`]. True if it was there.
+    /// Takes a layer out of use: it is deleted in the background. True if it was there.
     pub fn remove(&self, diff_id: &Digest) -> Result<bool, Error> {
-        let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
-        let name = format!("layer-{}-{}-{number}", diff_id.short(), std::process::id());
-        let target = self.data_root.join("trash").join(name);
-        match fs::rename(self.dir(diff_id), &target) {
-            Ok(()) => Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(Error::io("rename", self.dir(diff_id))(e)),
-        }
-    }
-
-    /// Removes what lies in `trash/`. Slow for large trees; for a background thread.
-    pub fn empty_trash(&self) -> Result<(), Error> {
-        empty(&self.data_root.join("trash"), |_| true)
+        self.trash.take(&self.dir(diff_id))
     }
 
     /// Removes what earlier processes left in `tmp/`. For the start of an engine.
     pub fn empty_tmp(&self) -> Result<(), Error> {
         let own = format!("-{}-", std::process::id());
-        empty(&self.data_root.join("tmp"), |name| name.starts_with("layer-") && !name.contains(&own))
+        let tmp = self.data_root.join("tmp");
+        for entry in fs::read_dir(&tmp).map_err(Error::io("read", &tmp))? {
+            let entry = entry.map_err(Error::io("read", &tmp))?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with("layer-") && !name.contains(&own) {
+                self.trash.take(&entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn discard(&self, path: &Path) {
-        if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
-            let removed =
-                open_dir(parent).and_then(|dir| dir.remove_tree(name).map_err(Error::errno("remove", path)));
-            if let Err(error) = removed {
-                tracing::warn!(%error, path = %path.display(), "leftover not removed");
-            }
-        }
+        self.trash.discard(path);
     }
-}
-
-fn empty(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
-    let dir = open_dir(path)?;
-    for (name, _) in dir.entries().map_err(Error::errno("read", path))? {
-        if wanted(&name.to_string_lossy()) {
-            dir.remove_tree(&name).map_err(Error::errno("remove", path.join(&name)))?;
-        }
-    }
-    Ok(())
 }
 
 pub(crate) fn open_dir(path: &Path) -> Result<Dir, Error> {

@@ -9,7 +9,7 @@ mod volumes;
 
 pub use copy::copy_tree;
 pub use error::Error;
-pub use volumes::{CreateVolume, Volume, Volumes};
+pub use volumes::{CopyUp, CreateVolume, Volume, Volumes};
 
 /// Result of an operation on volumes.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -83,6 +83,21 @@ impl Volumes {
             } else if !rows.contains_key(&name) {
                 tracing::warn!(volume = %name, "volume directory without a record moved to the trash");
                 self.discard(&name)?;
+            } else {
+                self.sweep_copies(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What an engine that died while it filled the volume left.
+    fn sweep_copies(&self, name: &str) -> Result<()> {
+        let dir = self.root.join(name);
+        let list = |source| Error::Io { action: "list", path: dir.clone(), source };
+        for entry in fs::read_dir(&dir).map_err(list)? {
+            let entry = entry.map_err(list)?;
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                self.throw_away(&entry.path())?;
             }
         }
         Ok(())
@@ -200,11 +215,12 @@ impl Volumes {
         sum(&path).map_err(|source| Error::Io { action: "measure", path, source })
     }
 
-    /// Fills a still empty volume with what the image has at `path`: content, owners, modes, times, attributes.
-    pub fn copy_up(&self, name: &str, image: &Root, path: &Path) -> Result<()> {
+    /// Fills an empty volume with what the image has at `path`, as Docker does when a container is created with it.
+    pub fn copy_up(&self, name: &str, image: &Root, path: &Path, how: CopyUp) -> Result<()> {
         let to = self.mountpoint(name);
         let copy = |errno| Error::Copy { path: path.to_owned(), errno };
-        let target = Root::open(&to).and_then(|root| root.open_dir(".")).map_err(copy)?;
+        let open = |dir: &Path| Root::open(dir).and_then(|root| root.open_dir(".")).map_err(copy);
+        let target = open(&to)?;
         if !target.entries().map_err(copy)?.is_empty() {
             return Ok(());
         }
@@ -213,8 +229,44 @@ impl Volumes {
             Err(knarr_linux::Errno::NOENT | knarr_linux::Errno::NOTDIR) => return Ok(()),
             Err(errno) => return Err(copy(errno)),
         };
-        copy_tree(&source, &target).map_err(copy)
+        if how == CopyUp::InPlace {
+            return copy_tree(&source, &target).map_err(copy);
+        }
+        let unfinished = self.root.join(name).join(format!("{UNFINISHED}{}", random_name()));
+        let io = |action| {
+            let path = unfinished.clone();
+            move |source| Error::Io { action, path, source }
+        };
+        fs::DirBuilder::new().mode(0o700).create(&unfinished).map_err(io("make"))?;
+        let copied = copy_tree(&source, &open(&unfinished)?).map_err(copy);
+        knarr_base::failpoint!("volume.copied");
+        // A directory takes the place of an empty one only: what somebody else has put there meanwhile stays.
+        let done = copied.and_then(|()| match fs::rename(&unfinished, &to) {
+            Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(false),
+            renamed => renamed.map(|()| true).map_err(io("rename")),
+        });
+        if !matches!(done, Ok(true)) {
+            self.throw_away(&unfinished)?;
+        }
+        done.map(drop)
     }
+
+    fn throw_away(&self, path: &Path) -> Result<()> {
+        let to = self.trash.join(format!("volume-{}", random_name()));
+        fs::rename(path, &to).map_err(|source| Error::Io { action: "remove", path: path.to_owned(), source })
+    }
+}
+
+/// Beginning of the names of copies that are not complete, beside `_data`.
+const UNFINISHED: &str = "copying-";
+
+/// How a volume is filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyUp {
+    /// All or nothing, whenever the engine dies: a complete copy takes the place of the empty directory.
+    AtOnce,
+    /// Into the directory itself, since somebody has it mounted.
+    InPlace,
 }
 
 fn check(name: &str, request: &CreateVolume) -> Result<()> {

@@ -2,7 +2,7 @@
 use knarr_base::{ErrorKind, Kind};
 use knarr_linux::path::Root;
 use knarr_state::{Record, Store};
-use knarr_volume::{CreateVolume, Volumes};
+use knarr_volume::{CopyUp, CreateVolume, Volumes};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -72,7 +72,7 @@ fn copy_up_is_exact_and_happens_once() {
     let volumes = open(dir.path());
     volumes.create(&named("vol")).unwrap();
     let root = Root::open(&image).unwrap();
-    volumes.copy_up("vol", &root, Path::new("/alias/data")).unwrap();
+    volumes.copy_up("vol", &root, Path::new("/alias/data"), CopyUp::AtOnce).unwrap();
     let to = volumes.mountpoint("vol");
     let (old, new) = (fs::metadata(from.join("file")).unwrap(), fs::metadata(to.join("file")).unwrap());
     assert_eq!(
@@ -83,10 +83,10 @@ fn copy_up_is_exact_and_happens_once() {
     assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("/etc/passwd"));
     assert_eq!(fs::metadata(&to).unwrap().mode() & 0o7777, 0o1777);
     fs::write(from.join("later"), "").unwrap();
-    volumes.copy_up("vol", &root, Path::new("/srv/data")).unwrap();
+    volumes.copy_up("vol", &root, Path::new("/srv/data"), CopyUp::AtOnce).unwrap();
     assert!(!to.join("later").exists(), "a volume that has content is left alone");
     volumes.create(&named("none")).unwrap();
-    volumes.copy_up("none", &root, Path::new("/missing")).unwrap();
+    volumes.copy_up("none", &root, Path::new("/missing"), CopyUp::AtOnce).unwrap();
 }
 
 /// What a volume's row is not.
@@ -117,4 +117,39 @@ fn a_damaged_record_does_not_take_the_data_with_it() {
     }
     volumes.create(&named("data")).unwrap();
     assert_eq!(fs::read_to_string(volumes.mountpoint("data").join("file")).unwrap(), "precious");
+}
+
+/// A copy that fails half-way leaves the volume empty: the next container fills it.
+#[test]
+fn a_copy_is_whole_or_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("image");
+    // Deeper than is copied.
+    let mut deep = image.join("srv/deep");
+    for _ in 0..300 {
+        deep.push("d");
+    }
+    fs::create_dir_all(&deep).unwrap();
+    fs::create_dir_all(image.join("small")).unwrap();
+    fs::write(image.join("small/file"), "x").unwrap();
+    let volumes = open(dir.path());
+    let root = Root::open(&image).unwrap();
+    volumes.create(&named("vol")).unwrap();
+    volumes.copy_up("vol", &root, Path::new("/srv"), CopyUp::AtOnce).unwrap_err();
+    let around = |name: &str| fs::read_dir(dir.path().join("volumes").join(name)).unwrap().count();
+    assert_eq!(fs::read_dir(volumes.mountpoint("vol")).unwrap().count(), 0);
+    assert_eq!(around("vol"), 1, "nothing is left beside the volume's directory");
+    // What an engine that was killed in between left is swept.
+    fs::create_dir(dir.path().join("volumes/vol/copying-x")).unwrap();
+    drop(volumes);
+    let volumes = open(dir.path());
+    assert_eq!(around("vol"), 1);
+    let held = fs::metadata(volumes.mountpoint("vol")).unwrap().ino();
+    volumes.copy_up("vol", &root, Path::new("/small"), CopyUp::InPlace).unwrap();
+    assert_eq!(
+        fs::metadata(volumes.mountpoint("vol")).unwrap().ino(),
+        held,
+        "whoever has it mounted sees it"
+    );
+    assert_eq!(fs::read_to_string(volumes.mountpoint("vol").join("file")).unwrap(), "x");
 }

@@ -7,6 +7,18 @@ pub fn list(version: ApiVersion, images: &mut Value) {
     for image in each(images) {
         let Some(members) = image.as_object_mut() else { continue };
         summary(version, members);
+        // Nobody counted them for a list before.
+        if version.before(51) {
+            members.insert("Containers".to_owned(), json!(-1));
+        }
+    }
+}
+
+/// In the disk usage, where containers were counted at all times.
+pub fn used(version: ApiVersion, images: &mut Value) {
+    for image in each(images) {
+        let Some(members) = image.as_object_mut() else { continue };
+        summary(version, members);
     }
 }
 
@@ -27,9 +39,6 @@ pub fn summary(version: ApiVersion, members: &mut Map<String, Value>) {
     }
     if version.before(48) {
         members.shift_remove("Descriptor");
-    }
-    if version.before(51) {
-        members.insert("Containers".to_owned(), json!(-1));
     }
 }
 

@@ -91,7 +91,7 @@ fn add_lists(version: ApiVersion, usage: &DiskUsage, reply: &mut Map<String, Val
     if let Some(images) = &usage.image_usage {
         insert("LayersSize", images.total_size.into());
         let mut items = to_value(&images.items.clone().not_nil())?;
-        image::list(version, &mut items);
+        image::used(version, &mut items);
         insert("Images", items);
     }
     if let Some(containers) = &usage.container_usage {
@@ -162,7 +162,7 @@ mod tests {
             image_usage: Some(ImagesDiskUsage {
                 total_count: 1,
                 total_size: 7,
-                items: vec![Summary { size: 7, ..Summary::default() }].into(),
+                items: vec![Summary { size: 7, containers: 2, ..Summary::default() }].into(),
                 ..ImagesDiskUsage::default()
             }),
             ..DiskUsage::default()
@@ -172,6 +172,10 @@ mod tests {
             (&at(41, false)["LayersSize"], &at(41, false)["Images"][0]["VirtualSize"]),
             (&json!(7), &json!(7))
         );
+        // A list of images has -1 in these versions; here it is what the client computes "active" from.
+        for minor in [25, 41, 50, 51] {
+            assert_eq!(at(minor, false)["Images"][0]["Containers"], 2, "{minor}");
+        }
         assert!(at(51, false).get("ImageUsage").is_none());
         assert_eq!(at(52, false)["ImageUsage"], json!({ "TotalCount": 1, "TotalSize": 7 }));
         assert!(at(52, true).get("Images").is_none());

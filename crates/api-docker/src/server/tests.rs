@@ -332,6 +332,26 @@ async fn tls_lets_in_only_clients_with_our_certificates() {
     }
 }
 
+/// Strangers who connect to the TLS port and say nothing take no place of anybody at the unix socket.
+#[tokio::test]
+async fn silent_strangers_do_not_lock_out_the_unix_socket() {
+    let port = free_port("127.0.0.1");
+    let server = start(|dir| {
+        let (tls, _) = make_keys(dir);
+        let listeners = vec![Listen::Tcp { host: "127.0.0.1".to_owned(), port }];
+        ServerConfig { tls: Some(tls), listeners, ..ServerConfig::default() }
+    })
+    .await;
+    let mut strangers = Vec::new();
+    for _ in 0..3 * MAX_CONNECTIONS {
+        strangers.push(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for _ in 0..3 {
+        assert!(server.get("/ok").await.starts_with("HTTP/1.1 200 "));
+    }
+}
+
 #[tokio::test]
 async fn plain_tcp_is_refused_at_start_unless_allowed_on_loopback() {
     let listen = |port| Listen::Tcp { host: "127.0.0.1".to_owned(), port };

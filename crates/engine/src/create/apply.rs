@@ -14,7 +14,7 @@ use knarr_docker_types::options::ContainerCreate;
 use knarr_image::Image;
 use knarr_linux::path::Root;
 use knarr_oci::rootfs::RootfsMount;
-use knarr_volume::CreateVolume;
+use knarr_volume::{CopyUp, CreateVolume};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -296,10 +296,21 @@ fn make_volumes(engine: &Inner, rows: &mut [MountRow], rootfs: &RootfsMount) -> 
             image = Some(crate::start::view(rootfs, None)?);
         }
         if let Some(image) = &image {
-            engine.volumes.copy_up(&row.name, image, Path::new(&row.destination))?;
+            let how = match is_mounted(engine, &row.name) {
+                true => CopyUp::InPlace,
+                false => CopyUp::AtOnce,
+            };
+            engine.volumes.copy_up(&row.name, image, Path::new(&row.destination), how)?;
         }
     }
     Ok(())
+}
+
+/// A running container sees the volume's directory as it is now, not one that takes its place.
+fn is_mounted(engine: &Inner, volume: &str) -> bool {
+    let holds =
+        |snapshot: &crate::registry::Snapshot| snapshot.container.mounts.iter().any(|row| row.name == volume);
+    engine.containers.all().iter().any(|snapshot| snapshot.is_live() && holds(snapshot))
 }
 
 /// A directory inside of the volume, reached without following links out of it.

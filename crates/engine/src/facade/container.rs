@@ -123,7 +123,9 @@ impl Engine {
         let snapshot = self.entry(container)?.snapshot;
         let path = checked(&options.path)?;
         let _work = self.work();
-        self.blocking(move |engine| {
+        let inner = self.inner.clone();
+        let extracted = self.inner.streams.run(move || {
+            let engine = &inner;
             let owner = match options.copy_uid_gid {
                 false => None,
                 true => {
@@ -135,9 +137,8 @@ impl Engine {
             let how = archive::Options { no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir, owner };
             archive::extract(&tree, SyncIoBridge::new(body), how)?;
             engine.emit_now(snapshot.container.event("extract-to-dir"))
-        })
-        .await
-        .map_err(|error| in_container(error, container))
+        });
+        extracted.await.and_then(|inner| inner).map_err(|error| in_container(error, container))
     }
 
     /// `config`: the request's body, when there was one.
@@ -188,13 +189,15 @@ impl Engine {
     ) -> ByteStream {
         let (mut sink, stream) = byte_channel::channel();
         let (inner, work) = (self.inner.clone(), self.work());
-        tokio::task::spawn_blocking(move || {
+        let streams = self.inner.streams.clone();
+        let job = move || {
             let _work = work;
             let written = write(&inner, &mut sink);
             if let Err(error) = written.and_then(|()| sink.flush().map_err(Error::io("write the archive"))) {
                 sink.fail(error);
             }
-        });
+        };
+        tokio::spawn(async move { streams.run(job).await });
         stream
     }
 }

@@ -126,13 +126,15 @@ impl Engine {
         .await?;
         let (mut sink, stream) = byte_channel::channel();
         let (inner, work) = (self.inner.clone(), self.work());
-        tokio::task::spawn_blocking(move || {
+        let streams = self.inner.streams.clone();
+        let job = move || {
             let _work = work;
             let saved = inner.images.save(&images, &mut sink).map_err(Error::from);
             if let Err(error) = saved.and_then(|()| sink.flush().map_err(Error::io("write the archive"))) {
                 sink.fail(error);
             }
-        });
+        };
+        tokio::spawn(async move { streams.run(job).await });
         Ok(stream)
     }
 
@@ -230,13 +232,15 @@ impl Engine {
     ) -> Result<Progress> {
         let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
         let (inner, work) = (self.inner.clone(), self.work());
-        tokio::task::spawn_blocking(move || {
+        let streams = self.inner.streams.clone();
+        let job = move || {
             let _work = work;
             let sender = Sender(sender);
             if let Err(error) = operation(&inner, &sender) {
                 sender.send(failure(&error));
             }
-        });
+        };
+        tokio::spawn(async move { streams.run(job).await });
         Ok(receiver)
     }
 }

@@ -97,6 +97,18 @@ fn read(engine: &Inner) -> Result<Vec<(Container, Status)>> {
         error: "the record of its state was damaged".into(),
         ..Status::default()
     };
+    for (_, container) in &containers {
+        match engine.images.repair_hold(&engine.paths.container(&container.id), &container.rootfs) {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!(
+                container = container.id.short(),
+                "the list of its layers was lost: made again"
+            ),
+            Err(error) => {
+                tracing::error!(container = container.id.short(), %error, "the list of its layers is lost")
+            }
+        }
+    }
     Ok(containers
         .into_iter()
         .map(|(id, container)| {
