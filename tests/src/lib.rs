@@ -6,6 +6,7 @@
 //! temporary directory, one cgroup parent and one network namespace of its own, and is gone after the test.
 
 pub mod api;
+pub mod attack;
 pub mod cli;
 pub mod command;
 pub mod engine;

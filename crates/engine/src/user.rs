@@ -111,10 +111,11 @@ fn lookup(user: &str, extra: &[String], passwd: &str, group: &str) -> Result<Use
     };
     let mut found = User::default();
     let number = if name.is_empty() { Some(0) } else { numeric(name, "uids and gids")? };
-    // A name counts before a number, as for Docker, but only for an exact name.
-    let entry = passwd_entries(passwd)
-        .find(|e| e.name == name)
-        .or_else(|| number.and_then(|n| passwd_entries(passwd).find(|e| e.uid == n)));
+    // A number is a number, as for Docker: an image that calls somebody else `1000` changes nothing.
+    let entry = passwd_entries(passwd).find(|e| match number {
+        Some(number) => e.uid == number,
+        None => e.name == name,
+    });
     let login = match (&entry, number) {
         (Some(e), _) => {
             (found.uid, found.gid) = (e.uid, e.gid);
@@ -152,10 +153,11 @@ fn lookup(user: &str, extra: &[String], passwd: &str, group: &str) -> Result<Use
 }
 
 fn group_id(text: &str, group: &str) -> Result<u32> {
-    if let Some((_, gid, _)) = group_entries(group).find(|(name, ..)| *name == text) {
-        return Ok(gid);
+    if let Some(number) = numeric(text, "uids and gids")? {
+        return Ok(number);
     }
-    numeric(text, "uids and gids")?.ok_or_else(|| {
+    let entry = group_entries(group).find(|(name, ..)| *name == text);
+    entry.map(|(_, gid, _)| gid).ok_or_else(|| {
         Error::Invalid(format!("unable to find group {text}: no matching entries in group file"))
     })
 }
@@ -200,7 +202,7 @@ mod tests {
         assert_eq!(find("1234", &[]).unwrap(), user(1234, 0, &[], "/"));
         assert_eq!(find("app:staff", &[]).unwrap(), user(1000, 50, &[], "/home/app"));
         assert_eq!(find("app:7777", &[]).unwrap(), user(1000, 7777, &[], "/home/app"));
-        assert_eq!(find("7", &[]).unwrap().uid, 77, "the name first");
+        assert_eq!(find("7", &[]).unwrap(), user(7, 0, &[], "/"), "a number is no name");
         assert_eq!(find("1234", &["staff", "99"]).unwrap(), user(1234, 0, &[50, 99], "/"));
     }
 

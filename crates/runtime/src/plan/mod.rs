@@ -12,6 +12,7 @@ mod mounts;
 mod process;
 mod scheduling;
 mod step;
+mod sysctl;
 #[cfg(test)]
 mod tests;
 
@@ -150,7 +151,10 @@ pub fn container(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
     }
     plan.steps.push(Step::Stdio { uid: process.user.uid });
     for (key, value) in &linux.sysctl {
-        plan.steps.push(Step::Sysctl { path: sysctl_path(key)?, value: text(value, key)? });
+        plan.steps.push(Step::Sysctl {
+            path: sysctl::path(key, linux, facts.netns_given)?,
+            value: text(value, key)?,
+        });
     }
     let hooks = spec.hooks.as_ref();
     if hooks.is_some_and(|h| !h.prestart.is_empty() || !h.create_runtime.is_empty()) {
@@ -357,16 +361,4 @@ fn inside(path: &str) -> Result<CString> {
         return invalid(format!("path {path:?} is not absolute"));
     }
     text(path, "path")
-}
-
-/// `net.ipv4.ip_forward` as a path below `/proc/sys`; a name with slashes is taken as it is, as sysctl(8) does.
-fn sysctl_path(key: &str) -> Result<CString> {
-    let path = if key.contains('/') { key.to_owned() } else { key.replace('.', "/") };
-    let bad = path.is_empty()
-        || path.starts_with('/')
-        || path.split('/').any(|p| p.is_empty() || p == "." || p == "..");
-    if bad {
-        return invalid(format!("sysctl {key:?}"));
-    }
-    text(&path, "sysctl")
 }

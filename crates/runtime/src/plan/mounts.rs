@@ -227,6 +227,15 @@ fn foreign(source: &str) -> Option<(i32, &str)> {
 }
 
 pub(super) fn filesystem(kind: &str, source: &str, destination: &str, mut options: Options) -> Result<Step> {
+    // Labels and settings go to procfs: nothing else may be in its place or inside (CVE-2019-16884).
+    if destination == "/proc" && kind != "proc" {
+        let what = format!("{destination} cannot be mounted because it is not of type proc");
+        return Err(Error::Invalid { what });
+    }
+    if destination.starts_with("/proc/") {
+        let what = format!("{destination} cannot be mounted because it is inside /proc");
+        return Err(Error::Invalid { what });
+    }
     if options.attributes.set & RDONLY != 0 && !VIRTUAL.contains(&kind) {
         options.parameters.push((c"ro".to_owned(), None));
     }
