@@ -327,7 +327,7 @@ impl Inner {
 }
 
 fn write_event(store: &Store, event: Event) -> knarr_state::Result<()> {
-    store.write_visible(|tx| {
+    store.write_behind(|tx| {
         tx.emit(event);
         Ok(())
     })

@@ -37,6 +37,9 @@ pub(crate) async fn stream(engine: &Arc<Inner>, options: &Events) -> Result<mpsc
         return Err(Error::Invalid("`since` time cannot be after `until` time".to_owned()));
     }
     let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
+    // What has happened already is no news, though nobody may have waited for the disk.
+    let store = engine.store.clone();
+    engine.pool.run(move || store.sync()).await??;
     let mut newest = engine.store.subscribe();
     // Without `since` the stream begins with what comes next; numbers, not clocks, say what that is.
     let mut seen = if since.is_some() || until.is_some() { 0 } else { *newest.borrow_and_update() };
@@ -57,7 +60,13 @@ pub(crate) async fn stream(engine: &Arc<Inner>, options: &Events) -> Result<mpsc
         let mut ending = false;
         loop {
             let store = engine.store.clone();
-            let events = engine.pool.run(move || store.events_since(seen)).await;
+            let read = move || {
+                if ending {
+                    store.sync()?;
+                }
+                store.events_since(seen)
+            };
+            let events = engine.pool.run(read).await;
             let Ok(Ok(events)) = events else { return };
             for (number, event) in events {
                 seen = number;

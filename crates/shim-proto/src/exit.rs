@@ -1,7 +1,8 @@
 //! The records that a supervisor leaves in the container's run directory.
 //!
-//! Invariant: `exit.json` is complete and synced before any control connection hears of the exit, so an engine that was
-//! away, or that dies while it is told, finds the same facts there.
+//! Invariant: `exit.json` is complete before any control connection hears of the exit, so an engine that was away, or that
+//! dies while it is told, finds the same facts there. It is synced when no engine listens; one that listens makes the exit
+//! durable itself before it removes the record.
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 

@@ -6,7 +6,7 @@ use crate::event::{EVENTS, MAX_EVENTS};
 use crate::record::{encode, table};
 use crate::write::Changes;
 use crate::{Error, Event, Result};
-use redb::{Database, Durability, ReadableTableMetadata};
+use redb::{Database, ReadableTableMetadata};
 use std::sync::{Arc, OnceLock};
 
 /// Writers that share one commit at most.
@@ -21,8 +21,6 @@ pub(crate) struct Group {
     pub(crate) members: usize,
     /// Whether a member waits for the commit.
     pub(crate) awaited: bool,
-    /// Whether a member waits for the disk.
-    pub(crate) durable: bool,
     pub(crate) outcome: Outcome,
     /// Number of the first event of this group.
     pub(crate) first_event: u64,
@@ -35,7 +33,6 @@ impl Group {
             events: Vec::new(),
             members: 0,
             awaited: false,
-            durable: false,
             outcome: Outcome::default(),
             first_event,
         }
@@ -54,11 +51,9 @@ impl Group {
         self.changes.values().any(Option::is_none)
     }
 
-    /// Commits the group; durable on return, with all commits before it, if a member asked for that.
+    /// Writes the group; durable on return.
     pub(crate) fn apply(&self, db: &Database) -> Result<()> {
-        let mut tx = db.begin_write().map_err(Error::storage)?;
-        let durability = if self.durable { Durability::Immediate } else { Durability::None };
-        tx.set_durability(durability).map_err(Error::storage)?;
+        let tx = db.begin_write().map_err(Error::storage)?;
         for ((name, key), value) in &self.changes {
             let mut rows = tx.open_table(table(name)).map_err(Error::storage)?;
             match value {

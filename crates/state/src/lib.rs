@@ -4,7 +4,7 @@
 //! (`record`). A row that fails its checksum or no longer parses is moved to the quarantine table, reported once and
 //! skipped, so that one damaged record never takes the rest with it.
 //!
-//! Invariants: what `write` returned is on disk (`write_visible` and `write_behind` say when theirs is); a change and the events that report it are in one transaction;
+//! Invariants: what `write` returned is on disk (`write_behind` says when its is); a change and the events that report it are in one transaction;
 //! readers see a snapshot and wait for nobody; a transaction that removes something finds room on a full disk.
 mod checksum;
 mod error;

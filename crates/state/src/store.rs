@@ -56,9 +56,15 @@ impl Store {
         };
         let inner = Arc::new(inner);
         let weak = Arc::downgrade(&inner);
+        let sync = move || {
+            // Of a failure the members of the group are told; this thread has nobody to tell but the log.
+            if let Some(Err(error)) = weak.upgrade().map(|inner| inner.sync()) {
+                tracing::error!(%error, "changes that nobody waited for could not be written");
+            }
+        };
         inner
             .syncer
-            .start(move || weak.upgrade().is_none_or(|inner| inner.sync().is_ok()))
+            .start(sync)
             .map_err(|e| Error::Open { path: path.to_owned(), source: Arc::new(redb::Error::Io(e)) })?;
         Ok(Self { inner })
     }
@@ -90,25 +96,15 @@ impl Store {
         self.transact(f, Wait::Durable)
     }
 
-    /// Like `write`, but does not wait for the disk: readers see the change on return, and it is durable with the next
-    /// durable commit or [`Store::sync`], at the latest [`crate::SYNC_AFTER`] later. Only a power cut, a crash of this process or
-    /// a full disk in that time forgets it, so this is for rows that a start after a crash corrects by what it observes.
-    pub fn write_visible<T, E: From<Error>>(
-        &self,
-        f: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
-    ) -> Result<T, E> {
-        self.transact(f, Wait::Visible)
-    }
-
     /// Everything written before is durable on return.
     pub fn sync(&self) -> Result<()> {
         self.inner.sync()
     }
 
-    /// Like `write`, but does not wait at all: the change is part of the next commit, whoever makes it. Later
-    /// transactions see it, readers only after that commit. A crash before it forgets the change, so this is for rows
-    /// that are corrected by comparison with the kernel at the next start, and that matter no sooner than a row that
-    /// the caller writes durably afterwards.
+    /// Like `write`, but does not wait for the disk: the change is part of the next commit, whoever makes it, at the
+    /// latest [`crate::SYNC_AFTER`] later. Later transactions see it, readers only after that commit. A crash before it, or
+    /// a disk that stays full, forgets the change, so this is for rows that are corrected by what is observed at the next
+    /// start, and that matter no sooner than a row that the caller writes durably afterwards, or than [`Store::sync`].
     pub fn write_behind<T, E: From<Error>>(
         &self,
         f: impl FnOnce(&mut WriteTx<'_>) -> Result<T, E>,
@@ -150,9 +146,11 @@ impl Store {
             group.events.extend(events);
             group.members += 1;
         }
-        group.durable |= wait == Wait::Durable;
-        let wait = wait != Wait::Behind || group.members >= MAX_MEMBERS;
+        let wait = wait == Wait::Durable || group.members >= MAX_MEMBERS;
         group.awaited |= wait;
+        if wrote && !wait {
+            inner.syncer.begin();
+        }
         // Members that wait rely on whoever is last in line.
         if group.awaited {
             inner.finish_if_last(&mut group);
@@ -201,18 +199,16 @@ impl Store {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wait {
     Durable,
-    Visible,
     Behind,
 }
 
 impl Drop for Inner {
     /// What was written behind is not lost by an orderly end.
     fn drop(&mut self) {
-        let unsynced = self.syncer.stop();
-        let mut group =
+        self.syncer.stop();
+        let group =
             std::mem::replace(self.group.get_mut().unwrap_or_else(PoisonError::into_inner), Group::new(0));
-        group.durable = true;
-        if (unsynced || !group.is_empty())
+        if !group.is_empty()
             && let Err(error) = self.commit(&group)
         {
             tracing::error!(%error, "the last changes could not be written");
@@ -238,20 +234,11 @@ impl Inner {
 
     fn sync(&self) -> Result<()> {
         let mut group = lock(&self.group);
-        if group.is_empty() && !self.syncer.is_unsynced() {
-            return Ok(());
-        }
-        group.durable = true;
-        self.finish(&mut group)
+        if group.is_empty() { Ok(()) } else { self.finish(&mut group) }
     }
 
     fn finish(&self, group: &mut MutexGuard<'_, Group>) -> Result<()> {
         let result = self.commit(group);
-        match (&result, group.durable) {
-            (Ok(()), true) => self.syncer.synced(),
-            (Ok(()), false) => self.syncer.unsynced(),
-            (Err(_), _) => {}
-        }
         let next = if result.is_ok() { group.next_event() } else { group.first_event };
         let done = std::mem::replace(&mut **group, Group::new(next));
         if result.is_ok() && !done.events.is_empty() {

@@ -355,7 +355,7 @@ fn commit_as(engine: &Inner, container: &mut Container, userns: &Mode) -> Result
         tx.emit(container.event("create"));
         Ok(())
     };
-    if remove { engine.store.write_visible(change) } else { engine.store.write(change) }
+    if remove { engine.store.write_behind(change) } else { engine.store.write(change) }
 }
 
 /// 32 bytes from the kernel.

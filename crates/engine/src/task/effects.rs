@@ -185,7 +185,7 @@ fn write_status(
         }
         Ok(())
     };
-    if durable { store.write(change) } else { store.write_visible(change) }
+    if durable { store.write(change) } else { store.write_behind(change) }
 }
 
 fn discard_run(run: &Path) {
@@ -214,5 +214,5 @@ pub(crate) fn delete_rows(
         }
         Ok(())
     };
-    if container.host_config.auto_remove { store.write_visible(change) } else { store.write(change) }
+    if container.host_config.auto_remove { store.write_behind(change) } else { store.write(change) }
 }

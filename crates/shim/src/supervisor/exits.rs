@@ -1,9 +1,10 @@
 //! Ended processes, the records of them, and the supervisor's own end.
 //!
-//! Order at an exit: the streams are drained into log and clients, the record is written and synced, every control
+//! Order at an exit: the streams are drained into log and clients, the record is written (and synced if no engine listens), every control
 //! connection is told, and then the clients' streams end. Output that others still hold open (`command &`) is waited for
 //! [`LINGER`] at most, and delays the report not at all.
 use super::Supervisor;
+use super::connection::Connection;
 use super::process::INIT;
 use crate::error::Error;
 use knarr_shim_proto::stdcopy::Stream;
@@ -52,7 +53,7 @@ impl Supervisor {
         self.phase = Phase::Exited;
         self.exit = Some(record.clone());
         // A record that cannot be written is still told: whoever listens knows then.
-        let _ = self.write_record(file::EXIT, &record, true);
+        let _ = self.write_record(file::EXIT, &record, self.must_last());
         self.broadcast(Event::Exited(record));
     }
 
@@ -72,7 +73,7 @@ impl Supervisor {
         };
         self.phase = Phase::Exited;
         self.exit = Some(record.clone());
-        let _ = self.write_record(file::EXIT, &record, true);
+        let _ = self.write_record(file::EXIT, &record, self.must_last());
         self.close_input(INIT);
         if let Some(init) = self.processes.get_mut(&INIT) {
             init.ended = Some((Instant::now(), record));
@@ -136,6 +137,12 @@ impl Supervisor {
         self.close_output(id, Stream::Stdout);
         self.close_output(id, Stream::Stderr);
         self.finish_if_over(id);
+    }
+
+    /// An engine that listens commits the exit to its database, durably, before it drops the record; without one the
+    /// record itself has to survive a power cut.
+    fn must_last(&self) -> bool {
+        !self.connections.values().any(Connection::is_control)
     }
 
     /// Collects ended processes that nobody here asked for: what a runtime's program left behind.
