@@ -9,9 +9,10 @@ use crate::{CgroupOptions, CreateOptions, Error, ExecOptions, Result, Stdio, hoo
 use knarr_cgroup::Cgroup;
 use knarr_linux::process::pidfd_send_signal;
 use knarr_linux::{caps, fds, rlimit};
-use knarr_oci::runtime::{Hook, Linux, NamespaceType, Process, Spec, State, StateStatus};
-use rustix::fs::{CWD, Mode, OFlags};
+use knarr_oci::runtime::{Hook, Linux, NamespaceType, Process, Resources, Spec, State, StateStatus};
+use rustix::fs::{Access, CWD, Mode, OFlags};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 /// Make a container's first process; it waits before `execve` for [`Created::start`].
 pub fn create(options: CreateOptions<'_>) -> Result<Created> {
@@ -28,7 +29,9 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
     if !linux.net_devices.is_empty() {
         return Err(Error::Unsupported { what: "linux.netDevices".to_owned() });
     }
+    let privileged = user::is_privileged();
     let cgroup = cgroup(&options.cgroup, &linux, options.id)?;
+    let cgroup = cgroup.filter(|cgroup| privileged || asks_for_limits(&linux) || is_ours(cgroup));
     let (userns, maps) = user::of_container(&options, &linux)?.unzip();
     let facts = Facts {
         bundle: options.bundle,
@@ -39,8 +42,9 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
         cgroup: cgroup.as_ref().map(Cgroup::path),
         bounding: caps::bounding(),
         hard_limits: hard_limits(),
+        groups: maps.as_ref().is_none_or(user::can_set_groups),
         user: maps,
-        privileged: user::is_privileged(),
+        privileged,
         apparmor: process.apparmor_profile.is_some() && security_module::has_apparmor(),
         selinux: (process.selinux_label.is_some() || linux.mount_label.is_some())
             && security_module::has_selinux(),
@@ -109,7 +113,10 @@ fn runtime_hooks(options: &CreateOptions<'_>, spec: &Spec) -> Option<(Vec<Hook>,
 pub fn exec(options: ExecOptions<'_>) -> Result<Created> {
     let linux = options.spec.linux.clone().unwrap_or_default();
     check_preserved(options.preserve_fds)?;
+    let privileged = user::is_privileged();
     let cgroup = cgroup(&options.cgroup, &linux, options.id)?;
+    let cgroup = cgroup.filter(|cgroup| privileged || is_ours(cgroup));
+    let maps = user::of_process(options.target_pid, options.target_pidfd)?;
     let facts = Facts {
         bundle: std::path::Path::new("/"),
         rootfs: None,
@@ -119,8 +126,9 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Created> {
         cgroup: cgroup.as_ref().map(Cgroup::path),
         bounding: caps::bounding(),
         hard_limits: hard_limits(),
-        user: user::of_process(options.target_pid, options.target_pidfd)?,
-        privileged: user::is_privileged(),
+        groups: maps.as_ref().is_none_or(user::can_set_groups),
+        user: maps,
+        privileged,
         apparmor: options.process.apparmor_profile.is_some() && security_module::has_apparmor(),
         selinux: (options.process.selinux_label.is_some() || linux.mount_label.is_some())
             && security_module::has_selinux(),
@@ -176,6 +184,32 @@ fn cgroup(options: &CgroupOptions<'_>, linux: &Linux, id: &str) -> Result<Option
         },
     };
     Cgroup::new(&path).map(Some).map_err(cgroup_error)
+}
+
+/// Whether an ordinary user has been given this group, or the one that it is made in.
+fn is_ours(cgroup: &Cgroup) -> bool {
+    let writable = |path: &Path| rustix::fs::access(path, Access::WRITE_OK).is_ok();
+    let usable = |path: &PathBuf| {
+        if path.is_dir() { writable(&path.join("cgroup.procs")) } else { path.parent().is_some_and(writable) }
+    };
+    cgroup.directories().iter().all(usable)
+}
+
+/// Device rules are for who could make devices.
+fn asks_for_limits(linux: &Linux) -> bool {
+    let wanted = |resources: &Resources| {
+        let limits = Resources { devices: Vec::new(), ..resources.clone() };
+        serde_json::to_value(&limits).is_ok_and(|limits| has_value(&limits))
+    };
+    linux.resources.as_ref().is_some_and(wanted)
+}
+
+fn has_value(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Object(fields) => fields.values().any(has_value),
+        serde_json::Value::Array(all) => !all.is_empty(),
+        value => !value.is_null(),
+    }
 }
 
 fn cgroup_error(error: knarr_cgroup::Error) -> Error {

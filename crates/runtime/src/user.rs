@@ -1,12 +1,13 @@
 //! The container's user namespace: given, joined by its path, or new with the maps of the configuration.
 use crate::created::step_error;
 use crate::{CreateOptions, Error, Result, plan};
-use knarr_linux::caps;
-use knarr_linux::user_namespace::{self, IdMaps, Writer};
+use knarr_linux::user_namespace::{self, IdMaps, Range, Writer};
+use knarr_linux::{Errno, caps};
 use knarr_oci::runtime::{Linux, NamespaceType};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 const CAP_SYS_ADMIN: u32 = 21;
 
@@ -47,8 +48,66 @@ pub(crate) fn of_container(options: &CreateOptions<'_>, linux: &Linux) -> Result
 
 /// A new one, with these maps.
 pub(crate) fn of_maps(maps: &IdMaps) -> Result<OwnedFd> {
-    let writer = if is_privileged() { Writer::Privileged } else { Writer::Own };
-    user_namespace::create(maps, &writer).map_err(step_error("make a user namespace"))
+    let stage = step_error("make a user namespace");
+    if is_privileged() {
+        return user_namespace::create(maps, &Writer::Privileged).map_err(stage);
+    }
+    if is_own_only(maps) {
+        return user_namespace::create(maps, &Writer::Own).map_err(stage);
+    }
+    let programs = Programs::find()?;
+    user_namespace::create(maps, &Writer::Other(&|pid| programs.write(pid, maps))).map_err(stage)
+}
+
+/// What every user may map: itself, and one group of its own.
+fn is_own_only(maps: &IdMaps) -> bool {
+    let one =
+        |ranges: &[Range], id: u32| matches!(ranges, [range] if range.count == 1 && range.outside == id);
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    one(&maps.users, user.as_raw()) && one(&maps.groups, group.as_raw())
+}
+
+/// `newuidmap` and `newgidmap`, which write the ranges that `/etc/subuid` and `/etc/subgid` give to the user.
+struct Programs {
+    users: PathBuf,
+    groups: PathBuf,
+}
+
+impl Programs {
+    fn find() -> Result<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+        let find = |name: &str| {
+            let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+            found.ok_or_else(|| Error::Unsupported {
+                what: format!(
+                    "id maps of more than the caller's own user and group: {name} is not installed"
+                ),
+            })
+        };
+        Ok(Self { users: find("newuidmap")?, groups: find("newgidmap")? })
+    }
+
+    fn write(&self, pid: i32, maps: &IdMaps) -> knarr_linux::Result<()> {
+        let run = |program: &Path, ranges: &[Range]| {
+            let numbers = ranges.iter().flat_map(|range| [range.inside, range.outside, range.count]);
+            let mut command = Command::new(program);
+            command.arg(pid.to_string()).args(numbers.map(|n| n.to_string())).stdin(Stdio::null());
+            // It says itself on standard error what it refuses.
+            match command.status() {
+                Ok(status) if status.success() => Ok(()),
+                Ok(_) => Err(Errno::PERM),
+                Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+            }
+        };
+        run(&self.users, &maps.users)?;
+        run(&self.groups, &maps.groups)
+    }
+}
+
+/// Whether groups can be changed in a namespace with these maps that the caller makes: who may map only itself gives that up,
+/// or it could leave a group that denies it something.
+pub(crate) fn can_set_groups(maps: &IdMaps) -> bool {
+    is_privileged() || !is_own_only(maps)
 }
 
 /// The maps of the namespace that a process is in; `None` if it is the caller's.

@@ -129,6 +129,7 @@ fn planned(change: impl FnOnce(&mut Spec)) -> bool {
         hard_limits: None,
         user: own_users.map(|linux| plan::id_maps(&linux.uid_mappings, &linux.gid_mappings)),
         privileged: true,
+        groups: true,
         apparmor: true,
         selinux: true,
         new_keyring: true,

@@ -25,7 +25,7 @@ pub(super) fn apply(init: &mut Init<'_>, step: &Step) -> Outcome {
             Ok(())
         }
         Step::LimitBounding(set) => Ok(caps::limit_bounding(*set)?),
-        Step::Identity { uid, gid, groups } => identity(*uid, *gid, groups),
+        Step::Identity { uid, gid, groups } => identity(*uid, *gid, groups.as_deref()),
         Step::Capabilities { effective, permitted, inheritable, ambient } => {
             prctl::set_keep_caps(false)?;
             caps::set(&Sets { effective: *effective, permitted: *permitted, inheritable: *inheritable })?;
@@ -55,11 +55,13 @@ pub(super) fn raise_admin() -> Outcome {
     Ok(())
 }
 
-fn identity(uid: u32, gid: u32, groups: &[u32]) -> Outcome {
+fn identity(uid: u32, gid: u32, groups: Option<&[u32]>) -> Outcome {
     // Capabilities are set exactly afterwards; execve forgets this.
     prctl::set_keep_caps(true)?;
-    let groups: Vec<Gid> = groups.iter().map(|&g| Gid::from_raw(g)).collect();
-    rustix::thread::set_thread_groups(&groups)?;
+    if let Some(groups) = groups {
+        let groups: Vec<Gid> = groups.iter().map(|&g| Gid::from_raw(g)).collect();
+        rustix::thread::set_thread_groups(&groups)?;
+    }
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     Ok(rustix::thread::set_thread_res_uid(uid, uid, uid)?)

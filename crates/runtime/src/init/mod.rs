@@ -121,18 +121,22 @@ struct Init<'a> {
     entered: bool,
 }
 
-/// A file of procfs belongs to who could trace this process, so for a moment that is this user.
 fn new_time_namespace(offsets: &CStr) -> Outcome {
     namespace::unshare(process::flags::NEWTIME)?;
     if offsets.is_empty() {
         return Ok(());
     }
-    prctl::set_dumpable(true)?;
-    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::open(c"/proc/self/timens_offsets", flags, Mode::empty());
-    prctl::set_dumpable(false)?;
-    rustix::io::write(file?, offsets.to_bytes())?;
+    rustix::io::write(open_own(c"/proc/self/timens_offsets")?, offsets.to_bytes())?;
     Ok(())
+}
+
+/// A file of procfs belongs to root when nobody may trace this process, so for a moment somebody may: its own user, who sees
+/// it outside of the container only.
+fn open_own(path: &CStr) -> knarr_linux::Result<OwnedFd> {
+    prctl::set_dumpable(true)?;
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    prctl::set_dumpable(false)?;
+    file
 }
 
 /// Never returns to the caller's code: its value is the exit code.
@@ -330,7 +334,10 @@ impl<'a> Init<'a> {
 
     /// A file of the host, while its root is still ours.
     fn write_host(&self, path: &CStr, value: &CStr) -> Outcome {
-        let file = rustix::fs::openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let file = match rustix::fs::openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+            Err(Errno::ACCESS) => open_own(path)?,
+            done => done?,
+        };
         rustix::io::write(&file, value.to_bytes())?;
         Ok(())
     }

@@ -58,6 +58,8 @@ pub struct Facts<'a> {
     pub user: Option<IdMaps>,
     /// The caller may mount in its own user namespace.
     pub privileged: bool,
+    /// Supplementary groups can be changed in the user namespace.
+    pub groups: bool,
     /// Security modules that are in force.
     pub apparmor: bool,
     pub selinux: bool,

@@ -40,7 +40,14 @@ pub(super) fn plan(
     if user.uid == u32::MAX || user.gid == u32::MAX {
         return Err(Error::Invalid { what: "user id -1".to_owned() });
     }
-    let groups = user.additional_gids.clone();
+    let groups = match (facts.groups, user.additional_gids.as_slice()) {
+        (true, groups) => Some(groups.to_vec()),
+        (false, []) => None,
+        (false, _) => {
+            let what = "additionalGids, which cannot be set in this user namespace".to_owned();
+            return Err(Error::Invalid { what });
+        }
+    };
     // Once as who may enter every directory, and if that was refused once more as the user.
     let directory = inside(if process.cwd.is_empty() { "/" } else { &process.cwd })?;
     plan.steps.push(Step::WorkingDirectory { path: directory.clone(), again: false });

@@ -116,11 +116,11 @@ pub enum Step {
     },
     Umask(u32),
     LimitBounding(CapSet),
-    /// Groups, group and user, in this order.
+    /// Groups (if they can be set), group and user, in this order.
     Identity {
         uid: u32,
         gid: u32,
-        groups: Vec<u32>,
+        groups: Option<Vec<u32>>,
     },
     Capabilities {
         effective: CapSet,
@@ -365,7 +365,10 @@ impl fmt::Debug for Step {
             }
             Self::Rlimit { number, soft, hard } => write!(f, "rlimit {number} {soft} {hard}"),
             Self::LimitBounding(set) => write!(f, "bounding {:x}", set.0),
-            Self::Identity { uid, gid, groups } => write!(f, "identity {uid}:{gid} groups {groups:?}"),
+            Self::Identity { uid, gid, groups: Some(groups) } => {
+                write!(f, "identity {uid}:{gid} groups {groups:?}")
+            }
+            Self::Identity { uid, gid, groups: None } => write!(f, "identity {uid}:{gid}"),
             Self::Capabilities { effective, permitted, inheritable, ambient } => write!(
                 f,
                 "capabilities e {:x} p {:x} i {:x} a {:x}",

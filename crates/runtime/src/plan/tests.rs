@@ -35,6 +35,7 @@ fn plan_on(spec: &Spec, mountinfo: &str, change: impl FnOnce(&mut Facts<'_>)) ->
         hard_limits: None,
         user: None,
         privileged: true,
+        groups: true,
         apparmor: false,
         selinux: false,
         new_keyring: false,
@@ -154,11 +155,14 @@ fn user_namespace_of_a_user_without_privileges() {
     let mut spec = spec(DOCKER);
     spec.mounts = serde_json::from_str(BINDS).unwrap();
     spec.mounts.drain(2..);
-    let plan = plan_on(&spec, V2, |facts| {
+    let ordinary = |facts: &mut Facts<'_>| {
         facts.rootfs = None;
-        facts.privileged = false;
+        (facts.privileged, facts.groups) = (false, false);
         with_user(facts);
-    });
+    };
+    assert!(plan_on(&spec, V2, ordinary).unwrap_err().to_string().contains("additionalGids"));
+    spec.process.as_mut().unwrap().user.additional_gids.clear();
+    let plan = plan_on(&spec, V2, ordinary);
     insta::assert_snapshot!(plan.unwrap().text());
 }
 
@@ -222,6 +226,7 @@ fn another_process() {
         hard_limits: None,
         user: None,
         privileged: true,
+        groups: true,
         apparmor: false,
         selinux: false,
         new_keyring: false,

@@ -8,6 +8,7 @@ mod isolation;
 mod limits;
 mod mounts;
 mod process;
+mod rootless;
 mod terminal;
 mod unified;
 mod users;
@@ -33,6 +34,7 @@ fn main() {
         command_line::TESTS,
         unified::TESTS,
         users::TESTS,
+        rootless::TESTS,
         filter::TESTS,
         process::TESTS,
     ]
