@@ -3,6 +3,7 @@
 mod api;
 mod bad_input;
 mod commands;
+mod copies;
 mod cves;
 mod endings;
 mod exit_codes;

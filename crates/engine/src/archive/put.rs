@@ -211,7 +211,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
 
     fn tree(dir: &Path, path: &str) -> Tree {
-        Tree { root: Root::open(dir).unwrap(), path: path.to_owned(), ids: None }
+        Tree { root: Root::open(dir).unwrap(), path: path.to_owned(), ids: None, _namespace: None }
     }
 
     #[test]
