@@ -15,6 +15,7 @@ use knarr_image::Image;
 use knarr_linux::path::Root;
 use knarr_oci::rootfs::RootfsMount;
 use knarr_volume::{CopyUp, CreateVolume};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -288,7 +289,13 @@ fn make_volumes(engine: &Inner, rows: &mut [MountRow], rootfs: &RootfsMount) -> 
             engine.volumes.create(&CreateVolume { name: row.name.clone(), ..CreateVolume::default() })?;
         row.name = volume.name;
         let mountpoint = engine.volumes.mountpoint(&row.name);
-        row.source = if row.subpath.is_empty() { mountpoint } else { subpath(&mountpoint, &row.subpath)? };
+        row.source = match row.subpath.as_str() {
+            "" => mountpoint,
+            subpath => {
+                open_subpath(&mountpoint, subpath)?;
+                mountpoint.join(subpath)
+            }
+        };
         if row.no_copy || !row.subpath.is_empty() {
             continue;
         }
@@ -314,12 +321,11 @@ fn is_mounted(engine: &Inner, volume: &str) -> bool {
 }
 
 /// A directory inside of the volume, reached without following links out of it.
-pub(crate) fn subpath(mountpoint: &Path, subpath: &str) -> Result<std::path::PathBuf> {
+pub(crate) fn open_subpath(mountpoint: &Path, subpath: &str) -> Result<OwnedFd> {
     let root = Root::open_beneath(mountpoint).map_err(|e| Error::path("open", mountpoint)(e.into()))?;
     root.open_path(subpath).map_err(|errno| {
         Error::Invalid(format!("cannot access path {}: {errno}", mountpoint.join(subpath).display()))
-    })?;
-    Ok(mountpoint.join(subpath))
+    })
 }
 
 /// One transaction: name, rows, event. A name that was made up is made up again when it is taken.

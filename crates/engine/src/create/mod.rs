@@ -6,4 +6,4 @@ pub mod mounts;
 pub mod name;
 pub mod validate;
 
-pub(crate) use apply::{create, random_id, subpath};
+pub(crate) use apply::{create, open_subpath, random_id};

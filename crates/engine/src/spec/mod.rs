@@ -17,6 +17,7 @@ pub(crate) use security::{for_user, masked_paths, option as security_option, rea
 use crate::record::{Container, IdMaps};
 use crate::user::User;
 use knarr_oci::runtime::{Linux, Process, Root, Spec, VERSION};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What a specification is made of.
@@ -30,6 +31,8 @@ pub struct Input<'a> {
     pub id_maps: Option<&'a IdMaps>,
     /// Files of the container that are mounted over `/etc/...`.
     pub files: &'a Files,
+    /// Where a mount's source is found, by destination, if not at its path.
+    pub sources: &'a BTreeMap<String, PathBuf>,
     /// `/<parent>/<id>`.
     pub cgroup_path: &'a str,
     /// Put an init in front: the executable to mount as `/sbin/docker-init`.

@@ -73,12 +73,13 @@ pub(super) fn files(input: &Input, draft: &mut Draft) {
 }
 
 pub(super) fn volumes(input: &Input, draft: &mut Draft) {
-    draft.spec.mounts.extend(input.container.mounts.iter().map(|row| mount(row, input.id_maps.is_some())));
+    draft.spec.mounts.extend(input.container.mounts.iter().map(|row| mount(input, row)));
 }
 
-/// `mapped`: the container has a user namespace. Volumes keep the container's ids on disk, so every container sees the same
+/// With a user namespace: volumes keep the container's ids on disk, so every container sees the same
 /// owners; files of the host keep the host's, unless `idmap` is asked for.
-fn mount(row: &MountRow, mapped: bool) -> Mount {
+fn mount(input: &Input, row: &MountRow) -> Mount {
+    let mapped = input.id_maps.is_some();
     let mut options: Vec<String> = Vec::new();
     if row.kind == MountKind::Tmpfs {
         options.extend(["noexec", "nosuid", "nodev"].map(str::to_owned));
@@ -105,7 +106,8 @@ fn mount(row: &MountRow, mapped: bool) -> Mount {
         options.push("idmap".to_owned());
     }
     let options: Vec<&str> = options.iter().map(String::as_str).collect();
-    Mount::new(&row.destination, "bind", &row.source.to_string_lossy(), &options)
+    let source = input.sources.get(&row.destination).unwrap_or(&row.source);
+    Mount::new(&row.destination, "bind", &source.to_string_lossy(), &options)
 }
 
 pub(super) fn init(input: &Input, draft: &mut Draft) {

@@ -6,6 +6,8 @@ use knarr_docker_types::host_config::HostConfig;
 use knarr_docker_types::resources::{DeviceMapping, Ulimit};
 use knarr_docker_types::{Map, StrSlice};
 use knarr_oci::rootfs::RootfsMount;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 fn container() -> Container {
     Container {
@@ -46,6 +48,7 @@ fn built(container: &Container, facts: &Facts, change: impl FnOnce(&mut Input)) 
         hosts: Some("/d/hosts".into()),
         resolv_conf: Some("/d/resolv.conf".into()),
     };
+    let sources = BTreeMap::from([("/below".to_owned(), PathBuf::from("/proc/7/fd/9"))]);
     let (joined, user) = (Joined::default(), User { home: "/root".into(), ..User::default() });
     let mut input = Input {
         container,
@@ -54,6 +57,7 @@ fn built(container: &Container, facts: &Facts, change: impl FnOnce(&mut Input)) 
         joined: &joined,
         id_maps: None,
         files: &files,
+        sources: &sources,
         cgroup_path: "/knarr-x/abab",
         init: None,
         default_ulimits: &[],
@@ -162,4 +166,21 @@ fn an_entry_without_a_value_unsets_and_a_user_has_no_effective_capabilities() {
     assert!(
         capabilities.effective.is_empty() && capabilities.bounding.len() == crate::capability::DEFAULT.len()
     );
+}
+
+/// A directory below a volume is mounted by the descriptor that it was opened with.
+#[test]
+fn sources_that_were_opened_are_used() {
+    let rows = ["/below", "/other"].map(|destination| MountRow {
+        source: "/volumes/v/_data/a".into(),
+        ..MountRow::new(MountKind::Volume, destination)
+    });
+    let container = Container { mounts: rows.into(), ..container() };
+    let spec = built(&container, &facts(), |_| {});
+    let of = |destination: &str| {
+        let found = spec.mounts.iter().find(|mount| mount.destination == destination);
+        found.unwrap().source.clone().unwrap()
+    };
+    assert_eq!(of("/below"), "/proc/7/fd/9");
+    assert_eq!(of("/other"), "/volumes/v/_data/a");
 }

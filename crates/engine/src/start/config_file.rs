@@ -6,14 +6,16 @@ use crate::process::Process;
 use crate::record::{Container, IdMaps};
 use crate::spec::{self, DeviceNode, Facts, Files, Input, Joined};
 use crate::user::{self, User};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Gives the processes whose namespaces it names.
 pub(super) fn write(
     engine: &Inner,
     container: &Container,
     files: &Files,
+    sources: &BTreeMap<String, PathBuf>,
     id_maps: Option<&IdMaps>,
 ) -> Result<Vec<Process>> {
     let facts = gather_facts(engine, container)?;
@@ -40,6 +42,7 @@ pub(super) fn write(
         joined: &joined,
         id_maps,
         files,
+        sources,
         cgroup_path: &cgroup_path,
         init: wants_init.then(|| engine.init_program.path()).transpose()?,
         default_ulimits: &default_ulimits,

@@ -60,7 +60,7 @@ pub(crate) async fn launch(
 
 async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Attachers) -> Result<Launched> {
     joined::wait(engine, container).await;
-    let Prepared { namespaces, network_events, joined } = {
+    let Prepared { namespaces, network_events, volumes, joined } = {
         let (engine, container) = (Arc::clone(engine), Arc::clone(container));
         let pool = Arc::clone(&engine);
         pool.pool.run(move || prepare(&engine, &container)).await??
@@ -74,7 +74,7 @@ async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Att
     let (spawned, durable) = tokio::join!(engine.spawner.spawn(config, &given), durable);
     let spawned = spawned.map_err(failed)?;
     drop(given);
-    drop(namespaces);
+    drop((namespaces, volumes));
     // The supervisor opened their namespaces by number: it was theirs all the time if they are still there.
     let started = match durable.and_then(|synced| Ok(synced?)) {
         Ok(()) if joined.iter().all(Process::is_there) => attach_and_start(&spawned, attachers).await,
@@ -97,6 +97,8 @@ struct Prepared {
     /// To join.
     namespaces: Vec<(FdRole, OwnedFd)>,
     network_events: Vec<Event>,
+    /// Named by number in the configuration.
+    volumes: volumes::Opened,
     /// Whose namespaces are joined by number.
     joined: Vec<Process>,
 }
@@ -106,7 +108,7 @@ fn prepare(engine: &Arc<Inner>, container: &Arc<Container>) -> Result<Prepared> 
     knarr_base::failpoint!("start.begin", Error::Failpoint("start.begin"));
     files::make_run_directory(engine, container)?;
     knarr_base::failpoint!("start.volumes", Error::Failpoint("start.volumes"));
-    volumes::prepare(engine, container)?;
+    let volumes = volumes::prepare(engine, container)?;
     knarr_base::failpoint!("start.network", Error::Failpoint("start.network"));
     let user = user_namespace::open(engine, container)?;
     let (user, maps, netns) = match user {
@@ -117,14 +119,14 @@ fn prepare(engine: &Arc<Inner>, container: &Arc<Container>) -> Result<Prepared> 
     knarr_base::failpoint!("start.files", Error::Failpoint("start.files"));
     let files = files::write(engine, container, &network)?;
     knarr_base::failpoint!("start.spec", Error::Failpoint("start.spec"));
-    let joined = config_file::write(engine, container, &files, maps.as_ref())?;
+    let joined = config_file::write(engine, container, &files, &volumes.paths(), maps.as_ref())?;
     knarr_base::failpoint!("start.spawn", Error::Failpoint("start.spawn"));
     let events = network.endpoints.iter().map(|endpoint| network::event("connect", container, endpoint));
     let network_events = events.collect();
     let namespaces =
         [(FdRole::NetworkNamespace, network.namespace), (FdRole::UserNamespace, user)].into_iter();
     let namespaces = namespaces.filter_map(|(role, fd)| Some((role, fd?))).collect();
-    Ok(Prepared { namespaces, network_events, joined })
+    Ok(Prepared { namespaces, network_events, volumes, joined })
 }
 
 fn shim_config(engine: &Inner, container: &Container) -> Result<ShimConfig> {

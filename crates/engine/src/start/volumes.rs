@@ -1,27 +1,45 @@
 //! Sources of bind mounts and volumes: there before a process looks for them.
-use crate::create::subpath;
+use crate::create::open_subpath;
 use crate::engine::Inner;
 use crate::error::{Error, Result};
 use crate::record::{Container, MountKind, MountRow};
+use std::collections::BTreeMap;
 use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+
+/// Directories below volumes, opened: the path to one may lead elsewhere a moment later, since containers write there.
+/// They are mounted by these descriptors, which have to be kept until the container exists.
+#[derive(Default)]
+pub(super) struct Opened(Vec<(String, OwnedFd)>);
+
+impl Opened {
+    /// By destination, as another process of the host sees them.
+    pub fn paths(&self) -> BTreeMap<String, PathBuf> {
+        let own = std::process::id();
+        let path = |fd: &OwnedFd| PathBuf::from(format!("/proc/{own}/fd/{}", fd.as_raw_fd()));
+        self.0.iter().map(|(destination, fd)| (destination.clone(), path(fd))).collect()
+    }
+}
 
 /// Checks every source; `-v` makes a missing directory, `--mount` does not.
-pub(super) fn prepare(engine: &Inner, container: &Container) -> Result<()> {
+pub(super) fn prepare(engine: &Inner, container: &Container) -> Result<Opened> {
+    let mut opened = Opened::default();
     for row in &container.mounts {
         match row.kind {
             MountKind::Bind => bind(row)?,
             MountKind::Volume => {
                 engine.volumes.get(&row.name)?;
-                // What a container made of it since: a link must not lead out of the volume.
                 if !row.subpath.is_empty() {
-                    subpath(&engine.volumes.mountpoint(&row.name), &row.subpath)?;
+                    let fd = open_subpath(&engine.volumes.mountpoint(&row.name), &row.subpath)?;
+                    opened.0.push((row.destination.clone(), fd));
                 }
             }
             MountKind::Tmpfs => {}
         }
     }
-    Ok(())
+    Ok(opened)
 }
 
 pub(crate) fn bind(row: &MountRow) -> Result<()> {
