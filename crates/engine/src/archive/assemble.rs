@@ -48,7 +48,7 @@ fn in_a_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
 }
 
 /// Gives also the destinations that do not exist.
-fn put_together<'a>(container: &'a Container, writable: bool) -> Result<(Assembled, Vec<&'a MountRow>)> {
+fn put_together(container: &Container, writable: bool) -> Result<(Assembled, Vec<&MountRow>)> {
     let fail = |action| move |errno: Errno| Error::io(action)(errno.into());
     namespace::unshare(NEWNS).map_err(fail("make a mount namespace"))?;
     mount::set_root_propagation(Propagation::Private, true)
