@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// How long removal waits for the last processes to be gone.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often making it is begun again when a parent goes away meanwhile.
+const MAKE_TRIES: u32 = 8;
 /// First pause between two tries; it doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_micros(200);
 const MAX_PAUSE: Duration = Duration::from_millis(50);
@@ -78,7 +80,16 @@ impl Cgroup {
     /// group: systemd removes a scope without one.
     pub fn create(&self) -> Result<Hold> {
         let hold = self.unit.as_ref().map(|unit| unit.start(self.hierarchies.version())).transpose()?;
-        self.make_directories()?;
+        // A parent may be removed between the two steps by whoever found it empty.
+        for tries in (0..MAKE_TRIES).rev() {
+            match self.make_directories() {
+                Err(error) if tries > 0 && error.errno() == Some(Errno::NOENT) => {}
+                made => {
+                    made?;
+                    break;
+                }
+            }
+        }
         Ok(hold.unwrap_or_default())
     }
 

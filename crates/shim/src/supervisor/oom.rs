@@ -28,10 +28,11 @@ impl Watch {
 
     /// Whether something was killed since the last look.
     pub fn check(&mut self) -> bool {
-        if let Some(watch) = &self.watch {
-            watch.clear();
-        }
-        let kills = self.cgroup.as_ref().and_then(|cgroup| cgroup.oom_kills().ok()).unwrap_or(self.kills);
+        let kills = match (&self.cgroup, &self.watch) {
+            (Some(cgroup), Some(watch)) => watch.kills(cgroup, self.kills),
+            (Some(cgroup), None) => cgroup.oom_kills().unwrap_or(self.kills),
+            (None, _) => self.kills,
+        };
         std::mem::replace(&mut self.kills, kills) < kills
     }
 
