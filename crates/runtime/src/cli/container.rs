@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 const MAX_ID: usize = 1024;
 /// No configuration and no state is longer.
 const MAX_FILE: u64 = 16 << 20;
+const USUAL_FILE: usize = 32 << 10;
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.json";
 const FIFO: &str = "exec.fifo";
@@ -88,8 +89,8 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    pub(crate) fn of_bundle(bundle: &Path) -> Result<Self> {
-        let path = bundle.join(CONFIG);
+    pub(crate) fn of_bundle(bundle: &Path, name: Option<&Path>) -> Result<Self> {
+        let path = bundle.join(name.unwrap_or(Path::new(CONFIG)));
         let bytes = read(&path).map_err(file_error("read", &path))?;
         let spec = parse(&path, &bytes)?;
         Ok(Self { bytes, spec })
@@ -97,7 +98,8 @@ impl Config {
 }
 
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // Mostly read at once.
+    let mut bytes = Vec::with_capacity(USUAL_FILE);
     fs::File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
@@ -147,8 +149,17 @@ impl Container {
         self.directory.join(FIFO)
     }
 
+    /// An error if it has none of its own.
     pub(crate) fn cgroup(&self) -> Result<Cgroup> {
-        Cgroup::new(&self.record.knarr.cgroup).map_err(|e| Error::Cgroup(e.to_string()))
+        let none = || Error::Cgroup(format!("container {} has no cgroup of its own", self.record.id));
+        self.own_cgroup()?.ok_or_else(none)
+    }
+
+    pub(crate) fn own_cgroup(&self) -> Result<Option<Cgroup>> {
+        match self.record.knarr.cgroup.as_str() {
+            "" => Ok(None),
+            path => Cgroup::new(path).map(Some).map_err(super::cgroup_error),
+        }
     }
 
     /// The process, if it is alive and still the same.
@@ -187,7 +198,7 @@ impl Container {
 
 /// Start time and state of a process.
 pub(crate) fn stat(pid: i32) -> Option<(u64, char)> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let text = String::from_utf8_lossy(&read(Path::new(&format!("/proc/{pid}/stat"))).ok()?).into_owned();
     // The name before the state may contain anything, parentheses too.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     Some((fields.get(19)?.parse().ok()?, fields.first()?.chars().next()?))

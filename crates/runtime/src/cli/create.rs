@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 #[derive(Default)]
 pub(crate) struct Options {
     bundle: PathBuf,
+    /// Of the configuration, in the bundle.
+    config: Option<PathBuf>,
     console_socket: Option<PathBuf>,
     pid_file: Option<PathBuf>,
     preserve_fds: u32,
@@ -28,6 +30,8 @@ fn options(arguments: &mut Arguments<'_>) -> Result<Options> {
     while let Some((name, value)) = arguments.option()? {
         match name.as_str() {
             "bundle" | "b" => options.bundle = arguments.value(&name, value)?.into(),
+            // crun's.
+            "config" | "f" => options.config = Some(arguments.value(&name, value)?.into()),
             "console-socket" => options.console_socket = Some(arguments.value(&name, value)?.into()),
             "pid-file" => options.pid_file = Some(arguments.value(&name, value)?.into()),
             "preserve-fds" => options.preserve_fds = arguments.number(&name, value)?,
@@ -73,7 +77,7 @@ pub(crate) fn run(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8> 
 
 /// The container's process, waiting; remembered in its directory.
 fn make(global: &Global, options: &Options, by_fifo: bool) -> Result<(Container, Created)> {
-    let config = Config::of_bundle(&options.bundle)?;
+    let config = Config::of_bundle(&options.bundle, options.config.as_deref())?;
     let terminal = config.spec.process.as_ref().is_some_and(|p| p.terminal);
     check_terminal(options, terminal)?;
     let directory = container::claim(global, &options.id)?;
@@ -116,7 +120,10 @@ fn make_in(
                 true => Stdio::Terminal { rows: size.height, cols: size.width },
                 false => Stdio::Inherit,
             },
-            cgroup: CgroupOptions::Path(&container.record.knarr.cgroup),
+            cgroup: match container.record.knarr.cgroup.as_str() {
+                "" => CgroupOptions::Inherit,
+                path => CgroupOptions::Path(path),
+            },
             seccomp_cache: cache.as_deref(),
             preserve_fds: options.preserve_fds,
             new_keyring: !options.no_new_keyring,
@@ -133,9 +140,12 @@ fn make_in(
     finished.map(|()| (container, created))
 }
 
-/// The path of the configuration, or one of the id.
+/// The path of the configuration, or one of the id. Empty: the container stays in the caller's group.
 fn cgroup(global: &Global, spec: &Spec, id: &str) -> Result<String> {
     use knarr_cgroup::systemd::Unit;
+    if global.without_cgroup {
+        return Ok(String::new());
+    }
     let given = spec.linux.as_ref().and_then(|l| l.cgroups_path.as_deref()).filter(|p| !p.is_empty());
     match given {
         Some(path) if global.systemd_cgroup && !Unit::is_name(path) => Err(Error::Invalid {
@@ -158,7 +168,7 @@ fn finish(
         log::warning(global, warning);
     }
     let start = container::stat(created.pid).map_or(0, |(start, _)| start);
-    let cgroup = container.cgroup().ok();
+    let cgroup = container.own_cgroup()?;
     container.record.set_process(created.pid, start, cgroup.as_ref());
     container.save(&config.bytes)?;
     if let (Some(path), Some(master)) = (&options.console_socket, &created.console) {

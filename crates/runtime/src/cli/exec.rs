@@ -79,7 +79,7 @@ pub(crate) fn exec(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8>
     let signals = if options.detach { None } else { Some(console::take_signals()?) };
     let mut created = crate::exec(ExecOptions {
         stdio: if process.terminal { terminal } else { Stdio::Inherit },
-        cgroup: CgroupOptions::Path(&cgroup),
+        cgroup: if cgroup.is_empty() { CgroupOptions::Inherit } else { CgroupOptions::Path(&cgroup) },
         seccomp_cache: cache.as_deref(),
         preserve_fds: options.preserve_fds,
         ..ExecOptions::new(container.record.init_process_pid, pidfd.as_fd(), &spec, &process)

@@ -191,8 +191,9 @@ fn stop(container: &Container, pidfd: std::os::fd::BorrowedFd<'_>) -> Result<()>
 
 /// All that is left of a container whose first process has ended.
 pub(crate) fn remove(global: &Global, container: &Container) -> Result<()> {
-    let cgroup = container.cgroup()?;
-    if cgroup.destroy().is_err() {
+    if let Some(cgroup) = container.own_cgroup()?
+        && cgroup.destroy().is_err()
+    {
         // Processes are left in it.
         cgroup.kill_all().and_then(|()| cgroup.destroy()).map_err(cgroup_error)?;
     }

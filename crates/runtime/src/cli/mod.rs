@@ -57,6 +57,8 @@ pub(crate) struct Global {
     pub log: Log,
     /// Groups are scopes that systemd makes, and paths are `slice:prefix:name`.
     pub systemd_cgroup: bool,
+    /// Containers stay in the caller's groups, without limits.
+    pub without_cgroup: bool,
 }
 
 impl Global {
@@ -96,7 +98,8 @@ pub fn main(args: &[String]) -> u8 {
 
 /// `None`: the question was answered.
 fn global(arguments: &mut Arguments<'_>) -> Result<Option<Global>> {
-    let mut global = Global { root: default_root(), log: Log::default(), systemd_cgroup: false };
+    let mut global =
+        Global { root: default_root(), log: Log::default(), systemd_cgroup: false, without_cgroup: false };
     while let Some((name, value)) = arguments.option()? {
         match name.as_str() {
             "root" => global.root = arguments.value(&name, value)?.into(),
@@ -109,9 +112,19 @@ fn global(arguments: &mut Arguments<'_>) -> Result<Option<Global>> {
             // What a user without privileges may not do is found out, and containers are not checkpointed.
             "rootless" | "criu" => drop(arguments.value(&name, value)?),
             "systemd-cgroup" => global.systemd_cgroup = arguments.flag(&name, value)?,
+            // crun's.
+            "cgroup-manager" => match arguments.value(&name, value)?.as_str() {
+                "cgroupfs" => global.systemd_cgroup = false,
+                "systemd" => global.systemd_cgroup = true,
+                "disabled" => global.without_cgroup = true,
+                other => return Err(Error::Invalid { what: format!("--cgroup-manager {other:?}") }),
+            },
             "version" | "v" => {
                 let spec = knarr_oci::runtime::VERSION;
-                println!("knarr-runtime version {}\nspec: {spec}", env!("CARGO_PKG_VERSION"));
+                let version = env!("CARGO_PKG_VERSION");
+                // Engines show the second line; a release is known by its tag.
+                let commit = option_env!("KNARR_COMMIT").unwrap_or(concat!("v", env!("CARGO_PKG_VERSION")));
+                println!("knarr-runtime version {version}\ncommit: {commit}\nspec: {spec}");
                 return Ok(None);
             }
             "help" | "h" => {

@@ -62,7 +62,7 @@ pub(crate) struct CgroupConfig {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Own {
     pub bundle: PathBuf,
-    /// Under the root of every hierarchy.
+    /// Under the root of every hierarchy. Empty: it has none of its own.
     pub cgroup: String,
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
