@@ -15,6 +15,7 @@ mod networks;
 mod options;
 mod program;
 mod registries;
+mod runtime_peers;
 mod runtimes;
 mod survival;
 mod terminals;

@@ -59,7 +59,10 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {
         std::os::unix::process::CommandExt::arg0(&mut command, name);
         command.args(rest);
     }
-    command.env_clear().envs(hook.env.iter().filter_map(|e| e.split_once('=')));
+    // Without an environment of its own it has the runtime's, as in runc and crun: PATH is there.
+    if !hook.env.is_empty() {
+        command.env_clear().envs(hook.env.iter().filter_map(|e| e.split_once('=')));
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit());
     let mut child = command.spawn().map_err(|e| fail(e.to_string()))?;
     if let Some(mut stdin) = child.stdin.take() {

@@ -2,7 +2,7 @@
 use super::arguments::Arguments;
 use super::container::{self, Config, Container};
 use super::record::Record;
-use super::{Global, console, file_error, life, log, unknown};
+use super::{Global, console, environment, file_error, life, log, unknown};
 use crate::parent::create_with;
 use crate::{CgroupOptions, CreateOptions, Created, Error, Result, Stdio};
 use knarr_linux::process;
@@ -11,7 +11,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Options {
     bundle: PathBuf,
     /// Of the configuration, in the bundle.
@@ -77,9 +77,15 @@ pub(crate) fn run(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8> 
 
 /// The container's process, waiting; remembered in its directory.
 fn make(global: &Global, options: &Options, by_fifo: bool) -> Result<(Container, Created)> {
-    let config = Config::of_bundle(&options.bundle, options.config.as_deref())?;
+    let mut config = Config::of_bundle(&options.bundle, options.config.as_deref())?;
     let terminal = config.spec.process.as_ref().is_some_and(|p| p.terminal);
     check_terminal(options, terminal)?;
+    let mut preserve_fds = options.preserve_fds;
+    if let (Some(process), Some(root)) = (&mut config.spec.process, &config.spec.root) {
+        environment::add_home(process, &options.bundle.join(&root.path));
+        preserve_fds = preserve_fds.saturating_add(environment::pass_sockets(process));
+    }
+    let options = &Options { preserve_fds, ..options.clone() };
     let directory = container::claim(global, &options.id)?;
     let made = make_in(global, options, &directory, &config, by_fifo);
     if made.is_err() {

@@ -1,7 +1,7 @@
 //! `exec`.
 use super::arguments::Arguments;
 use super::container::Container;
-use super::{Global, console, create, file_error, log, unknown};
+use super::{Global, console, create, environment, file_error, log, unknown};
 use crate::{CgroupOptions, Error, ExecOptions, Result, Stdio};
 use knarr_linux::process;
 use knarr_oci::runtime::{Process, Spec, User};
@@ -60,7 +60,7 @@ pub(crate) fn exec(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8>
     let options = options(arguments)?;
     let container = Container::load(global, arguments.id()?)?;
     let spec = container.spec()?;
-    let process = self::process(&options, &spec, arguments.rest())?;
+    let mut process = self::process(&options, &spec, arguments.rest())?;
     check_terminal(&options, process.terminal)?;
     let pidfd = container.process().ok_or_else(|| Error::State {
         what: format!("cannot exec in a stopped container: {}: container not running", container.record.id),
@@ -69,6 +69,8 @@ pub(crate) fn exec(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8>
         let what = "cannot exec in a paused container (use --ignore-paused to override)".to_owned();
         return Err(Error::State { what });
     }
+    let pid = container.record.init_process_pid;
+    environment::add_home(&mut process, std::path::Path::new(&format!("/proc/{pid}/root")));
     let cgroup = match &options.cgroup {
         Some(below) => below_group(container.cgroup()?.path(), below)?,
         None => container.record.knarr.cgroup.clone(),
@@ -82,7 +84,7 @@ pub(crate) fn exec(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8>
         cgroup: if cgroup.is_empty() { CgroupOptions::Inherit } else { CgroupOptions::Path(&cgroup) },
         seccomp_cache: cache.as_deref(),
         preserve_fds: options.preserve_fds,
-        ..ExecOptions::new(container.record.init_process_pid, pidfd.as_fd(), &spec, &process)
+        ..ExecOptions::new(pid, pidfd.as_fd(), &spec, &process)
     })?;
     for warning in &created.warnings {
         log::warning(global, warning);

@@ -4,7 +4,7 @@ use super::container::Container;
 use super::{Global, cgroup_error, file_error, log, unknown};
 use crate::{Error, Result, hooks};
 use knarr_linux::{Errno, process};
-use knarr_oci::runtime::StateStatus;
+use knarr_oci::runtime::{Hook, State, StateStatus};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -40,12 +40,19 @@ pub(crate) fn start(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8
     open_gate(&container)?;
     if container.record.knarr.poststart
         && let Some(all) = container.spec()?.hooks
-        && let Err(error) = hooks::run(&all.poststart, &container.state())
     {
-        // Of a hook that fails the specification wants a warning and nothing else.
-        log::warning(global, &error.to_string());
+        run_each(global, &all.poststart, &container.state());
     }
     Ok(0)
+}
+
+/// Of one that fails the specification wants a warning, and the others run.
+fn run_each(global: &Global, hooks: &[Hook], state: &State) {
+    for hook in hooks {
+        if let Err(error) = hooks::run(std::slice::from_ref(hook), state) {
+            log::warning(global, &error.to_string());
+        }
+    }
 }
 
 /// Let the process go on. Returns when it has executed its program, or ended.
@@ -202,12 +209,7 @@ pub(crate) fn remove(global: &Global, container: &Container) -> Result<()> {
         false => Vec::new(),
     };
     super::container::erase(&container.directory)?;
-    for hook in &hooks {
-        // The container is gone whatever they do, and each of them runs.
-        if let Err(error) = hooks::run(std::slice::from_ref(hook), &container.state()) {
-            log::warning(global, &error.to_string());
-        }
-    }
+    run_each(global, &hooks, &container.state());
     Ok(())
 }
 

@@ -2,10 +2,12 @@
 //!
 //! Format: logrus, as runc writes it. With `--log` every line goes there (`--log-format json`: one object per line with `level`, `msg`, `time`),
 //! and errors to standard error too, as plain text. Without it lines go to standard error only.
-use super::Global;
 use super::time::Time;
+use super::{Global, file_error};
+use crate::Result;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 /// Where lines go and how they look.
 #[derive(Debug, Default)]
@@ -13,6 +15,19 @@ pub(crate) struct Log {
     pub file: Option<std::path::PathBuf>,
     pub json: bool,
     pub debug: bool,
+}
+
+impl Log {
+    /// A caller that asked for a log reads errors from there: without it nothing is done.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.file
+            .as_deref()
+            .map_or(Ok(()), |path| open(path).map(drop).map_err(file_error("open the log", path)))
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<std::fs::File> {
+    std::fs::OpenOptions::new().create(true).append(true).mode(0o644).open(path)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,9 +71,8 @@ pub(crate) fn error(global: &Global, message: &str) {
 fn write(log: &Log, level: Level, message: &str) -> bool {
     let Some(path) = &log.file else { return false };
     let line = line(log.json, level, message, &Time::now().rfc3339());
-    // A log that cannot be written changes nothing about the command.
-    let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o644).open(path);
-    file.and_then(|mut file| file.write_all(line.as_bytes())).is_ok()
+    // A log that can no longer be written changes nothing about the command.
+    open(path).and_then(|mut file| file.write_all(line.as_bytes())).is_ok()
 }
 
 fn line(json: bool, level: Level, message: &str, time: &str) -> String {

@@ -6,6 +6,7 @@ mod arguments;
 mod console;
 mod container;
 mod create;
+mod environment;
 mod events;
 mod exec;
 mod features;
@@ -82,6 +83,10 @@ pub fn main(args: &[String]) -> u8 {
             return 1;
         }
     };
+    if let Err(error) = global.log.check() {
+        eprintln!("{error}");
+        return 1;
+    }
     let Some(command) = arguments.word() else {
         print!("{USAGE}");
         return 0;
