@@ -176,7 +176,7 @@ fn podman_keeps_a_container() {
     podman.ok(&["exec", "-d", "a", "sleep", "77"]);
     assert!(podman.ok(&["top", "a"]).contains("sleep 77"));
     podman.ok(&["pause", "a"]);
-    assert!(podman.ok(&["ps", "--format", "{{.Status}}"]).contains("Paused"));
+    assert_eq!(podman.ok(&["inspect", "a", "--format", "{{.State.Status}}"]), "paused");
     podman.ok(&["unpause", "a"]);
     std::fs::write(podman.dir.join("file"), "hello").unwrap();
     podman.ok(&["cp", podman.dir.join("file").to_str().unwrap(), "a:/tmp/f"]);
@@ -321,45 +321,45 @@ fn docker_runs_and_reports() {
 fn docker_keeps_a_container() {
     with_each_daemon(|engine, docker| {
         docker.ok(&[
-            "run", "-d", "--name", "a", "-v", "data:/v", "-p", "8088:80", "busybox", "sh", "-c", TERMINATES,
+            "run", "-d", "--name", "main", "-v", "data:/v", "-p", "8088:80", "busybox", "sh", "-c", TERMINATES,
         ]);
         eventually("the program runs", LIMIT, || {
-            (docker.run(&["exec", "a", "test", "-e", "/ready"]).code == 0).then_some(())
+            (docker.run(&["exec", "main", "test", "-e", "/ready"]).code == 0).then_some(())
         });
-        assert_eq!(docker.run(&["logs", "a"]).code(0).stderr, "err\n");
-        docker.fails(4, &["exec", "a", "sh", "-c", "exit 4"]);
-        docker.fails(127, &["exec", "a", "nothing"]);
+        assert_eq!(docker.run(&["logs", "main"]).code(0).stderr, "err\n");
+        docker.fails(4, &["exec", "main", "sh", "-c", "exit 4"]);
+        docker.fails(127, &["exec", "main", "nothing"]);
         let script = "id -u; id -g; pwd; echo $X; echo kept > /v/file";
-        let words = ["exec", "-u", "0:6", "-w", "/tmp", "-e", "X=1", "a", "sh", "-c", script];
+        let words = ["exec", "-u", "0:6", "-w", "/tmp", "-e", "X=1", "main", "sh", "-c", script];
         assert_eq!(docker.ok(&words), "0\n6\n/tmp\n1");
         assert_eq!(docker.ok(&["run", "--rm", "-v", "data:/w", "busybox", "cat", "/w/file"]), "kept");
-        docker.ok(&["exec", "-d", "a", "httpd", "-p", "80", "-h", "/v"]);
+        docker.ok(&["exec", "-d", "main", "httpd", "-p", "80", "-h", "/v"]);
         eventually("the port answers", LIMIT, || {
             let asked = engine.net.as_ref()?.sh("curl -s http://127.0.0.1:8088/file");
             (asked.stdout == b"kept\n").then_some(())
         });
         let (client, host) = (workspace::docker().display().to_string(), engine.host());
-        let words = [&client, "-H", &host, "exec", "-it", "a", "tty"].map(str::to_owned);
+        let words = [&client, "-H", &host, "exec", "-it", "main", "tty"].map(str::to_owned);
         assert!(text(&on_terminal(&words)).contains("/dev/pts/"));
-        assert!(docker.ok(&["top", "a"]).contains("httpd"));
-        docker.ok(&["pause", "a"]);
-        docker.fails(1, &["exec", "a", "true"]);
-        docker.ok(&["unpause", "a"]);
-        assert_ne!(docker.ok(&["stats", "--no-stream", "--format", "{{.PIDs}}", "a"]), "0");
-        docker.ok(&["update", "--memory", "64m", "--memory-swap", "64m", "--pids-limit", "33", "a"]);
+        assert!(docker.ok(&["top", "main"]).contains("httpd"));
+        docker.ok(&["pause", "main"]);
+        docker.fails(1, &["exec", "main", "true"]);
+        docker.ok(&["unpause", "main"]);
+        assert_ne!(docker.ok(&["stats", "--no-stream", "--format", "{{.PIDs}}", "main"]), "0");
+        docker.ok(&["update", "--memory", "64m", "--memory-swap", "64m", "--pids-limit", "33", "main"]);
         let v1 = Path::new("/sys/fs/cgroup/memory").exists();
         let files = if v1 { "memory/memory.limit_in_bytes pids/pids.max" } else { "memory.max pids.max" };
         assert_eq!(
-            docker.ok(&["exec", "a", "sh", "-c", &format!("cd /sys/fs/cgroup && cat {files}")]),
+            docker.ok(&["exec", "main", "sh", "-c", &format!("cd /sys/fs/cgroup && cat {files}")]),
             "67108864\n33"
         );
-        docker.ok(&["stop", "-t", "10", "a"]);
-        assert_eq!(docker.field("a", "{{.State.Status}} {{.State.ExitCode}}"), "exited 3");
-        docker.ok(&["start", "a"]);
-        docker.ok(&["restart", "-t", "10", "a"]);
-        docker.ok(&["kill", "a"]);
-        assert_eq!(docker.ok(&["wait", "a"]), "137");
-        docker.ok(&["rm", "a"]);
+        docker.ok(&["stop", "-t", "10", "main"]);
+        assert_eq!(docker.field("main", "{{.State.Status}} {{.State.ExitCode}}"), "exited 3");
+        docker.ok(&["start", "main"]);
+        docker.ok(&["restart", "-t", "10", "main"]);
+        docker.ok(&["kill", "main"]);
+        assert_eq!(docker.ok(&["wait", "main"]), "137");
+        docker.ok(&["rm", "main"]);
         docker.ok(&["run", "-d", "--restart", "on-failure:2", "--name", "again", "busybox", "false"]);
         eventually("it was started twice again", LIMIT, || {
             (docker.field("again", "{{.RestartCount}} {{.State.Status}}") == "2 exited").then_some(())
