@@ -1,7 +1,7 @@
 //! Every command for containers, through both clients.
 
 use knarr_e2e::command::{eventually, wait_until};
-use knarr_e2e::{Cli, Engine};
+use knarr_e2e::{Cli, Engine, workspace};
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
@@ -864,4 +864,22 @@ fn info_version_and_disk_usage() {
         assert!(c.ok(&["info"]).contains("Server Version"));
         assert!(c.ok(&["system", "df"]).contains("Images"));
     }
+}
+
+/// What such a container writes is thrown away: nothing of it is synced, and it can be started again all the same.
+#[test]
+fn a_container_that_removes_itself_is_volatile() {
+    let e = Engine::start();
+    let c = e.docker();
+    c.ok(&["run", "-d", "--rm", "--name", "gone", "busybox", "sleep", "600"]);
+    c.ok(&["run", "-d", "--name", "kept", "busybox", "sleep", "600"]);
+    let root = |name: &str| c.ok(&["exec", name, "grep", " / ", "/proc/mounts"]);
+    if workspace::peer().is_none() {
+        assert!(root("gone").contains("volatile"), "{}", root("gone"));
+    }
+    assert!(!root("kept").contains("volatile"), "{}", root("kept"));
+    c.ok(&["exec", "gone", "sh", "-c", "echo here > /file; sync"]);
+    c.ok(&["restart", "-t", "0", "gone"]);
+    assert_eq!(c.ok(&["exec", "gone", "cat", "/file"]), "here");
+    c.ok(&["rm", "-f", "gone", "kept"]);
 }

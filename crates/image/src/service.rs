@@ -166,6 +166,7 @@ impl Images {
             lower,
             upper: container_dir.join("upper"),
             work: container_dir.join("work"),
+            volatile: false,
         })
     }
 

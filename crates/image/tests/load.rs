@@ -51,7 +51,8 @@ fn images_load_and_resolve() {
     assert_eq!(images.resolve("alpine").unwrap().config.platform().architecture, "amd64");
     let container = dir.path().join("containers/c");
     std::fs::create_dir_all(&container).unwrap();
-    let RootfsMount::Overlay { lower, upper, work } = images.prepare(&busybox.id, &container).unwrap() else {
+    let RootfsMount::Overlay { lower, upper, work, .. } = images.prepare(&busybox.id, &container).unwrap()
+    else {
         panic!("not an overlay")
     };
     assert!(lower.len() == 2 && lower[1].join("bin/busybox").exists() && upper.is_dir() && work.is_dir());

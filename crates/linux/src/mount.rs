@@ -194,6 +194,8 @@ pub struct Overlay<'a> {
     pub upper: &'a CStr,
     pub work: &'a CStr,
     pub options: &'a [(&'a CStr, &'a CStr)],
+    /// Never sync: <https://docs.kernel.org/filesystems/overlayfs.html#volatile-mount>.
+    pub volatile: bool,
     /// A directory that kernels without repeated `lowerdir+` (before 6.8) mount over, in the caller's mount namespace.
     pub place: &'a CStr,
 }
@@ -218,6 +220,9 @@ impl Overlay<'_> {
         for (key, value) in self.options {
             fsconfig_set_string(&context, *key, *value)?;
         }
+        if self.volatile {
+            fsconfig_set_flag(&context, c"volatile")?;
+        }
         fsconfig_create(&context)?;
         fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
     }
@@ -239,6 +244,9 @@ impl Overlay<'_> {
         );
         for (key, value) in self.options {
             text.push_str(&format!(",{}={}", key.to_string_lossy(), value.to_string_lossy()));
+        }
+        if self.volatile {
+            text.push_str(",volatile");
         }
         let text = CString::new(text).map_err(|_| Errno::INVAL)?;
         rustix::process::chdir(c"/proc/self/fd")?;

@@ -12,6 +12,10 @@ pub enum RootfsMount {
         lower: Vec<PathBuf>,
         upper: PathBuf,
         work: PathBuf,
+        /// What is written need not survive a power cut: nothing is synced, neither when the mount goes nor when a program
+        /// asks. `work` has to be empty when it is mounted again.
+        #[serde(default)]
+        volatile: bool,
     },
     /// A plain directory, used as it is.
     Directory { path: PathBuf },

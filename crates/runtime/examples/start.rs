@@ -25,6 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         lower: vec![bundle.join("lower")],
         upper: bundle.join("upper"),
         work: bundle.join("work"),
+        volatile: false,
     };
     let null = |write: bool| -> std::io::Result<OwnedFd> {
         Ok(std::fs::OpenOptions::new().read(!write).write(write).open("/dev/null")?.into())

@@ -24,7 +24,7 @@ const OFF: [(&str, &str); 3] = [("redirect_dir", "nofollow"), ("metacopy", "off"
 pub fn writable(rootfs: &RootfsMount) -> Result<OwnedFd, Error> {
     match rootfs {
         RootfsMount::Directory { path } => open(path),
-        RootfsMount::Overlay { lower, upper, work } => overlay(lower, Some((upper, work))),
+        RootfsMount::Overlay { lower, upper, work, .. } => overlay(lower, Some((upper, work))),
     }
 }
 

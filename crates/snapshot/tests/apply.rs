@@ -219,7 +219,8 @@ fn upper_directories_become_layers_that_mean_the_same() {
     }
     let lower = vec![layers.path(&base.diff_id)];
     let (upper, work_dir) = (work.path().join("upper"), work.path().join("work"));
-    let mount = RootfsMount::Overlay { lower: lower.clone(), upper: upper.clone(), work: work_dir };
+    let mount =
+        RootfsMount::Overlay { lower: lower.clone(), upper: upper.clone(), work: work_dir, volatile: false };
     let fd = view::writable(&mount).unwrap();
     let root = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd()));
     shell(

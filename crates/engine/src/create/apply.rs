@@ -72,7 +72,11 @@ fn build(
     let networks = networking_config.map(|n| n.endpoints_config).unwrap_or_default();
     let undo = Undo { engine, dir: &dir, done: false };
     std::fs::create_dir_all(&dir).map_err(Error::path("make", &dir))?;
-    let rootfs = engine.images.prepare(&image.id, &dir)?;
+    let mut rootfs = engine.images.prepare(&image.id, &dir)?;
+    if let RootfsMount::Overlay { volatile, .. } = &mut rootfs {
+        // A power cut ends it, and then it is removed.
+        *volatile = host.auto_remove;
+    }
     knarr_base::failpoint!("create.prepared", Error::Failpoint("create.prepared"));
     make_volumes(engine, &mut rows, &rootfs)?;
     knarr_base::failpoint!("create.volumes", Error::Failpoint("create.volumes"));

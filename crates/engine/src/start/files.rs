@@ -6,6 +6,7 @@ use crate::record::Container;
 use crate::spec::Files;
 use knarr_network::hosts_file::{HostsFile, loopback_has_ipv6, parse_extra_host};
 use knarr_network::resolv_conf::{self, Choice, Reach};
+use knarr_oci::rootfs::RootfsMount;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,20 @@ pub(super) fn make_run_directory(engine: &Inner, container: &Container) -> Resul
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::path("clear", &run)(e)),
         _ => {}
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&run).map_err(Error::path("make", &run))
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&run).map_err(Error::path("make", &run))?;
+    match &container.rootfs {
+        RootfsMount::Overlay { work, volatile: true, .. } => clear_work(work),
+        _ => Ok(()),
+    }
+}
+
+/// The kernel leaves a mark in the work directory of a mount that was not synced, and refuses the next one while it is there.
+fn clear_work(work: &Path) -> Result<()> {
+    let inner = work.join("work");
+    match fs::remove_dir_all(&inner) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::path("clear", &inner)(e)),
+        _ => Ok(()),
+    }
 }
 
 /// Writes the files; a container that shares another's network shares its files too.

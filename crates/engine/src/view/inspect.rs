@@ -84,7 +84,7 @@ pub(crate) fn state(snapshot: &Snapshot) -> State {
 fn graph_driver(rootfs: &RootfsMount) -> DriverData {
     let mut data: Map<String> = Map::empty();
     match rootfs {
-        RootfsMount::Overlay { lower, upper, work } => {
+        RootfsMount::Overlay { lower, upper, work, .. } => {
             let lower: Vec<_> = lower.iter().map(|path| path.to_string_lossy()).collect();
             data.insert("LowerDir".to_owned(), lower.join(":"));
             data.insert("UpperDir".to_owned(), upper.to_string_lossy().into_owned());

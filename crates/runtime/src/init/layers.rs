@@ -19,10 +19,11 @@ impl Init<'_> {
     pub(super) fn open_root(&mut self, source: &RootSource) -> Outcome {
         self.opened_root = Some(match source {
             RootSource::Directory(path) => mount::clone_path(path, true)?,
-            RootSource::Overlay { lower, upper, work, label, shared } => {
+            RootSource::Overlay { lower, upper, work, volatile, label, shared } => {
                 let mut options = OVERLAY_OPTIONS.to_vec();
                 options.extend(label.as_ref().map(|label| (c"context", label.as_c_str())));
-                let overlay = Overlay { lower, upper, work, options: &options, place: upper };
+                let overlay =
+                    Overlay { lower, upper, work, options: &options, volatile: *volatile, place: upper };
                 match shared {
                     None => overlay.mount()?,
                     Some(shared) => self.shared_overlay(&overlay, shared)?,

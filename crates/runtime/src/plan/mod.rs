@@ -333,10 +333,11 @@ fn root(spec: &Spec, linux: &Linux, facts: &Facts<'_>, hosts_mounts: bool, plan:
         plan.steps.push(Step::HostPropagation(inward));
     }
     let source = match facts.rootfs {
-        Some(RootfsMount::Overlay { lower, upper, work }) => RootSource::Overlay {
+        Some(RootfsMount::Overlay { lower, upper, work, volatile }) => RootSource::Overlay {
             lower: lower.iter().map(|p| path_text(p)).collect::<Result<_>>()?,
             upper: path_text(upper)?,
             work: path_text(work)?,
+            volatile: *volatile,
             label: mounts::label(linux, facts)?,
             shared: None,
         },

@@ -162,6 +162,7 @@ pub enum RootSource {
         lower: Vec<CString>,
         upper: CString,
         work: CString,
+        volatile: bool,
         /// SELinux context of all files.
         label: Option<CString>,
         shared: Option<Shared>,
@@ -410,8 +411,11 @@ impl fmt::Debug for Step {
 fn root_text(root: &RootSource, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match root {
         RootSource::Directory(path) => write!(f, "root {path:?}"),
-        RootSource::Overlay { lower, upper, work, label, shared } => {
+        RootSource::Overlay { lower, upper, work, volatile, label, shared } => {
             write!(f, "root overlay lower {lower:?} upper {upper:?} work {work:?}")?;
+            if *volatile {
+                f.write_str(" volatile")?;
+            }
             if let Some(label) = label {
                 write!(f, " context {label:?}")?;
             }

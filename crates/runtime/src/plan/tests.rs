@@ -23,6 +23,7 @@ fn plan_on(spec: &Spec, mountinfo: &str, change: impl FnOnce(&mut Facts<'_>)) ->
         lower: vec![PathBuf::from("/layers/b/fs"), PathBuf::from("/layers/a/fs")],
         upper: "/containers/x/upper".into(),
         work: "/containers/x/work".into(),
+        volatile: false,
     };
     let mut facts = Facts {
         bundle: Path::new("/bundle"),
@@ -173,6 +174,7 @@ fn layers_without_a_common_directory() {
         lower: vec![PathBuf::from("/a/x/fs"), PathBuf::from("/b/fs")],
         upper: "/c/upper".into(),
         work: "/c/work".into(),
+        volatile: false,
     };
     let plan = plan_on(&spec, V2, |facts| {
         facts.rootfs = Some(Box::leak(Box::new(rootfs)));

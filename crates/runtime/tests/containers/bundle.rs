@@ -89,6 +89,7 @@ impl Bundle {
             lower: vec![self.lower()],
             upper: self.dir.path().join("upper"),
             work: self.dir.path().join("work"),
+            volatile: false,
         }
     }
     pub fn cgroup(&self) -> Cgroup {

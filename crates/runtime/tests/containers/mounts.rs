@@ -81,7 +81,14 @@ fn many_layers() {
         })
         .collect();
     let (upper, work) = (text(&bundle.dir.path().join("upper")), text(&bundle.dir.path().join("work")));
-    let overlay = mount::Overlay { lower: &layers, upper: &upper, work: &work, options: &[], place: &upper };
+    let overlay = mount::Overlay {
+        lower: &layers,
+        upper: &upper,
+        work: &work,
+        options: &[],
+        volatile: false,
+        place: &upper,
+    };
     let count = |made: std::os::fd::OwnedFd| {
         let root = knarr_linux::path::Root::from_fd(made, knarr_linux::path::Resolve::InRoot);
         root.open_dir("/").unwrap().entries().unwrap().len()

@@ -104,6 +104,7 @@ fn layers_in_different_places() {
         lower: vec![other.path().to_owned(), bundle.lower()],
         upper: bundle.dir.path().join("upper"),
         work: bundle.dir.path().join("work"),
+        volatile: false,
     };
     assert_eq!(bundle.output_of(&rootfs), "x\n0\n");
     assert_eq!(fs::metadata(bundle.dir.path().join("upper/new")).unwrap().uid(), 0);

@@ -106,7 +106,12 @@ mod tests {
         spec.linux.get_or_insert_default().namespaces =
             vec![Namespace::new(NamespaceType::Network), Namespace::new(NamespaceType::Pid)];
         let null = File::open("/dev/null").unwrap();
-        let rootfs = RootfsMount::Overlay { lower: vec!["/l".into()], upper: "/u".into(), work: "/w".into() };
+        let rootfs = RootfsMount::Overlay {
+            lower: vec!["/l".into()],
+            upper: "/u".into(),
+            work: "/w".into(),
+            volatile: false,
+        };
         let mounts = write(dir.path(), &spec, Some(&rootfs), Some(std::os::fd::AsFd::as_fd(&null))).unwrap();
         assert_eq!(mounts.root, Some((rootfs, dir.path().join("rootfs"))));
         let written: Spec =

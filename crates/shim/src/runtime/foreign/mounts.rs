@@ -25,12 +25,18 @@ impl Mounts {
         // The host's later mounts come in, nothing goes out.
         mount::set_root_propagation(Propagation::Slave, true)
             .map_err(Error::system("separate the runtime's mounts"))?;
-        if let Some((RootfsMount::Overlay { lower, upper, work }, target)) = &self.root {
+        if let Some((RootfsMount::Overlay { lower, upper, work, volatile }, target)) = &self.root {
             let lower: Vec<CString> = lower.iter().map(|path| text(path)).collect::<Result<_>>()?;
             let (top, scratch) = (text(upper)?, text(work)?);
             // Nobody looks below the work directory's name any more.
-            let overlay =
-                mount::Overlay { lower: &lower, upper: &top, work: &scratch, options: &[], place: &scratch };
+            let overlay = mount::Overlay {
+                lower: &lower,
+                upper: &top,
+                work: &scratch,
+                options: &[],
+                volatile: *volatile,
+                place: &scratch,
+            };
             let overlay =
                 overlay.mount().map_err(|errno| Error::file("mount overlay of", upper)(errno.into()))?;
             attach(&overlay, target)?;
