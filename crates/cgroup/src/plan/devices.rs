@@ -7,7 +7,6 @@
 use super::Write;
 use crate::{Error, Result};
 use knarr_oci::runtime::{DeviceRule, DeviceType};
-use std::collections::BTreeMap;
 
 /// Type (`b` or `c`), major, minor; `None` is every number.
 type Key = (char, Option<u32>, Option<u32>);
@@ -22,7 +21,8 @@ const ALL: u8 = READ | WRITE | MKNOD;
 pub struct Policy {
     /// What holds for a device without exception.
     allow: bool,
-    exceptions: BTreeMap<Key, u8>,
+    /// In the order of the rules, as the group shows them.
+    exceptions: Vec<(Key, u8)>,
 }
 
 impl Policy {
@@ -47,7 +47,7 @@ impl Policy {
                 "*" => Some(None),
                 digits => digits.parse().ok().map(Some),
             };
-            policy.exceptions.insert((kind.chars().next()?, number(major)?, number(minor)?), bits(access)?);
+            policy.except((kind.chars().next()?, number(major)?, number(minor)?), bits(access)?);
         }
         Some(policy)
     }
@@ -59,7 +59,7 @@ impl Policy {
         let kind = match rule.kind {
             // The kernel takes no numbers and no part of the access with it.
             DeviceType::All => {
-                *self = Self { allow: rule.allow, exceptions: BTreeMap::new() };
+                *self = Self { allow: rule.allow, exceptions: Vec::new() };
                 return Ok(());
             }
             DeviceType::Block => 'b',
@@ -72,9 +72,20 @@ impl Policy {
         if rule.allow == self.allow {
             self.take_back(key, access)
         } else {
-            *self.exceptions.entry(key).or_default() |= access;
+            self.except(key, access);
             Ok(())
         }
+    }
+
+    fn except(&mut self, key: Key, access: u8) {
+        match self.exceptions.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, bits)) => *bits |= access,
+            None => self.exceptions.push((key, access)),
+        }
+    }
+
+    fn excepted(&self, key: &Key) -> u8 {
+        self.exceptions.iter().find(|(other, _)| other == key).map_or(0, |(_, bits)| *bits)
     }
 
     /// Exceptions that the rule covers go; one that is wider than the rule would need a hole.
@@ -84,7 +95,7 @@ impl Policy {
             let what = "a device rule that takes a part out of an earlier, wider one (cgroup v1)".to_owned();
             return Err(Error::Unsupported { what });
         }
-        self.exceptions.retain(|other, bits| {
+        self.exceptions.retain_mut(|(other, bits)| {
             if covers(&key, other) {
                 *bits &= !access;
             }
@@ -97,7 +108,7 @@ impl Policy {
     pub fn writes(&self, current: Option<&Self>) -> Vec<Write> {
         let (exception, back) =
             if self.allow { ("devices.deny", "devices.allow") } else { ("devices.allow", "devices.deny") };
-        let nothing = Self { allow: self.allow, exceptions: BTreeMap::new() };
+        let nothing = Self { allow: self.allow, exceptions: Vec::new() };
         let mut out = Vec::new();
         let from = match current {
             Some(current) if current.allow == self.allow => current,
@@ -108,7 +119,7 @@ impl Policy {
         };
         let mut differences = |file: &str, have: &Self, want: &Self| {
             for (key, bits) in &want.exceptions {
-                let new = bits & !have.exceptions.get(key).copied().unwrap_or(0);
+                let new = bits & !have.excepted(key);
                 if new != 0 {
                     out.push(Write::new("devices", file, text(key, new)));
                 }

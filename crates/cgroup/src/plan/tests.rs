@@ -193,6 +193,15 @@ fn device_rules_as_lists() {
     assert_eq!(lines(&first.writes(devices::Policy::of_list("a *:* rwm\n").as_ref())), all);
     let listed = devices::Policy::of_list("c *:* m\nc 1:3 rwm\n").unwrap();
     assert_eq!(listed, first);
+    // The order of the rules is kept.
+    let order = r#"[{"allow": false}, {"allow": true, "type": "c", "major": 10, "minor": 229}, {"allow": true, "type": "b", "access": "m"}]"#;
+    let order = policy(order).unwrap();
+    let wanted = [
+        "devices devices.deny = a",
+        "devices devices.allow = c 10:229 rwm",
+        "devices devices.allow = b *:* m",
+    ];
+    assert_eq!(lines(&order.writes(None)), wanted);
     assert!(first.writes(Some(&listed)).is_empty());
     // Another device comes, the mode of one changes, one goes: nothing that stays is touched.
     let second = r#"[{"allow": false}, {"allow": true, "type": "c", "access": "m"}, {"allow": true, "type": "b", "major": 8, "access": "rw"},
