@@ -88,3 +88,23 @@ fn usage_errors() {
         assert!(o.stderr.contains("nosuchcommand"), "{}", o.stderr);
     }
 }
+
+/// `create` takes any program; `start` says why it cannot be executed, and `inspect` keeps the code and the text.
+#[test]
+fn a_created_container_whose_program_cannot_be_executed() {
+    let e = Engine::start();
+    for c in e.clients() {
+        for (program, code, text) in [
+            ("nosuch", "127", "executable file not found in $PATH"),
+            ("/etc/passwd", "126", "permission denied"),
+        ] {
+            c.ok(&["create", "--name", "cc", "busybox", program]);
+            for how in [&["start", "cc"][..], &["start", "-a", "cc"]] {
+                c.fails(1, how).says(text);
+                assert_eq!(c.field("cc", "{{.State.Status}} {{.State.ExitCode}}"), format!("created {code}"));
+                assert!(c.field("cc", "{{.State.Error}}").contains(text));
+            }
+            c.ok(&["rm", "cc"]);
+        }
+    }
+}

@@ -55,7 +55,8 @@ fn own_group(run: &Path, id: &str) -> Option<String> {
     let spec: knarr_oci::runtime::Spec = serde_json::from_slice(&bytes).ok()?;
     let path = spec.linux?.cgroups_path?;
     // Nothing else is ours to kill.
-    (Path::new(&path).file_name()? == id).then_some(path)
+    let name = path.rsplit(['/', ':']).next()?;
+    (name == id).then_some(path)
 }
 
 /// Containers whose record was damaged: what they wrote is not lost with it.
@@ -110,6 +111,9 @@ mod tests {
         assert_eq!(own_group(run.path(), &id), None);
         write(&format!("/own/parent/{id}"));
         assert_eq!(own_group(run.path(), &id), Some(format!("/own/parent/{id}")));
+        // A scope of systemd's.
+        write(&format!("own.slice:knarr-x:{id}"));
+        assert_eq!(own_group(run.path(), &id), Some(format!("own.slice:knarr-x:{id}")));
         write("/user.slice");
         assert_eq!(own_group(run.path(), &id), None);
     }
