@@ -17,6 +17,7 @@ mod program;
 mod registries;
 mod runtime_peers;
 mod runtimes;
+mod security_modules;
 mod survival;
 mod terminals;
 mod userns;

@@ -68,6 +68,8 @@ pub struct EngineConfig {
     pub userns_remap: Option<String>,
     /// Where `--userns auto` takes ids from: `START:COUNT` or a user with subordinate ids.
     pub userns_pool: Option<String>,
+    /// Label containers where the kernel has SELinux and the policy labels for them.
+    pub selinux_enabled: bool,
     /// Seconds given to containers at `shutdown` with `stop_containers`.
     pub shutdown_timeout_s: u64,
     /// Version of this program, for `version` and `info`.
@@ -106,6 +108,7 @@ impl Default for EngineConfig {
             default_runtime: crate::runtimes::OWN.to_owned(),
             userns_remap: None,
             userns_pool: None,
+            selinux_enabled: false,
             shutdown_timeout_s: 15,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             git_commit: String::new(),

@@ -4,6 +4,7 @@ use crate::config::EngineConfig;
 use crate::error::{Error, Result};
 use crate::execs::Execs;
 use crate::init_program::InitProgram;
+use crate::lsm::Lsm;
 use crate::paths::{Paths, engine_id};
 use crate::record::Container;
 use crate::registry::Registry;
@@ -41,6 +42,7 @@ pub(crate) struct Inner {
     pub execs: Execs,
     pub host: Facts,
     pub userns: Userns,
+    pub lsm: Lsm,
     pub pool: Pool,
     /// For archives that come from or go to clients.
     pub streams: Pool,
@@ -75,6 +77,7 @@ impl Engine {
             execs: Execs::default(),
             host: parts.host,
             userns: parts.userns,
+            lsm: parts.lsm,
             pool: Pool::new(),
             streams: Pool::of_streams(),
             trash: parts.trash,
@@ -153,6 +156,7 @@ struct Parts {
     trash: Trash,
     host: Facts,
     userns: Userns,
+    lsm: Lsm,
     lock: File,
     executable: std::os::fd::OwnedFd,
     init_program: InitProgram,
@@ -183,6 +187,7 @@ fn open_parts(mut config: EngineConfig) -> Result<Parts> {
     config.exec_root = canonical(&config.exec_root)?;
     let host = crate::host::facts();
     let userns = Userns::open(&config)?;
+    let lsm = Lsm::open(&config);
     let systemd = || host.cgroup_v2 && knarr_cgroup::systemd::is_running();
     let systemd = config.systemd_cgroup.unwrap_or_else(systemd);
     config.systemd_cgroup = Some(systemd);
@@ -221,6 +226,7 @@ fn open_parts(mut config: EngineConfig) -> Result<Parts> {
         trash,
         host,
         userns,
+        lsm,
         lock,
         executable,
         init_program,

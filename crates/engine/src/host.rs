@@ -15,8 +15,6 @@ pub(crate) fn facts() -> Facts {
         ping_range_sysctl: exists("/proc/sys/net/ipv4/ping_group_range"),
         mqueue: fs::read_to_string("/proc/filesystems").is_ok_and(|text| text.contains("mqueue")),
         host_mqueue: exists("/dev/mqueue"),
-        apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled")
-            .is_ok_and(|t| t.starts_with('Y')),
         hostname: uname.nodename().to_string_lossy().into_owned(),
         ..Facts::default()
     }

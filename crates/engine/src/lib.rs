@@ -25,6 +25,7 @@ mod host;
 mod init_program;
 mod log_options;
 mod logs;
+mod lsm;
 pub mod machine;
 mod paths;
 mod process;

@@ -119,16 +119,13 @@ pub(crate) fn info(engine: &Inner) -> Result<Info> {
         swarm: knarr_docker_types::swarm::Info::inactive(),
         security_options: security_options(engine),
         firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), ..FirewallInfo::default() }),
-        warnings: engine.networks.warnings().into(),
+        warnings: [engine.networks.warnings(), engine.lsm.warnings()].concat().into(),
         ..Info::default()
     })
 }
 
 fn security_options(engine: &Inner) -> List<String> {
-    let mut options = Vec::new();
-    if engine.host.apparmor {
-        options.push("name=apparmor".to_owned());
-    }
+    let mut options: Vec<String> = engine.lsm.names().into_iter().map(str::to_owned).collect();
     options.push(format!(
         "name=seccomp,profile={}",
         engine.config.seccomp_profile.as_deref().unwrap_or("builtin")

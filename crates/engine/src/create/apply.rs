@@ -1,8 +1,8 @@
 //! Creating a container: resolve, validate, merge; make its directory and volumes; one transaction.
-use super::{generate, merge, mounts, name, validate};
+use super::{generate, merge, mounts, name, security_opt, validate};
 use crate::engine::Inner;
 use crate::error::{Error, Result};
-use crate::record::{Container, IdMaps, MountKind, MountRow, NameOwner, Status, Time};
+use crate::record::{Container, IdMaps, Labels, MountKind, MountRow, NameOwner, Status, Time};
 use crate::task::{self, Restored};
 use crate::userns::Mode;
 use knarr_base::{ContainerId, Id};
@@ -66,6 +66,8 @@ fn build(
     check_sources(&rows)?;
     let id = ContainerId::from_bytes(&random());
     let dir = engine.paths.container(&id);
+    security_opt::adapt(&mut host);
+    let labels = labels(engine, &host)?;
     let userns = Mode::parse(&host.userns_mode)?;
     let foreign = crate::runtimes::program(&engine.config, &host.runtime)?.is_some();
     engine.userns.check(&host, &userns, foreign)?;
@@ -103,6 +105,7 @@ fn build(
         platform: "linux".to_owned(),
         rootfs,
         id_maps: engine.userns.maps(&userns),
+        labels,
         mounts: rows,
         log_driver,
         log_opts,
@@ -193,11 +196,14 @@ fn adapt(engine: &Inner, host: &mut HostConfig) -> Result<Vec<String>> {
         host.shm_size = engine.config.default_shm_size;
     }
     if host.cgroupns_mode.is_empty() {
-        host.cgroupns_mode = match engine.config.cgroupns_mode.as_str() {
-            "" if engine.host.cgroup_v2 && !host.privileged => "private".to_owned(),
-            "" => "host".to_owned(),
-            mode => mode.to_owned(),
-        };
+        // With version 2 privileged containers have their own, too.
+        host.cgroupns_mode = match (engine.host.cgroup_v2, engine.config.cgroupns_mode.as_str()) {
+            (false, _) if host.privileged => "host",
+            (true, "") => "private",
+            (false, "") => "host",
+            (_, mode) => mode,
+        }
+        .to_owned();
     }
     if host.runtime.is_empty() {
         host.runtime.clone_from(&engine.config.default_runtime);
@@ -262,6 +268,18 @@ fn check_networks(engine: &Inner, host: &mut HostConfig, config: &mut Config) ->
         ));
     }
     Ok(())
+}
+
+/// What security modules know it by; containers that share processes or memory share the level.
+fn labels(engine: &Inner, host: &HostConfig) -> Result<Labels> {
+    let options = security_opt::parse(&host.security_opt)?;
+    let all = engine.containers.all();
+    let taken: Vec<String> = all.iter().map(|other| other.container.labels.process.clone()).collect();
+    let shared = [&host.ipc_mode, &host.pid_mode].into_iter().find_map(|mode| {
+        let other = engine.containers.resolve(mode.strip_prefix("container:")?).ok()?;
+        Some(other.snapshot.container.labels.process.clone())
+    });
+    engine.lsm.labels(host, &options, &taken, shared.as_deref())
 }
 
 fn volumes_from(engine: &Inner, host: &HostConfig) -> Result<Vec<MountRow>> {

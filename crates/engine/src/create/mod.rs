@@ -4,6 +4,7 @@ pub mod generate;
 pub mod merge;
 pub mod mounts;
 pub mod name;
+pub(crate) mod security_opt;
 pub mod validate;
 
-pub(crate) use apply::{create, open_subpath, random_id};
+pub(crate) use apply::{create, open_subpath, random, random_id};

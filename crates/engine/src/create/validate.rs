@@ -233,6 +233,7 @@ fn modes(host: &HostConfig) -> Result<()> {
         return invalid(format!("invalid cgroup namespace mode: {}", host.cgroupns_mode));
     }
     crate::userns::Mode::parse(&host.userns_mode)?;
+    super::security_opt::parse(&host.security_opt)?;
     if uts == "host" && host.network_mode == "host" {
         return Ok(());
     }

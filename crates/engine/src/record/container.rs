@@ -1,5 +1,5 @@
 //! The configuration row of a container. It changes by `rename` and `update` only.
-use super::{IdMaps, MountRow, Time};
+use super::{IdMaps, Labels, MountRow, Time};
 use knarr_base::{ContainerId, ImageId};
 use knarr_docker_types::Map;
 use knarr_docker_types::container_config::Config;
@@ -28,6 +28,8 @@ pub struct Container {
     /// Of its user namespace; `None`: the host's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_maps: Option<IdMaps>,
+    #[serde(default)]
+    pub labels: Labels,
     pub mounts: Vec<MountRow>,
     /// `json-file` or `none`.
     pub log_driver: String,

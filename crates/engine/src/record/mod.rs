@@ -3,12 +3,14 @@
 //! Invariant: after creation only the container's task writes its rows.
 mod container;
 mod id_maps;
+mod labels;
 mod mount;
 mod status;
 mod time;
 
 pub use container::{Container, NameOwner};
 pub use id_maps::IdMaps;
+pub use labels::Labels;
 pub use mount::{MountKind, MountRow};
 pub use status::Status;
 pub use time::Time;

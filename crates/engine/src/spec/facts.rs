@@ -32,7 +32,6 @@ pub struct Facts {
     pub mqueue: bool,
     /// `/dev/mqueue` of the host exists.
     pub host_mqueue: bool,
-    pub apparmor: bool,
     /// The host's name.
     pub hostname: String,
     /// Block devices of limits: path to number.

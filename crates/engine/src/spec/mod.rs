@@ -14,7 +14,7 @@ pub(crate) use limits::resources;
 pub(crate) use process::override_with;
 pub(crate) use security::{for_user, masked_paths, option as security_option, readonly_paths};
 
-use crate::record::{Container, IdMaps};
+use crate::record::{Container, IdMaps, Labels};
 use crate::user::User;
 use knarr_oci::runtime::{Linux, Process, Root, Spec, VERSION};
 use std::collections::BTreeMap;
@@ -29,6 +29,8 @@ pub struct Input<'a> {
     pub joined: &'a Joined,
     /// Of the user namespace; `None`: the host's.
     pub id_maps: Option<&'a IdMaps>,
+    /// As they are in force.
+    pub labels: &'a Labels,
     /// Files of the container that are mounted over `/etc/...`.
     pub files: &'a Files,
     /// Where a mount's source is found, by destination, if not at its path.

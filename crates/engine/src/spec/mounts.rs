@@ -116,13 +116,17 @@ pub(super) fn init(input: &Input, draft: &mut Draft) {
     }
 }
 
-/// A privileged container sees `/sys` and the control groups writable.
+/// A privileged container, or one that asks for it (its groups alone), sees `/sys` and the control groups writable.
 pub(super) fn privileged(input: &Input, draft: &mut Draft) {
-    if !input.container.host_config.privileged {
-        return;
-    }
+    let host = &input.container.host_config;
+    let options = crate::create::security_opt::parse(&host.security_opt);
+    let writable: &[&str] = match options {
+        _ if host.privileged => &["sysfs", "cgroup"],
+        Ok(options) if options.writable_cgroups => &["cgroup"],
+        _ => return,
+    };
     for mount in &mut draft.spec.mounts {
-        if matches!(mount.kind.as_deref(), Some("sysfs" | "cgroup")) {
+        if mount.kind.as_deref().is_some_and(|kind| writable.contains(&kind)) {
             for option in &mut mount.options {
                 if option == "ro" {
                     "rw".clone_into(option);

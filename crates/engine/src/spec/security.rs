@@ -78,17 +78,8 @@ pub(crate) fn readonly_paths() -> Vec<String> {
 }
 
 pub(super) fn labels(input: &Input, draft: &mut Draft) {
-    let host = &input.container.host_config;
-    let label: Vec<&str> = host.security_opt.iter().filter_map(|o| o.strip_prefix("label=")).collect();
-    // SELinux labels are passed on as they are; on a host without SELinux they mean nothing.
-    if let Some(kind) = label.iter().find_map(|l| l.strip_prefix("type:")) {
-        draft.process.selinux_label = Some(format!("system_u:system_r:{kind}:s0"));
-    }
-    if input.facts.apparmor
-        && !host.privileged
-        && let Some(profile) = option(&host.security_opt, "apparmor")
-        && profile != "unconfined"
-    {
-        draft.process.apparmor_profile = Some(profile.to_owned());
-    }
+    let some = |text: &String| (!text.is_empty()).then(|| text.clone());
+    draft.process.apparmor_profile = some(&input.labels.apparmor);
+    draft.process.selinux_label = some(&input.labels.process);
+    draft.linux.mount_label = some(&input.labels.mount);
 }

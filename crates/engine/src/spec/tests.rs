@@ -6,12 +6,14 @@ use knarr_docker_types::host_config::HostConfig;
 use knarr_docker_types::resources::{DeviceMapping, Ulimit};
 use knarr_docker_types::{Map, StrSlice};
 use knarr_oci::rootfs::RootfsMount;
+use knarr_oci::runtime::{DeviceType, IdMapping, Namespace, NamespaceType};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 fn container() -> Container {
     Container {
         id_maps: None,
+        labels: Default::default(),
         id: ContainerId::parse(&"ab".repeat(32)).unwrap(),
         name: "web".into(),
         created: Time(1),
@@ -50,8 +52,10 @@ fn built(container: &Container, facts: &Facts, change: impl FnOnce(&mut Input)) 
     };
     let sources = BTreeMap::from([("/below".to_owned(), PathBuf::from("/proc/7/fd/9"))]);
     let (joined, user) = (Joined::default(), User { home: "/root".into(), ..User::default() });
+    let labels = container.labels.clone();
     let mut input = Input {
         container,
+        labels: &labels,
         user: &user,
         facts,
         joined: &joined,
@@ -72,6 +76,51 @@ fn built(container: &Container, facts: &Facts, change: impl FnOnce(&mut Input)) 
 #[test]
 fn the_default_container() {
     insta::assert_json_snapshot!(built(&container(), &facts(), |_| {}));
+}
+
+#[test]
+fn a_container_with_a_user_namespace_and_labels() {
+    let map = |host_id| vec![IdMapping { container_id: 0, host_id, size: 65536 }];
+    let maps: &IdMaps = Box::leak(Box::new(IdMaps { users: map(100_000), groups: map(200_000) }));
+    let mut container = container();
+    container.labels =
+        Labels { apparmor: "p".into(), process: "u:r:t:s0:c1,c2".into(), mount: "u:o:f:s0:c1,c2".into() };
+    let volume = MountRow { source: "/v".into(), ..MountRow::new(MountKind::Volume, "/volume") };
+    let bind = MountRow { source: "/b".into(), ..MountRow::new(MountKind::Bind, "/bind") };
+    let mapped = MountRow { id_map: true, destination: "/mapped".into(), ..bind.clone() };
+    container.mounts = vec![volume, bind, mapped];
+    container.host_config.resources.devices.push(DeviceMapping {
+        path_on_host: "/dev/fuse".into(),
+        path_in_container: "/dev/other".into(),
+        ..DeviceMapping::default()
+    });
+    let mut facts = facts();
+    let node = DeviceNode {
+        path: "/dev/fuse".into(),
+        kind: DeviceType::Char,
+        major: 10,
+        minor: 229,
+        mode: 0o666,
+        uid: 0,
+        gid: 0,
+    };
+    facts.devices.insert("/dev/fuse".to_owned(), vec![node]);
+    let spec = built(&container, &facts, |input| input.id_maps = Some(maps));
+    let linux = spec.linux.unwrap();
+    assert_eq!((linux.uid_mappings, linux.gid_mappings), (maps.users.clone(), maps.groups.clone()));
+    assert!(linux.namespaces.contains(&Namespace::new(NamespaceType::User)));
+    assert_eq!(linux.sysctl["net.ipv4.ping_group_range"], "0 65535");
+    assert_eq!(linux.mount_label.as_deref(), Some("u:o:f:s0:c1,c2"));
+    let process = spec.process.unwrap();
+    assert_eq!(process.apparmor_profile.as_deref(), Some("p"));
+    assert_eq!(process.selinux_label.as_deref(), Some("u:r:t:s0:c1,c2"));
+    assert!(linux.devices.is_empty(), "a node of another name is bound");
+    let bound: Vec<_> = spec.mounts.iter().filter(|m| m.options.iter().any(|o| o == "idmap")).collect();
+    let bound: Vec<&str> = bound.iter().map(|m| m.destination.as_str()).collect();
+    assert_eq!(bound, ["/etc/resolv.conf", "/etc/hostname", "/etc/hosts", "/volume", "/mapped"]);
+    assert!(
+        spec.mounts.iter().any(|m| m.destination == "/dev/other" && m.source.as_deref() == Some("/dev/fuse"))
+    );
 }
 
 #[test]

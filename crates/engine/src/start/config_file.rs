@@ -35,8 +35,11 @@ pub(super) fn write(
         default_ulimits.push(("nofile".to_owned(), soft, hard));
     }
     let cgroup_path = engine.cgroup_path(container);
+    let mut labels = container.labels.clone();
+    labels.apparmor = engine.lsm.apparmor.in_force(&labels.apparmor)?.unwrap_or_default();
     let input = Input {
         container,
+        labels: &labels,
         user: &user,
         facts: &facts,
         joined: &joined,
@@ -51,7 +54,7 @@ pub(super) fn write(
         private_cgroupns: match (host.cgroupns_mode.as_str(), engine.config.cgroupns_mode.as_str()) {
             ("private", _) | ("", "private") => true,
             ("host", _) | ("", "host") => false,
-            _ => facts.cgroup_v2 && !host.privileged,
+            _ => facts.cgroup_v2,
         },
     };
     let mut spec = spec::build(&input);

@@ -38,8 +38,21 @@ pub(super) fn prepare(engine: &Inner, container: &Container) -> Result<Opened> {
             }
             MountKind::Tmpfs => {}
         }
+        label(engine, container, row)?;
     }
     Ok(opened)
+}
+
+/// `z` and `Z`, where there is SELinux.
+fn label(engine: &Inner, container: &Container, row: &MountRow) -> Result<()> {
+    let flag = |flag: &str| row.mode.split(',').any(|mode| mode == flag);
+    if engine.lsm.selinux.is_none() || container.labels.mount.is_empty() || row.kind == MountKind::Tmpfs {
+        return Ok(());
+    }
+    match (flag("z"), flag("Z")) {
+        (false, false) => Ok(()),
+        (shared, _) => crate::lsm::relabel(&row.source, &container.labels.mount, shared),
+    }
 }
 
 pub(crate) fn bind(row: &MountRow) -> Result<()> {

@@ -71,6 +71,8 @@ fn engine_config(c: &Config) -> anyhow::Result<EngineConfig> {
         default_runtime: c.default_runtime.clone().unwrap_or(EngineConfig::default().default_runtime),
         userns_remap: c.userns_remap.clone(),
         userns_pool: c.userns_pool.clone(),
+        selinux_enabled: c.selinux_enabled,
+        cgroupns_mode: c.cgroupns_mode.clone(),
         init: c.init,
         no_new_privileges: c.no_new_privileges,
         seccomp_profile: c.seccomp_profile.clone().filter(|p| p != "builtin"),

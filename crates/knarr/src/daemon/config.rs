@@ -71,6 +71,8 @@ pub struct File {
     default_runtime: Option<String>,
     userns_remap: Option<String>,
     userns_pool: Option<String>,
+    selinux_enabled: Option<bool>,
+    default_cgroupns_mode: Option<String>,
     default_ulimits: Option<BTreeMap<String, UlimitEntry>>,
     default_shm_size: Option<SizeText>,
     init: Option<bool>,
@@ -123,6 +125,8 @@ const KEYS: &[&str] = &[
     "default-runtime",
     "userns-remap",
     "userns-pool",
+    "selinux-enabled",
+    "default-cgroupns-mode",
     "default-ulimits",
     "default-shm-size",
     "init",
@@ -214,6 +218,9 @@ pub struct Config {
     pub default_runtime: Option<String>,
     pub userns_remap: Option<String>,
     pub userns_pool: Option<String>,
+    pub selinux_enabled: bool,
+    /// Empty, `host` or `private`.
+    pub cgroupns_mode: String,
     pub default_ulimits: Vec<Ulimit>,
     pub default_shm_size_bytes: Option<u64>,
     pub init: bool,
@@ -299,6 +306,8 @@ pub fn given(f: &Flags) -> Vec<&'static str> {
     note(f.default_runtime.is_some(), "default-runtime");
     note(f.userns_remap.is_some(), "userns-remap");
     note(f.userns_pool.is_some(), "userns-pool");
+    note(f.selinux_enabled, "selinux-enabled");
+    note(f.default_cgroupns_mode.is_some(), "default-cgroupns-mode");
     note(!f.default_ulimits.is_empty(), "default-ulimits");
     note(f.default_shm_size.is_some(), "default-shm-size");
     note(f.init, "init");
@@ -394,6 +403,8 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
         default_runtime: f.default_runtime.or(file.default_runtime).filter(|name| !name.is_empty()),
         userns_remap: f.userns_remap.or(file.userns_remap).filter(|user| !user.is_empty()),
         userns_pool: f.userns_pool.or(file.userns_pool).filter(|pool| !pool.is_empty()),
+        selinux_enabled: f.selinux_enabled || file.selinux_enabled.unwrap_or(false),
+        cgroupns_mode: cgroupns_mode(f.default_cgroupns_mode.or(file.default_cgroupns_mode))?,
         default_ulimits: if f.default_ulimits.is_empty() {
             file.default_ulimits
                 .unwrap_or_default()
@@ -525,6 +536,17 @@ fn runtimes(
         }
     }
     Ok(all)
+}
+
+fn cgroupns_mode(mode: Option<String>) -> Result<String, ConfigError> {
+    match mode.unwrap_or_default() {
+        mode if matches!(mode.as_str(), "" | "host" | "private") => Ok(mode),
+        value => Err(ConfigError::Invalid {
+            what: "default cgroup namespace mode",
+            value,
+            why: "use \"host\" or \"private\"",
+        }),
+    }
 }
 
 /// Whether the systemd cgroup driver is asked for, or the other one.
@@ -688,6 +710,7 @@ mod tests {
             &["--default-shm-size", "lots"],
             &["--default-shm-size", "99999999999999g"],
             &["--exec-opt", "native.cgroupdriver=x"],
+            &["--default-cgroupns-mode", "x"],
             &["--default-address-pool", "base=1"],
         ] {
             assert!(matches!(both(args, "").unwrap_err(), ConfigError::Invalid { .. }), "{args:?}");

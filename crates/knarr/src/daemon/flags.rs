@@ -142,6 +142,12 @@ pub struct Flags {
     /// Ids for containers with --userns=auto (START:COUNT, or a user of /etc/subuid)
     #[arg(long, value_name = "POOL")]
     pub userns_pool: Option<String>,
+    /// Enable selinux support
+    #[arg(long)]
+    pub selinux_enabled: bool,
+    /// Default mode for containers cgroup namespace (host, private)
+    #[arg(long, value_name = "MODE")]
+    pub default_cgroupns_mode: Option<String>,
     /// Default ulimit of containers
     #[arg(long = "default-ulimit", value_name = "TYPE=SOFT:HARD")]
     pub default_ulimits: Vec<String>,
