@@ -32,9 +32,12 @@ pub fn write(
     let mut mounts = Mounts { root: None, trees: Vec::new() };
     set_root(&mut spec, dir, rootfs, &mut mounts)?;
     for (number, mount) in spec.mounts.iter_mut().enumerate() {
-        if let Some((pid, path)) = of_other_process(mount) {
+        let elsewhere = match of_other_process(mount) {
+            Some((pid, path)) => Some(other_tree(pid, &path, mount)?),
+            None => of_descriptor(mount)?,
+        };
+        if let Some(tree) = elsewhere {
             let target = dir.join(format!("mount-{number}"));
-            let tree = other_tree(pid, &path, mount)?;
             place(&tree, &target)?;
             mount.source = Some(target.to_string_lossy().into_owned());
             mounts.trees.push((tree, target));
@@ -74,11 +77,31 @@ fn of_other_process(mount: &Mount) -> Option<(i32, String)> {
     Some((pid.parse().ok()?, format!("/{path}")))
 }
 
+/// `/proc/<pid>/fd/<n>` as a bind's source: a descriptor of the engine, in the mount namespace that the runtime leaves.
+fn of_descriptor(mount: &Mount) -> Result<Option<OwnedFd>> {
+    let source = mount.source.as_deref().unwrap_or_default();
+    let is_descriptor = source.strip_prefix("/proc/").is_some_and(|rest| {
+        let mut parts = rest.split('/');
+        let number = |part: Option<&str>| part.is_some_and(|part| part.parse::<u32>().is_ok());
+        number(parts.next()) && parts.next() == Some("fd") && number(parts.next()) && parts.next().is_none()
+    });
+    if !is_descriptor {
+        return Ok(None);
+    }
+    let path = CString::new(source)
+        .map_err(|_| Error::file("name", source)(std::io::ErrorKind::InvalidInput.into()))?;
+    let tree = knarr_linux::mount::clone_path(&path, is_recursive(mount));
+    tree.map(Some).map_err(|errno| Error::file("bind", source)(errno.into()))
+}
+
+fn is_recursive(mount: &Mount) -> bool {
+    mount.options.iter().any(|option| option == "rbind")
+}
+
 fn other_tree(pid: i32, path: &str, mount: &Mount) -> Result<OwnedFd> {
     let path =
         CString::new(path).map_err(|_| Error::file("name", path)(std::io::ErrorKind::InvalidInput.into()))?;
-    let recursive = mount.options.iter().any(|option| option == "rbind");
-    Ok(knarr_runtime::mount_of_process(pid, &path, recursive)?)
+    Ok(knarr_runtime::mount_of_process(pid, &path, is_recursive(mount))?)
 }
 
 /// A directory or an empty file, as the tree's root is.
