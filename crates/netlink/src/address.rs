@@ -12,6 +12,9 @@ const RTM_GETADDR: u16 = 22;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
+const IFA_F_NODAD: u8 = 0x02;
+const IFA_F_PERMANENT: u8 = 0x80;
+const RT_SCOPE_UNIVERSE: u8 = 0;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
@@ -20,6 +23,10 @@ const AF_INET6: u8 = 10;
 pub struct Address {
     pub link: u32,
     pub net: IpNet,
+    /// Not one that the kernel gave for a time.
+    pub permanent: bool,
+    /// Valid everywhere, not on a link or host only.
+    pub global: bool,
 }
 
 fn ifaddrmsg(prefix: u8, link: u32) -> [u8; 8] {
@@ -35,6 +42,21 @@ pub fn add(link: u32, net: Ipv4Net) -> Request {
             .bytes(IFA_LOCAL, &net.addr().octets())
             .bytes(IFA_ADDRESS, &net.addr().octets());
     if net.prefix_len() < 31 { request.bytes(IFA_BROADCAST, &net.broadcast().octets()) } else { request }
+}
+
+/// Gives an interface an address of either family, at once usable.
+pub fn add_any(link: u32, net: IpNet) -> Request {
+    match net {
+        IpNet::V4(net) => add(link, net),
+        IpNet::V6(net) => {
+            let [_, prefix, _, _, a, b, c, d] = ifaddrmsg(net.prefix_len(), link);
+            let fixed = [AF_INET6, prefix, IFA_F_NODAD, 0, a, b, c, d];
+            let flags = CHANGE | flag::CREATE | flag::EXCL;
+            Request::new(format!("add address {net}"), RTM_NEWADDR, flags, &fixed)
+                .bytes(IFA_LOCAL, &net.addr().octets())
+                .bytes(IFA_ADDRESS, &net.addr().octets())
+        }
+    }
 }
 
 pub fn delete(link: u32, net: Ipv4Net) -> Request {
@@ -59,7 +81,12 @@ pub(crate) fn parse(kind: u16, payload: &[u8]) -> Option<Address> {
             found = ip(fixed[0], value);
         }
     }
-    Some(Address { link: u32_ne(&fixed[4..8])?, net: IpNet::new(found?, fixed[1]).ok()? })
+    Some(Address {
+        link: u32_ne(&fixed[4..8])?,
+        net: IpNet::new(found?, fixed[1]).ok()?,
+        permanent: fixed[2] & IFA_F_PERMANENT != 0,
+        global: fixed[3] == RT_SCOPE_UNIVERSE,
+    })
 }
 
 pub(crate) fn ip(family: u8, value: &[u8]) -> Option<IpAddr> {

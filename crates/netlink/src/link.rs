@@ -172,6 +172,11 @@ pub fn set_name(index: u32, name: &str) -> Request {
     set("rename", index).text(IFLA_IFNAME, name)
 }
 
+/// Moves an interface to another namespace, where it has this name; `%d` in it is replaced by a number. It is down then.
+pub fn move_to(index: u32, netns: BorrowedFd<'_>, name: &str) -> Request {
+    set("move", index).u32(IFLA_NET_NS_FD, netns.as_raw_fd().cast_unsigned()).text(IFLA_IFNAME, name)
+}
+
 pub fn set_mac(index: u32, mac: [u8; 6]) -> Request {
     set("set address of", index).bytes(IFLA_ADDRESS, &mac)
 }

@@ -35,6 +35,9 @@ pub enum Error {
     /// Limits or placement.
     #[error("cgroup: {0}")]
     Cgroup(String),
+    /// Interfaces of the host.
+    #[error("network: {0}")]
+    Network(String),
 }
 
 fn path_text(path: &Option<PathBuf>) -> String {
@@ -68,6 +71,7 @@ impl Kind for Error {
             Self::State { .. } => ErrorKind::Conflict,
             Self::Step { .. }
             | Self::Cgroup(_)
+            | Self::Network(_)
             | Self::Died { .. }
             | Self::Silent { .. }
             | Self::Hook { .. } => ErrorKind::Internal,

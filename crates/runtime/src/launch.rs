@@ -5,14 +5,14 @@ use crate::init::{self, Handles};
 use crate::plan::Plan;
 use crate::seccomp::Filter;
 use crate::seccomp::listener::Listener;
-use crate::{Error, Result, Stdio, foreign, hooks, rdt, user};
+use crate::{Error, Result, Stdio, foreign, hooks, net_devices, rdt, user};
 use knarr_cgroup::Placement;
 use knarr_linux::exec::Strings;
 use knarr_linux::process::{self, Child, Clone3};
 use knarr_linux::rlimit;
-use knarr_oci::runtime::{Hook, IntelRdt, Process, State};
+use knarr_oci::runtime::{Hook, IntelRdt, NetDevice, Process, State};
 use rustix::fs::{Mode, OFlags};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ pub(crate) struct Launch<'a> {
     pub listener: Option<Listener>,
     /// Of the container, for the listener.
     pub state: State,
+    pub net_devices: Option<&'a BTreeMap<String, NetDevice>>,
     pub rdt: Option<(&'a IntelRdt, &'a str)>,
 }
 
@@ -154,7 +155,12 @@ impl Launch<'_> {
     }
 
     /// Until the process waits for its start. Gives the terminal's master.
-    fn talk(&self, sync: &OwnedFd, child: &Child, mut early: VecDeque<Message>) -> Result<Option<OwnedFd>> {
+    fn talk(
+        &mut self,
+        sync: &OwnedFd,
+        child: &Child,
+        mut early: VecDeque<Message>,
+    ) -> Result<Option<OwnedFd>> {
         let timeout = self.with_hooks(self.hooks.as_ref().map(|hooks| &hooks.create_container));
         let mut console = None;
         loop {
@@ -164,6 +170,10 @@ impl Launch<'_> {
             };
             match message {
                 Some((FromInit::Hooks, _)) => {
+                    // Hooks of the runtime find the container as it is going to be.
+                    self.net_devices
+                        .take()
+                        .map_or(Ok(()), |devices| net_devices::give(devices, child.pid))?;
                     if let Some((list, state)) = &self.runtime_hooks {
                         hooks::run(list, &State { pid: Some(child.pid), ..state.clone() })?;
                     }
@@ -172,6 +182,9 @@ impl Launch<'_> {
                 Some((FromInit::Console, fd)) => console = fd,
                 Some((FromInit::Listener { number }, _)) => self.hand_over(child, number)?,
                 Some((FromInit::Ready, _)) => {
+                    self.net_devices
+                        .take()
+                        .map_or(Ok(()), |devices| net_devices::give(devices, child.pid))?;
                     self.set_limits(child)?;
                     return Ok(console);
                 }

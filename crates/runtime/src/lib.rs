@@ -13,6 +13,7 @@ mod handshake;
 pub mod hooks;
 mod init;
 mod launch;
+mod net_devices;
 mod options;
 mod parent;
 pub mod plan;

@@ -26,9 +26,6 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
     let process = spec.process.as_ref().unwrap_or(&nothing);
     let linux = spec.linux.clone().unwrap_or_default();
     check_preserved(options.preserve_fds)?;
-    if !linux.net_devices.is_empty() {
-        return Err(Error::Unsupported { what: "linux.netDevices".to_owned() });
-    }
     let privileged = user::is_privileged();
     let cgroup = cgroup(&options.cgroup, &linux, options.id)?;
     let cgroup = cgroup.filter(|cgroup| privileged || asks_for_limits(&linux) || is_ours(cgroup));
@@ -81,6 +78,7 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
             preserve_fds: options.preserve_fds,
             listener: listener(&linux)?,
             state: hooks::state(spec, options.id, options.bundle, StateStatus::Creating, None),
+            net_devices: Some(&linux.net_devices),
             rdt: linux.intel_rdt.as_ref().map(|rdt| (rdt, options.id)),
             fifo,
             runtime_hooks: before,
@@ -159,6 +157,7 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Created> {
             StateStatus::Running,
             Some(options.target_pid),
         ),
+        net_devices: None,
         rdt: None,
         fifo: None,
         runtime_hooks: None,

@@ -197,9 +197,9 @@ fn the_program_cannot_be_overwritten() {
     let after = std::fs::metadata(&program).unwrap();
     assert_eq!((before.len(), before.modified().unwrap()), (after.len(), after.modified().unwrap()));
     // The attack works where nothing is done against it.
-    let victim = dir.path().join("victim");
+    let victim = dir.path().join("sleep");
     std::fs::copy("/bin/busybox", &victim).unwrap();
-    let mut child = Command::new(&victim).args(["sleep", "1000"]).spawn().unwrap();
+    let mut child = Command::new(&victim).arg("1000").spawn().unwrap();
     let stolen = open_path(&format!("/proc/{}/exe", child.id()));
     child.kill().unwrap();
     child.wait().unwrap();

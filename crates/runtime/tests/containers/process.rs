@@ -21,6 +21,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("process::remount", remount),
     ("process::mounts_of_the_host", mounts_of_the_host),
     ("process::nothing_to_execute", nothing_to_execute),
+    ("process::net_devices", net_devices),
     ("process::what_the_kernel_lacks", what_the_kernel_lacks),
 ];
 
@@ -236,6 +237,30 @@ fn remount() {
         outcome.stdout
     );
     assert!(outcome.stderr.contains("Read-only"));
+}
+
+/// In a network namespace of the test's own, because interfaces are taken away.
+fn net_devices() {
+    use knarr_linux::process::{self as processes, Clone3, Exit, flags};
+    use knarr_netlink::{Rtnetlink, address, link};
+    let script = "ip -o addr show eth7 | grep -c 'inet 10.7.0.2/24\\|inet6 fd07::2/64'; ip -o link show eth7 | grep -c ',UP'; ls /sys/class/net | wc -l";
+    let mut bundle = Bundle::new(&["sh", "-c", script]);
+    let name = |name: &str| knarr_oci::runtime::NetDevice { name: name.to_owned() };
+    bundle.linux().net_devices.insert("kt0".to_owned(), name("eth7"));
+    bundle.linux().net_devices.insert("kt1".to_owned(), name("dev%d"));
+    let child = Clone3 { flags: flags::NEWNET, cgroup: None }.spawn(|| {
+        let mut rt = Rtnetlink::open().unwrap();
+        rt.change(vec![link::add_veth_alone("kt0", "kt1")]).unwrap();
+        let index = rt.link("kt0").unwrap().unwrap().index;
+        let add = |net: &str| address::add_any(index, net.parse().unwrap());
+        rt.change(vec![add("10.7.0.2/24"), add("fd07::2/64")]).unwrap();
+        assert_eq!(bundle.output(), "2\n1\n3\n");
+        let error = bundle.run().map(|o| o.exit).unwrap_err();
+        assert!(error.to_string().contains("no interface kt0"), "{error}");
+        0
+    });
+    let exit = processes::wait(child.unwrap().pidfd.as_fd(), true).unwrap();
+    assert_eq!(exit, Some(Exit::Code(0)));
 }
 
 fn what_the_kernel_lacks() {
