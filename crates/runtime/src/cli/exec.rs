@@ -147,7 +147,12 @@ fn process(options: &Options, spec: &Spec, args: &[String]) -> Result<Process> {
     let mut process = spec.process.clone().unwrap_or_default();
     process.args = args.to_vec();
     process.terminal = options.tty;
-    process.env.extend(options.env.iter().cloned());
+    for entry in &options.env {
+        // Programs take the first of several.
+        let key = entry.split('=').next().unwrap_or_default();
+        process.env.retain(|old| old.split('=').next() != Some(key));
+        process.env.push(entry.clone());
+    }
     process.no_new_privileges |= options.no_new_privileges;
     if let Some(cwd) = &options.cwd {
         process.cwd.clone_from(cwd);

@@ -132,6 +132,12 @@ fn run_and_exec() {
         ["exec", "--user", "7:8", "--cwd", "/tmp", "--env", "A=b", &bundle.id, "sh", "-c", script];
     assert_eq!(runtime.ok(&arguments), "7\n8\n/tmp\nb\n");
     assert_eq!(runtime.run(&["exec", &bundle.id, "sh", "-c", "exit 9"]).status.code(), Some(9));
+    let environment =
+        runtime.ok(&["exec", "--env", "PATH=/bin:/x", "-e", "A=1", "-e", "A=2", &bundle.id, "env"]);
+    let lines: Vec<&str> =
+        environment.lines().filter(|l| l.starts_with("PATH=") || l.starts_with("A=")).collect();
+    assert_eq!(lines, ["PATH=/bin:/x", "A=2"], "{environment}");
+    assert!(environment.contains("HOME=/\n"), "{environment}");
     let unknown = runtime.run(&["exec", &bundle.id, "nothing"]);
     assert_eq!(unknown.status.code(), Some(255));
     assert_eq!(unknown.stderr, b"exec: \"nothing\": executable file not found in $PATH\n");
