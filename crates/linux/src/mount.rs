@@ -260,6 +260,10 @@ impl Overlay<'_> {
         );
         rustix::process::fchdir(&before)?;
         mounted?;
-        open(self.place)
+        // A copy is attached nowhere, so that it can be attached in any mount namespace.
+        let mounted = open(self.place)?;
+        let copy = clone_fd(mounted.as_fd(), false);
+        detach(mounted.as_fd())?;
+        copy
     }
 }

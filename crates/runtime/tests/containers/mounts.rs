@@ -98,7 +98,11 @@ fn many_layers() {
     let child = knarr_linux::process::Clone3 { flags: knarr_linux::process::flags::NEWNS, cgroup: None }
         .spawn(|| {
             mount::set_root_propagation(mount::Propagation::Private, true).unwrap();
-            u8::from(count(overlay.by_option_string().unwrap()) != 150)
+            let made = overlay.by_option_string().unwrap();
+            // What was mounted is for another mount namespace too.
+            knarr_linux::namespace::unshare(knarr_linux::process::flags::NEWNS).unwrap();
+            mount::attach_over_root(std::os::fd::AsFd::as_fd(&made)).unwrap();
+            u8::from(count(made) != 150)
         });
     let exit = knarr_linux::process::wait(std::os::fd::AsFd::as_fd(&child.unwrap().pidfd), true).unwrap();
     assert_eq!(exit, Some(knarr_linux::process::Exit::Code(0)));
