@@ -4,7 +4,8 @@
 //! joined (setns(2)) the other one; the detached copy may then be attached anywhere. Invariants: the caller itself never
 //! leaves its namespace; what is opened by the process's number is one process's; the path is resolved inside of the other process's root, without magic links.
 use crate::Error;
-use crate::plan::{MAX_FOREIGN, Plan, Source, Step};
+use crate::plan::{MAX_FOREIGN, MapBy, Mapping, Plan, Source, Step};
+use knarr_linux::mount::{Attributes, Propagation};
 use knarr_linux::path::{Resolve, Root};
 use knarr_linux::process::{self, Clone3, flags};
 use knarr_linux::{Errno, Result, fdpass, mount, namespace, prctl};
@@ -15,15 +16,53 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 /// Detached copies of all foreign sources, in the order of the steps.
-pub(crate) fn open(plan: &Plan) -> crate::Result<Vec<OwnedFd>> {
+pub(crate) fn open(
+    plan: &Plan,
+    userns: Option<BorrowedFd<'_>>,
+    id_maps: &[OwnedFd],
+) -> crate::Result<Vec<OwnedFd>> {
     let mut trees = Vec::new();
     for step in &plan.steps {
         let Step::Mount(mount) = step else { continue };
-        let Source::Foreign { pid, path, recursive, number } = &mount.source else { continue };
-        debug_assert!(*number == trees.len() && trees.len() < MAX_FOREIGN);
-        trees.push(mount_of_process(*pid, path, *recursive)?);
+        let tree = match &mount.source {
+            Source::Foreign { pid, path, recursive, .. } => mount_of_process(*pid, path, *recursive)?,
+            Source::Descriptor { pid, path, recursive, mapping, .. } => {
+                let by = mapping.map(|Mapping { by, recursive }| match by {
+                    MapBy::Container => (userns, recursive),
+                    MapBy::Own(number) => (id_maps.get(number).map(AsFd::as_fd), recursive),
+                });
+                let propagation = mount.propagation.map_or(Propagation::Private, |(kind, _)| kind);
+                of_descriptor(*pid, path, *recursive, by, propagation).map_err(|errno| Error::Step {
+                    stage: "bind the descriptor".to_owned(),
+                    path: Some(OsStr::from_bytes(path.to_bytes()).into()),
+                    errno: errno.raw_os_error(),
+                })?
+            }
+            _ => continue,
+        };
+        debug_assert!(trees.len() < MAX_FOREIGN);
+        trees.push(tree);
     }
     Ok(trees)
+}
+
+/// The process's descriptors name mounts of the caller's own namespace. The copy must not send mounts back there.
+fn of_descriptor(
+    pid: i32,
+    path: &CStr,
+    recursive: bool,
+    mapping: Option<(Option<BorrowedFd<'_>>, bool)>,
+    propagation: Propagation,
+) -> Result<OwnedFd> {
+    let pidfd = process::pidfd_open(pid)?;
+    let copy = mount::clone_path(path, recursive)?;
+    process::pidfd_send_signal(pidfd.as_fd(), 0)?;
+    let attributes = Attributes { propagation: Some(propagation), recursive: true, ..Attributes::default() };
+    mount::set_attributes(copy.as_fd(), &attributes)?;
+    if let Some((namespace, recursive)) = mapping {
+        mount::set_id_mapping(copy.as_fd(), namespace.ok_or(Errno::BADF)?, recursive)?;
+    }
+    Ok(copy)
 }
 
 /// A detached copy of what is mounted at a path of another process's root, for callers that mount by themselves.

@@ -74,8 +74,9 @@ impl Launch<'_> {
             Stdio::Pipes { stdin, stdout, stderr } => vec![stdin, Some(stdout), Some(stderr)],
             _ => Vec::new(),
         };
-        let foreign = foreign::open(&self.plan)?;
         let id_maps = self.plan.id_maps.iter().map(user::of_maps).collect::<Result<Vec<_>>>()?;
+        let userns = self.userns.as_ref().map(AsFd::as_fd);
+        let foreign = foreign::open(&self.plan, userns, &id_maps)?;
         let groups = groups(self.placement.take(), self.plan.cgroup_by_file)?;
         let handles = Handles {
             sync: sync_init.as_fd(),

@@ -22,7 +22,7 @@ impl Init<'_> {
                 let source = self.sources.get(*number).ok_or(Errno::BADF)?;
                 rustix::io::fcntl_dupfd_cloexec(source, 3)?
             }
-            Source::Foreign { number, .. } => {
+            Source::Foreign { number, .. } | Source::Descriptor { number, .. } => {
                 let tree = self.handles.foreign.get(*number).ok_or(Errno::BADF)?;
                 rustix::io::fcntl_dupfd_cloexec(tree, 3)?
             }

@@ -201,22 +201,37 @@ fn bind_source(
     facts: &Facts<'_>,
     before: &[Step],
 ) -> Result<Source> {
-    let Some((pid, path)) = foreign(source) else {
+    let (descriptor, root) = (descriptor(source), foreign(source));
+    if descriptor.is_none() && root.is_none() {
         let path = super::path_text(&facts.bundle.join(source))?;
         return Ok(Source::Bind { path, recursive, mapping });
-    };
-    if mapping.is_some() {
-        return Err(Error::Unsupported { what: format!("an id-mapped bind of {source}") });
     }
-    let is_foreign =
-        |step: &&Step| matches!(step, Step::Mount(m) if matches!(m.source, Source::Foreign { .. }));
+    let is_foreign = |step: &&Step| {
+        let source = if let Step::Mount(mount) = step { Some(&mount.source) } else { None };
+        matches!(source, Some(Source::Foreign { .. } | Source::Descriptor { .. }))
+    };
     let number = before.iter().filter(is_foreign).count();
     if number == MAX_FOREIGN {
         return Err(Error::Invalid {
             what: format!("more than {MAX_FOREIGN} binds from other processes' mounts"),
         });
     }
-    Ok(Source::Foreign { pid, path: text(path, "mount source")?, recursive, number })
+    match (descriptor, root) {
+        (None, Some((pid, path))) if mapping.is_none() => {
+            Ok(Source::Foreign { pid, path: text(path, "mount source")?, recursive, number })
+        }
+        (Some(pid), _) => {
+            Ok(Source::Descriptor { pid, path: text(source, "mount source")?, recursive, mapping, number })
+        }
+        _ => Err(Error::Unsupported { what: format!("an id-mapped bind of {source}") }),
+    }
+}
+
+/// `/proc/<pid>/fd/<n>`, which a process in another mount namespace cannot bind.
+fn descriptor(source: &str) -> Option<i32> {
+    let (pid, number) = source.strip_prefix("/proc/")?.split_once("/fd/")?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    (digits(pid) && digits(number)).then(|| pid.parse().ok()).flatten()
 }
 
 /// `/proc/<pid>/root/<path>`: what is there belongs to that process's mount namespace, and a bind does not cross.

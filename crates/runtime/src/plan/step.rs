@@ -233,6 +233,15 @@ pub enum Source {
         /// Among the foreign sources of the plan.
         number: usize,
     },
+    /// Bind of what a descriptor of another process names (`/proc/<pid>/fd/<n>`): its mount is in the parent's mount namespace.
+    Descriptor {
+        pid: i32,
+        path: CString,
+        recursive: bool,
+        mapping: Option<Mapping>,
+        /// Among the foreign sources of the plan.
+        number: usize,
+    },
     /// Bind of the container's own group, where no cgroup namespace makes it the root of its tree.
     Group {
         path: CString,
@@ -300,9 +309,10 @@ impl Step {
             Self::AttachRoot => ("attach the root", None),
             Self::OpenSource { path, .. } => ("open mount source", Some(path)),
             Self::Mount(mount) => match &mount.source {
-                Source::Bind { .. } | Source::Foreign { .. } | Source::Opened { .. } => {
-                    ("bind mount at", Some(&mount.destination))
-                }
+                Source::Bind { .. }
+                | Source::Foreign { .. }
+                | Source::Descriptor { .. }
+                | Source::Opened { .. } => ("bind mount at", Some(&mount.destination)),
                 _ => ("mount at", Some(&mount.destination)),
             },
             Self::SetAttributes { path, .. } => ("change mount", Some(path)),
@@ -457,6 +467,11 @@ fn mount_text(mount: &MountStep, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Source::Foreign { pid, path, recursive, .. } => {
             let r = if *recursive { "r" } else { "" };
             write!(f, "{r}bind {path:?} of process {pid} at {:?}", mount.destination)?;
+        }
+        Source::Descriptor { path, recursive, mapping, .. } => {
+            let r = if *recursive { "r" } else { "" };
+            write!(f, "{r}bind descriptor {path:?} at {:?}", mount.destination)?;
+            mapping_text(*mapping, f)?;
         }
         Source::Group { path } => write!(f, "bind group {path:?} at {:?}", mount.destination)?,
     }

@@ -15,6 +15,7 @@ pub const TESTS: &[(&str, fn())] = &[
     ("mounts::host_namespaces", host_namespaces),
     ("mounts::joined_namespaces", joined_namespaces),
     ("mounts::bind_from_another_container", bind_from_another_container),
+    ("mounts::bind_of_a_descriptor", bind_of_a_descriptor),
     ("mounts::host_table_is_untouched", host_table_is_untouched),
 ];
 
@@ -193,6 +194,23 @@ fn bind_from_another_container() {
     second.spec.mounts.push(Mount::new("/way", "bind", &format!("{there}/none"), &["bind"]));
     let error = second.run().map(|o| o.exit).unwrap_err();
     assert_eq!(error.errno(), Some(2), "{error}");
+}
+
+/// A directory that was checked and is held open, as the engine does with directories below volumes.
+fn bind_of_a_descriptor() {
+    let source = tempfile::tempdir().unwrap();
+    fs::write(source.path().join("file"), "content\n").unwrap();
+    fs::set_permissions(source.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let held = fs::File::open(source.path()).unwrap();
+    let path = format!("/proc/{}/fd/{}", std::process::id(), std::os::fd::AsRawFd::as_raw_fd(&held));
+    let mut bundle = Bundle::new(&["sh", "-c", "cat /data/file; stat -c %u /data; touch /data/x"]);
+    bundle.spec.mounts.push(Mount::new("/data", "bind", &path, &["rbind", "ro"]));
+    let outcome = bundle.run().unwrap();
+    assert_eq!(outcome.stdout, "content\n0\n", "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("Read-only"));
+    crate::users::with_user(bundle.linux());
+    bundle.spec.mounts.last_mut().unwrap().options.push("idmap".to_owned());
+    assert_eq!(bundle.run().unwrap().stdout, "content\n0\n");
 }
 
 fn host_table_is_untouched() {
