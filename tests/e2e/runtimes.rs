@@ -399,6 +399,10 @@ fn files_devices_and_volumes() {
         assert_eq!(std::fs::read_to_string(file).unwrap(), "changed\n");
         c.ok(&["run", "--rm", "--init", "busybox", "sh", "-c", "grep -q init /proc/1/cmdline"]);
         c.ok(&["rm", "-f", "box"]);
+        let make = "mkdir /data/sub; echo below >/data/sub/f";
+        c.ok(&["run", "--rm", "-v", "vol:/data", "busybox", "sh", "-c", make]);
+        let below = "type=volume,source=vol,target=/s,volume-subpath=sub";
+        assert_eq!(c.ok(&["run", "--rm", "--mount", below, "busybox", "cat", "/s/f"]), "below");
         c.ok(&["volume", "rm", "vol"]);
     });
 }

@@ -354,6 +354,12 @@ fn volumes_and_binds() {
         "nothing to map"
     );
     assert_eq!(c.ok(&["run", "--rm", "--tmpfs", "/t:size=1m", "busybox", "stat", "-c", "%u", "/t"]), "0");
+    let below = "type=volume,source=vol,target=/s,volume-subpath=sub";
+    c.ok(&["run", "--rm", "-v", "vol:/v", "busybox", "sh", "-c", "mkdir /v/sub; echo x >/v/sub/f"]);
+    assert_eq!(
+        c.ok(&["run", "--rm", "--userns", "auto", "--mount", below, "busybox", "stat", "-c", "%u", "/s/f"]),
+        "0"
+    );
     c.ok(&["volume", "rm", "vol"]);
     e.assert_no_leaks();
 }
