@@ -204,6 +204,9 @@ pub(crate) fn remove(global: &Global, container: &Container) -> Result<()> {
         // Processes are left in it.
         cgroup.kill_all().and_then(|()| cgroup.destroy()).map_err(cgroup_error)?;
     }
+    if let Some(rdt) = &container.record.knarr.intel_rdt {
+        crate::rdt::remove(rdt, &container.record.id)?;
+    }
     let hooks = match container.record.knarr.poststop {
         true => container.spec()?.hooks.map(|all| all.poststop).unwrap_or_default(),
         false => Vec::new(),

@@ -71,6 +71,9 @@ pub(crate) struct Own {
     pub poststart: bool,
     #[serde(default)]
     pub poststop: bool,
+    /// What the resource director was asked for: a group that was made for it goes with the container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intel_rdt: Option<knarr_oci::runtime::IntelRdt>,
 }
 
 impl Record {
@@ -105,6 +108,7 @@ impl Record {
                 annotations: spec.annotations.clone(),
                 poststart: has(|hooks| &hooks.poststart),
                 poststop: has(|hooks| &hooks.poststop),
+                intel_rdt: spec.linux.as_ref().and_then(|linux| linux.intel_rdt.clone()),
             },
         }
     }
