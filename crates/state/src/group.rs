@@ -21,6 +21,8 @@ pub(crate) struct Group {
     pub(crate) members: usize,
     /// Whether a member waits for the commit.
     pub(crate) awaited: bool,
+    /// Whether it holds changes that nobody waits for.
+    pub(crate) behind: bool,
     pub(crate) outcome: Outcome,
     /// Number of the first event of this group.
     pub(crate) first_event: u64,
@@ -33,6 +35,7 @@ impl Group {
             events: Vec::new(),
             members: 0,
             awaited: false,
+            behind: false,
             outcome: Outcome::default(),
             first_event,
         }

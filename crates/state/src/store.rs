@@ -34,6 +34,8 @@ struct Inner {
     reserve: Reserve,
     newest: watch::Sender<u64>,
     syncer: Syncer,
+    /// Why changes that nobody waited for were lost, until somebody asks.
+    lost: Mutex<Option<Error>>,
 }
 
 impl Store {
@@ -53,12 +55,13 @@ impl Store {
             reserve: Reserve::beside(path),
             newest: watch::Sender::new(newest),
             syncer: Syncer::default(),
+            lost: Mutex::new(None),
         };
         let inner = Arc::new(inner);
         let weak = Arc::downgrade(&inner);
         let sync = move || {
             // Of a failure the members of the group are told; this thread has nobody to tell but the log.
-            if let Some(Err(error)) = weak.upgrade().map(|inner| inner.sync()) {
+            if let Some(Err(error)) = weak.upgrade().map(|inner| inner.flush()) {
                 tracing::error!(%error, "changes that nobody waited for could not be written");
             }
         };
@@ -96,7 +99,8 @@ impl Store {
         self.transact(f, Wait::Durable)
     }
 
-    /// Everything written before is durable on return.
+    /// Everything written before is durable on return. An error also tells, once, that something written behind earlier was
+    /// lost; whoever depends on a row that was written behind looks whether it is there.
     pub fn sync(&self) -> Result<()> {
         self.inner.sync()
     }
@@ -149,6 +153,7 @@ impl Store {
         let wait = wait == Wait::Durable || group.members >= MAX_MEMBERS;
         group.awaited |= wait;
         if wrote && !wait {
+            group.behind = true;
             inner.syncer.begin();
         }
         // Members that wait rely on whoever is last in line.
@@ -232,9 +237,17 @@ impl Inner {
         let _ = self.finish(group);
     }
 
-    fn sync(&self) -> Result<()> {
+    fn flush(&self) -> Result<()> {
         let mut group = lock(&self.group);
         if group.is_empty() { Ok(()) } else { self.finish(&mut group) }
+    }
+
+    fn sync(&self) -> Result<()> {
+        let done = self.flush();
+        match lock(&self.lost).take() {
+            Some(error) => Err(error),
+            None => done,
+        }
     }
 
     fn finish(&self, group: &mut MutexGuard<'_, Group>) -> Result<()> {
@@ -243,6 +256,9 @@ impl Inner {
         let done = std::mem::replace(&mut **group, Group::new(next));
         if result.is_ok() && !done.events.is_empty() {
             self.newest.send_replace(next - 1);
+        }
+        if let (Err(error), true) = (&result, done.behind) {
+            *lock(&self.lost) = Some(error.clone());
         }
         let _ = done.outcome.set(result.clone());
         self.committed.notify_all();

@@ -69,7 +69,7 @@ async fn containers(engine: &Arc<Inner>, rows: Vec<Row>) -> Result<Vec<(Containe
         {
             let engine = Arc::clone(engine);
             working.spawn(async move {
-                let observed = observe::container(&engine.paths.run(&container.id)).await;
+                let observed = observe::container(&engine.paths.run(&container.id), &container.rootfs).await;
                 let action = plan(&recorded(&container, &status), &observed);
                 let how = carry_out(&engine, &container, &mut status, action, observed.exit).await;
                 (container, status, how)

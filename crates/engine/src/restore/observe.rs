@@ -2,6 +2,7 @@
 use crate::engine::Inner;
 use crate::record::Container;
 use crate::supervisor::records;
+use knarr_oci::rootfs::RootfsMount;
 use knarr_shim_proto::ExitRecord;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,9 +14,11 @@ pub(super) struct Observed {
     pub supervisor_alive: bool,
     /// There was a supervisor in this boot.
     pub had_supervisor: bool,
+    /// Its root was mounted without being synced: whatever the record says, it was started.
+    pub ran_unsynced: bool,
 }
 
-pub(super) async fn container(run: &Path) -> Observed {
+pub(super) async fn container(run: &Path, rootfs: &RootfsMount) -> Observed {
     let report = |error| tracing::warn!(path = %run.display(), %error, "record not read");
     let exit = records::exit(run).await.map_err(report).ok().flatten();
     let shim = records::shim(run).await.map_err(report).ok().flatten();
@@ -23,7 +26,12 @@ pub(super) async fn container(run: &Path) -> Observed {
         Some(shim) => records::is_shim_alive(shim).await,
         None => false,
     };
-    Observed { exit, supervisor_alive, had_supervisor: shim.is_some() }
+    let ran_unsynced = match rootfs {
+        // The mark that the kernel leaves.
+        RootfsMount::Overlay { work, volatile: true, .. } => work.join("work/incompat/volatile").exists(),
+        _ => false,
+    };
+    Observed { exit, supervisor_alive, had_supervisor: shim.is_some(), ran_unsynced }
 }
 
 /// Whether its processes are frozen; `None` when nobody can say.

@@ -70,6 +70,8 @@ pub(super) fn plan(recorded: &Recorded, observed: &Observed) -> Action {
             }
         }
         Phase::Exited if r.auto_remove => Action::Remove,
+        // The power went in the moment between its start and the record of that.
+        Phase::Created if r.auto_remove && observed.ran_unsynced => Action::Remove,
         Phase::Exited
             if r.ever_started && r.policy.restarts_at_boot(r.stopped_by_user, r.exit_code, r.restarts) =>
         {
@@ -99,7 +101,8 @@ mod tests {
     #[test]
     fn a_known_exit_is_none() {
         let known = ExitRecord { exited_at: Time(1_700_000_000_123_456_789).timestamp(), ..exit() };
-        let observed = Observed { supervisor_alive: true, had_supervisor: true, exit: Some(known) };
+        let observed =
+            Observed { supervisor_alive: true, had_supervisor: true, exit: Some(known), ran_unsynced: false };
         let recorded = Recorded {
             phase: Phase::Exited,
             policy: Policy::UnlessStopped,
@@ -125,9 +128,9 @@ mod tests {
     fn table() {
         let founds = [
             ("nothing", Observed::default()),
-            ("alive", Observed { supervisor_alive: true, had_supervisor: true, exit: None }),
-            ("dead supervisor", Observed { supervisor_alive: false, had_supervisor: true, exit: None }),
-            ("exit record", Observed { supervisor_alive: false, had_supervisor: true, exit: Some(exit()) }),
+            ("alive", Observed { supervisor_alive: true, had_supervisor: true, ..Observed::default() }),
+            ("dead supervisor", Observed { had_supervisor: true, ..Observed::default() }),
+            ("exit record", Observed { had_supervisor: true, exit: Some(exit()), ..Observed::default() }),
         ];
         let mut text = String::new();
         for phase in Phase::ALL {

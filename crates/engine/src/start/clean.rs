@@ -73,7 +73,7 @@ pub(crate) async fn remove(
         .run(move || {
             knarr_base::failpoint!("remove.begin", Error::Failpoint("remove.begin"));
             events.push(container.event("destroy"));
-            crate::task::delete_rows(&engine.store, &container, events)?;
+            crate::task::delete_rows(&engine.store, &container, events, !container.host_config.auto_remove)?;
             knarr_base::failpoint!("remove.rows", Error::Failpoint("remove.rows"));
             if volumes {
                 remove_volumes(&engine, &container);
@@ -94,7 +94,14 @@ pub(crate) async fn remove(
 /// Of a container that removes itself the removal of the rows did not wait for the disk. Until it is there the
 /// supervisor's record stays: it tells an engine that starts after a crash, and finds the rows, that the container ended.
 fn discard_once_durable(engine: &Inner, container: &Container) {
-    match engine.store.sync() {
+    let gone = engine.store.sync().map_err(Error::from).and_then(|()| {
+        match engine.store.get::<Container>(container.id.as_str())? {
+            None => Ok(()),
+            // That commit failed; this one is waited for.
+            Some(_) => crate::task::delete_rows(&engine.store, container, Vec::new(), true),
+        }
+    });
+    match gone {
         Ok(()) => discard(engine, container),
         Err(error) => {
             tracing::warn!(container = container.id.short(), %error, "directories left to the next start")

@@ -68,8 +68,8 @@ async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Att
     let failed = |error| start_error(engine, container, error);
     let config = shim_config(engine, container)?;
     // Rows that nobody has waited for so far, such as the endpoints, are durable before the process runs.
-    let store = engine.store.clone();
-    let durable = engine.pool.run(move || store.sync());
+    let (store, id) = (engine.store.clone(), container.id.clone());
+    let durable = engine.pool.run(move || require_row(&store, id.as_str()));
     let given: Vec<_> = namespaces.iter().map(|(role, fd)| (*role, fd.as_fd())).collect();
     let (spawned, durable) = tokio::join!(engine.spawner.spawn(config, &given), durable);
     let spawned = spawned.map_err(failed)?;
@@ -90,6 +90,17 @@ async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Att
     }
     let Spawned { handle, events, pid, pid_start_time, .. } = spawned;
     Ok(Launched { handle, events, pid, pid_start_time, started_at: Time::now(), network_events })
+}
+
+/// Whatever happened to changes that nobody waited for, such as a full disk: no process runs without a row.
+fn require_row(store: &knarr_state::Store, id: &str) -> Result<()> {
+    store.sync()?;
+    match store.get::<Container>(id)? {
+        Some(_) => Ok(()),
+        None => Err(Error::Internal(
+            "the record of the container could not be written: is the disk full?".to_owned(),
+        )),
+    }
 }
 
 /// What the steps before the process give.

@@ -127,8 +127,7 @@ impl Task {
     async fn remember(&mut self) {
         self.take_state();
         let (store, status, id) = (self.engine.store.clone(), self.status.clone(), self.container.id.clone());
-        let durable = self.state.policy != Policy::No;
-        let write = move || write_status(&store, id.as_str(), &status, Vec::new(), durable);
+        let write = move || write_status(&store, id.as_str(), &status, Vec::new(), true);
         let written = self.engine.pool.run(write);
         if let Err(error) = written.await.and_then(|inner| inner) {
             tracing::error!(container = self.container.id.short(), %error, "wish not written");
@@ -202,6 +201,7 @@ pub(crate) fn delete_rows(
     store: &knarr_state::Store,
     container: &Container,
     events: Vec<Event>,
+    durable: bool,
 ) -> Result<()> {
     let change = |tx: &mut knarr_state::WriteTx<'_>| {
         tx.delete::<Container>(container.id.as_str())?;
@@ -214,5 +214,5 @@ pub(crate) fn delete_rows(
         }
         Ok(())
     };
-    if container.host_config.auto_remove { store.write_behind(change) } else { store.write(change) }
+    if durable { store.write(change) } else { store.write_behind(change) }
 }
