@@ -295,6 +295,12 @@ fn on_a_full_disk_adding_fails_and_removing_works() {
     let _ = std::fs::write(dir.join("filler"), vec![1u8; 12 << 20]);
     let failed = (0..200).find_map(|i| put(&store, &format!("more{i}"), &"y".repeat(100_000)).err());
     assert!(matches!(failed, Some(Error::NoSpace)), "{failed:?}");
+    // What nobody waited for is lost too; who asks next is told, once.
+    store.write_behind::<_, Error>(|tx| tx.put("behind", &row(&"z".repeat(4 << 20)))).unwrap();
+    std::thread::sleep(4 * knarr_state::SYNC_AFTER);
+    assert!(matches!(store.sync(), Err(Error::NoSpace)));
+    assert!(store.sync().is_ok());
+    assert_eq!(store.get::<Row>("behind").unwrap(), None);
     let before = store.list::<Row>().unwrap().len();
     for i in 0..20 {
         let removed: Result<bool, Error> = store.write(|tx| tx.delete::<Row>(&format!("k{i}")));

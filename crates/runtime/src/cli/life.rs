@@ -41,7 +41,10 @@ pub(crate) fn start(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8
     if container.record.knarr.poststart
         && let Some(all) = container.spec()?.hooks
     {
-        run_each(global, &all.poststart, &container.state());
+        // Also when the program has ended meanwhile: what the hooks are told is that it was started.
+        let status = StateStatus::Running;
+        let pid = Some(container.record.shown_pid(status));
+        run_each(global, &all.poststart, &State { status, pid, ..container.state() });
     }
     Ok(0)
 }
