@@ -29,6 +29,15 @@ pub fn are_open(first: u32, count: u32) -> bool {
     })
 }
 
+/// How many descriptors from `first` on, without a gap, this process got from who executed it. What a process opens itself is closed
+/// at execve, so that it is never counted.
+pub fn inherited_from(first: u32) -> u32 {
+    // SAFETY: asks for a flag; no pointer is passed.
+    let flags = |number: u32| unsafe { libc::fcntl(number as libc::c_int, libc::F_GETFD) };
+    let count = (first..i32::MAX as u32).take_while(|&number| flags(number) == 0).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 /// Make standard stream `number` (0, 1 or 2) the same as `fd`, kept across execve. Whatever it was is closed.
 pub fn set_standard(number: i32, fd: BorrowedFd<'_>) -> Result<()> {
     debug_assert!((0..=2).contains(&number));
@@ -46,6 +55,19 @@ pub fn close_all_except<'a>(first: u32, keep: impl Iterator<Item = BorrowedFd<'a
     kept.sort_unstable();
     let mut first = first;
     for number in kept {
+        if number > first {
+            close_between(first, number - 1)?;
+        }
+        first = first.max(number + 1);
+    }
+    close_between(first, u32::MAX)
+}
+
+/// Close everything but three descriptors. Only in a child of [`crate::process::Clone3::spawn_bare`]: system calls, and no memory.
+pub(crate) fn close_all_but(mut keep: [u32; 3]) -> Result<()> {
+    keep.sort_unstable();
+    let mut first = 0;
+    for number in keep {
         if number > first {
             close_between(first, number - 1)?;
         }

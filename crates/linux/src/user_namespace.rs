@@ -4,7 +4,7 @@
 //! maps are written and the descriptor is open. Invariant: that process makes system calls only, so the caller may have
 //! other threads.
 use crate::process::{Child, Clone3, flags};
-use crate::{Errno, Result, namespace, process, syscall};
+use crate::{Errno, Result, fds, namespace, process, syscall};
 use rustix::fs::{CWD, Mode, OFlags};
 use std::fmt::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -166,9 +166,13 @@ impl Waiting {
     fn new(flags: u64, join: Option<(BorrowedFd<'_>, u64)>) -> Result<Self> {
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         let (ready_read, ready) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        let (reader, writer, told) = (read.as_raw_fd(), write.as_raw_fd(), ready.as_raw_fd());
+        let (reader, told) = (read.as_raw_fd(), ready.as_raw_fd());
         let child = Clone3 { flags, cgroup: None }.spawn_bare(|| {
-            let result = join.map_or(Ok(()), |(namespace, more)| {
+            // Locks and pipes of the caller and of its other threads are not this process's to keep.
+            let other = join.map_or(reader, |(namespace, _)| namespace.as_raw_fd());
+            let closed = fds::close_all_but([reader as u32, told as u32, other as u32]);
+            let result = closed.and_then(|()| {
+                let Some((namespace, more)) = join else { return Ok(()) };
                 namespace::join(namespace, flags::NEWUSER)?;
                 if more == 0 { Ok(()) } else { namespace::unshare(more) }
             });
@@ -176,7 +180,6 @@ impl Waiting {
             // SAFETY: system calls on descriptors that this process inherited and nothing in it owns; the buffer is one byte.
             unsafe {
                 let mut byte = errno as u8;
-                libc::close(writer);
                 libc::write(told, (&raw const byte).cast(), 1);
                 libc::read(reader, (&raw mut byte).cast(), 1);
             }
@@ -234,11 +237,23 @@ pub fn become_root() -> Result<()> {
 
 /// Do something with other ids for files, and all permitted capabilities: what is made belongs to these ids.
 pub fn with_file_ids<T>(user: u32, group: u32, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let before = set_file_ids(user, group);
+    let other = OtherIds { before: set_file_ids(user, group) };
     let result = crate::caps::raise_permitted().and_then(|()| work());
-    set_file_ids(before.0, before.1);
+    drop(other);
     crate::caps::raise_permitted()?;
     result
+}
+
+/// The thread's own ids come back however the work ends.
+struct OtherIds {
+    before: (u32, u32),
+}
+
+impl Drop for OtherIds {
+    fn drop(&mut self) {
+        set_file_ids(self.before.0, self.before.1);
+        let _ = crate::caps::raise_permitted();
+    }
 }
 
 fn set_file_ids(user: u32, group: u32) -> (u32, u32) {
@@ -308,5 +323,28 @@ mod tests {
         assert_eq!((found.uid(), found.gid()), (1234, 5678));
         std::fs::write(dir.path().join("own"), "").unwrap();
         assert_eq!(std::fs::metadata(dir.path().join("own")).unwrap().uid(), 0);
+    }
+
+    #[test]
+    fn a_waiting_process_keeps_nothing_of_its_parent() {
+        let user = create(&maps(), &Writer::Privileged).unwrap();
+        let joined = Waiting::new(0, Some((user.as_fd(), flags::NEWNET))).unwrap();
+        let new = Waiting::new(flags::NEWUSER, None).unwrap();
+        // Its ends of two pipes, and the namespace that it was to join.
+        for (waiting, most) in [(new, 2), (joined, 3)] {
+            let kept = std::fs::read_dir(format!("/proc/{}/fd", waiting.child.pid)).unwrap().count();
+            assert_eq!(kept, most);
+        }
+    }
+
+    #[test]
+    fn own_ids_come_back_after_a_panic() {
+        let dir = tempfile::tempdir().unwrap();
+        let panicking = || with_file_ids(1234, 5678, || -> Result<()> { panic!("on purpose") });
+        assert!(std::panic::catch_unwind(panicking).is_err());
+        std::fs::write(dir.path().join("own"), "").unwrap();
+        use std::os::unix::fs::MetadataExt;
+        let made = std::fs::metadata(dir.path().join("own")).unwrap();
+        assert_eq!((made.uid(), made.gid()), (0, 0));
     }
 }
