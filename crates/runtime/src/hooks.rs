@@ -3,8 +3,9 @@
 //! Standard: runtime-spec config.md, POSIX-platform hooks. `prestart` and `createRuntime` run in the parent, `createContainer`
 //! and `startContainer` in init, `poststart` and `poststop` in the parent.
 use crate::{Error, Result};
+use knarr_linux::memfd;
 use knarr_oci::runtime::{Hook, Spec, State, StateStatus};
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -52,6 +53,15 @@ pub fn run(hooks: &[Hook], state: &State) -> Result<()> {
     hooks.iter().try_for_each(|hook| run_one(hook, &text))
 }
 
+/// A file and no pipe: a hook that does not read its input is no failure, and nobody waits for it or dies of SIGPIPE.
+fn input(state: &[u8]) -> std::io::Result<std::fs::File> {
+    let mut file = std::fs::File::from(memfd::create(c"state", false)?);
+    file.write_all(state)?;
+    file.rewind()?;
+    memfd::seal(&file)?;
+    Ok(file)
+}
+
 fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {
     let fail = |what: String| Error::Hook { path: hook.path.clone(), what };
     let mut command = Command::new(&hook.path);
@@ -63,12 +73,9 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {
     if !hook.env.is_empty() {
         command.env_clear().envs(hook.env.iter().filter_map(|e| e.split_once('=')));
     }
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit());
+    let input = input(state).map_err(|e| fail(e.to_string()))?;
+    command.stdin(input).stdout(Stdio::null()).stderr(Stdio::inherit());
     let mut child = command.spawn().map_err(|e| fail(e.to_string()))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A hook that does not read its input is no failure.
-        let _ = stdin.write_all(state);
-    }
     let deadline =
         hook.timeout.and_then(|s| u64::try_from(s).ok()).map(|s| Instant::now() + Duration::from_secs(s));
     loop {

@@ -3,8 +3,11 @@ use crate::bundle::Bundle;
 use knarr_oci::runtime::{Hook, Hooks};
 use std::fs;
 
-pub const TESTS: &[(&str, fn())] =
-    &[("hooks::run_in_order", run_in_order), ("hooks::a_failure_ends_it", a_failure_ends_it)];
+pub const TESTS: &[(&str, fn())] = &[
+    ("hooks::run_in_order", run_in_order),
+    ("hooks::a_failure_ends_it", a_failure_ends_it),
+    ("hooks::input_that_nobody_reads", input_that_nobody_reads),
+];
 
 fn hook(script: &str, timeout: Option<i64>) -> Hook {
     Hook {
@@ -58,4 +61,27 @@ fn a_failure_ends_it() {
     bundle.spec.hooks = Some(Hooks { prestart: vec![hook("sleep 100", Some(1))], ..Hooks::default() });
     let error = bundle.run().map(|o| o.exit).unwrap_err();
     assert!(error.to_string().contains("timed out"), "{error}");
+}
+
+/// A state that is longer than a pipe, and hooks that do not care for it, in the parent and in the new process.
+fn input_that_nobody_reads() {
+    let mut bundle = Bundle::new(&["echo", "ran"]);
+    bundle.spec.annotations.insert("long".to_owned(), "x".repeat(200 << 10));
+    let idle = vec![hook("exit 0", Some(5))];
+    let length = vec![hook("test $(wc -c) -gt 204800", Some(5))];
+    bundle.spec.hooks = Some(Hooks {
+        create_runtime: idle.clone(),
+        create_container: [idle.clone(), length].concat(),
+        start_container: idle,
+        ..Hooks::default()
+    });
+    assert_eq!(bundle.output(), "ran\n");
+    for in_init in [false, true] {
+        let slow = vec![hook("sleep 100", Some(1))];
+        let (create_runtime, create_container) = if in_init { (vec![], slow) } else { (slow, vec![]) };
+        bundle.spec.hooks = Some(Hooks { create_runtime, create_container, ..Hooks::default() });
+        let begin = std::time::Instant::now();
+        assert!(bundle.run().is_err());
+        assert!(begin.elapsed() < std::time::Duration::from_secs(20), "the timeout holds");
+    }
 }
