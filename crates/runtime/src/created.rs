@@ -97,6 +97,11 @@ pub(crate) fn failure(steps: &[Step], command: &str, step: u32, errno: i32, deta
             let what = "a container without a mount namespace, before Linux 6.15".to_owned();
             Error::Unsupported { what }
         }
+        (Some(_), Some(Detail::NoProcfs)) => {
+            let what = "a PID namespace whose procfs the kernel refuses here: parts of this process's own /proc are covered, or \
+                        the namespace belongs to another user namespace";
+            Error::Unsupported { what: what.to_owned() }
+        }
         (Some(step), _) => {
             let (stage, path) = step.describe();
             let path = path.map(|p| String::from_utf8_lossy(p.to_bytes()).into_owned().into());

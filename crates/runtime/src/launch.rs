@@ -70,6 +70,7 @@ impl Launch<'_> {
         let arguments = strings(&self.process.args, "args")?;
         let environment = strings(&self.process.env, "env")?;
         let (sync, sync_init) = handshake::pair().map_err(step_error("make a socket pair"))?;
+        let inherits_stdio = matches!(self.stdio, Stdio::Inherit);
         let stdio: Vec<Option<OwnedFd>> = match std::mem::replace(&mut self.stdio, Stdio::Inherit) {
             Stdio::Pipes { stdin, stdout, stderr } => vec![stdin, Some(stdout), Some(stderr)],
             _ => Vec::new(),
@@ -88,6 +89,7 @@ impl Launch<'_> {
             container: self.container,
             container_root: self.container_root.as_ref().map(AsFd::as_fd),
             stdio: &stdio,
+            inherits_stdio,
             filter: self.filter.as_ref().map(|f| (f.program.as_slice(), f.flags)),
             arguments: &arguments,
             environment: &environment,

@@ -36,6 +36,8 @@ pub(crate) enum Detail {
     NotMappable = 4,
     /// Before Linux 6.15 nothing can be mounted in a tree that is detached.
     NoDetachedMounts = 5,
+    /// The kernel refuses a procfs of the container's own PID namespace.
+    NoProcfs = 6,
 }
 
 impl Detail {
@@ -46,6 +48,7 @@ impl Detail {
             Self::NotExecutable,
             Self::NotMappable,
             Self::NoDetachedMounts,
+            Self::NoProcfs,
         ];
         all.into_iter().find(|detail| *detail as u32 == number)
     }
@@ -69,6 +72,8 @@ pub(crate) struct Handles<'a> {
     pub container_root: Option<BorrowedFd<'a>>,
     /// Standard input, output, error; `None` is the container's `/dev/null`. Empty: those of the parent stay.
     pub stdio: &'a [Option<OwnedFd>],
+    /// Those of the parent are the program's, and are given to its user.
+    pub inherits_stdio: bool,
     pub filter: Option<(&'a [Instruction], u64)>,
     pub arguments: &'a Strings,
     pub environment: &'a Strings,

@@ -43,6 +43,7 @@ impl Init<'_> {
             }
             return Ok(());
         }
+        self.give_inherited(uid)?;
         for (number, given) in self.handles.stdio.iter().enumerate() {
             match given {
                 Some(fd) => {
@@ -57,7 +58,21 @@ impl Init<'_> {
 
     /// Only the host's privileges allow it.
     pub(super) fn give_streams(&self, uid: u32) -> Outcome {
+        self.give_inherited(uid)?;
         Ok(self.handles.stdio.iter().flatten().try_for_each(|fd| give(fd.as_fd(), uid))?)
+    }
+
+    /// As runc does it: whoever makes the container has put the streams there for it.
+    fn give_inherited(&self, uid: u32) -> Result<()> {
+        if !self.handles.inherits_stdio {
+            return Ok(());
+        }
+        let own = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+        own.into_iter().try_for_each(|stream| match give(stream, uid) {
+            // One that is closed stays so.
+            Err(Errno::BADF) => Ok(()),
+            given => given,
+        })
     }
 
     /// The container's own null device, if it is one.

@@ -16,7 +16,10 @@ const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 impl Init<'_> {
     pub(super) fn mount(&mut self, step: &MountStep) -> Outcome {
         let mounted = match &step.source {
-            Source::New(fs) => new(fs)?,
+            Source::New(fs) => new(fs).map_err(|errno| Failure {
+                errno,
+                detail: (errno == Errno::PERM && fs.kind.as_c_str() == c"proc").then_some(Detail::NoProcfs),
+            })?,
             Source::Bind { path, recursive, mapping } => self.clone_mapped(path, *recursive, *mapping)?,
             Source::Opened { number, .. } => {
                 let source = self.sources.get(*number).ok_or(Errno::BADF)?;
@@ -156,7 +159,7 @@ impl Init<'_> {
 }
 
 /// Filesystems of a kernel object that belongs to another user namespace than the container's cannot be mounted; the host's own is
-/// shown instead, as it is or less.
+/// shown instead, as it is or less, if the plan allows it.
 const HOSTS: [(&CStr, &CStr); 3] = [(c"sysfs", c"/sys"), (c"proc", c"/proc"), (c"mqueue", c"/dev/mqueue")];
 
 fn new(fs: &Filesystem) -> Result<OwnedFd> {
@@ -164,7 +167,7 @@ fn new(fs: &Filesystem) -> Result<OwnedFd> {
         Err(Errno::PERM) => Errno::PERM,
         done => return done,
     };
-    let Some((_, path)) = HOSTS.iter().find(|(kind, _)| *kind == fs.kind.as_c_str()) else {
+    let Some((_, path)) = HOSTS.iter().find(|(kind, _)| fs.or_hosts && *kind == fs.kind.as_c_str()) else {
         return Err(refused);
     };
     let copy = mount::clone_path(path, true).map_err(|_| refused)?;

@@ -3,7 +3,10 @@
 //! Mostly the new process does everything itself. With a user namespace there is one before it, with the host's privileges:
 //! it opens what the container's root may not, joins the user namespace, and from there the container's process is born, so
 //! that all its other new namespaces belong to the user namespace. So it is when a PID namespace is joined: what is born in
-//! it is the finished process or one that is about to be. The first of the two never enters the PID namespace.
+//! it is one that is about to be the finished process. The first of the two never enters the PID namespace.
+//!
+//! What is born in a joined PID namespace still sees the host's mounts until the root is changed: its procfs can only be mounted from
+//! inside. It cannot be traced but with `CAP_SYS_PTRACE` in the caller's user namespace.
 use super::{Facts, MountStep, Plan, RootSource, Shared, Source, Step, path_text};
 use crate::{Error, Result};
 use knarr_linux::process::flags;

@@ -34,7 +34,7 @@ pub(super) fn plan(
                 propagation: options.propagation,
                 ..Options::default()
             };
-            steps.push(filesystem("tmpfs", "cgroup", destination, tmpfs)?);
+            steps.push(filesystem("tmpfs", "cgroup", destination, tmpfs, false)?);
             for tree in trees {
                 let Some(name) = tree.mountpoint.file_name().and_then(|n| n.to_str()) else { continue };
                 let below = format!("{destination}/{name}");
@@ -77,7 +77,7 @@ fn new(
     parameters: Vec<(std::ffi::CString, Option<std::ffi::CString>)>,
     attributes: u64,
 ) -> Source {
-    Source::New(Filesystem { kind, source, parameters, attributes: attributes as u32 })
+    Source::New(Filesystem { kind, source, parameters, attributes: attributes as u32, or_hosts: false })
 }
 
 fn group(mountpoint: &Path, facts: &Facts<'_>) -> Result<Source> {

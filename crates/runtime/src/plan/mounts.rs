@@ -7,7 +7,7 @@ use super::{
 use crate::{Error, Result};
 use knarr_linux::mount::{Attributes, Propagation};
 use knarr_linux::user_namespace::{IdMaps, Range};
-use knarr_oci::runtime::{IdMapping, Linux, Mount};
+use knarr_oci::runtime::{IdMapping, Linux, Mount, NamespaceType};
 use std::ffi::CString;
 
 // MOUNT_ATTR_*: the kernel's numbers.
@@ -112,7 +112,14 @@ pub(super) fn plan(mount: &Mount, linux: &Linux, facts: &Facts<'_>, plan: &mut P
             {
                 options.parameters.push((c"context".to_owned(), Some(label)));
             }
-            steps.push(filesystem(kind, mount.source.as_deref().unwrap_or(kind), &destination, options)?);
+            let source = mount.source.as_deref().unwrap_or(kind);
+            let or_hosts = match kind {
+                "sysfs" | "mqueue" => true,
+                // It would show the host's processes to who is not among them.
+                "proc" => linux.namespace(NamespaceType::Pid).is_none(),
+                _ => false,
+            };
+            steps.push(filesystem(kind, source, &destination, options, or_hosts)?);
             Ok(())
         }
     }
@@ -241,7 +248,13 @@ fn foreign(source: &str) -> Option<(i32, &str)> {
     Some((pid, path))
 }
 
-pub(super) fn filesystem(kind: &str, source: &str, destination: &str, mut options: Options) -> Result<Step> {
+pub(super) fn filesystem(
+    kind: &str,
+    source: &str,
+    destination: &str,
+    mut options: Options,
+    or_hosts: bool,
+) -> Result<Step> {
     // Labels and settings go to procfs: nothing else may be in its place or inside (CVE-2019-16884).
     if destination == "/proc" && kind != "proc" {
         let what = format!("{destination} cannot be mounted because it is not of type proc");
@@ -266,6 +279,7 @@ pub(super) fn filesystem(kind: &str, source: &str, destination: &str, mut option
             source: text(source, "mount source")?,
             parameters: options.parameters,
             attributes: now as u32,
+            or_hosts,
         }),
         attributes: if late_read_only {
             Attributes { set: RDONLY, ..Attributes::default() }

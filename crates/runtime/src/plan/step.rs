@@ -255,6 +255,8 @@ pub struct Filesystem {
     pub source: CString,
     pub parameters: Vec<(CString, Option<CString>)>,
     pub attributes: u32,
+    /// Where the kernel refuses a new one, the host's own is shown: it would be the same, or less is seen of it.
+    pub or_hosts: bool,
 }
 
 /// How the place of a mount is found.
