@@ -2,11 +2,10 @@
 use super::arguments::Arguments;
 use super::container::{self, Config, Container};
 use super::record::Record;
-use super::{Global, console, environment, file_error, life, log, unknown};
+use super::{Global, console, environment, file_error, group, life, log, unknown};
 use crate::parent::create_with;
 use crate::{CgroupOptions, CreateOptions, Created, Error, Result, Stdio};
 use knarr_linux::process;
-use knarr_oci::runtime::Spec;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -85,6 +84,7 @@ fn make(global: &Global, options: &Options, by_fifo: bool) -> Result<(Container,
         environment::add_home(process, &options.bundle.join(&root.path));
         preserve_fds = preserve_fds.saturating_add(environment::pass_sockets(process));
     }
+    global.check_given(preserve_fds)?;
     let options = &Options { preserve_fds, ..options.clone() };
     let directory = container::claim(global, &options.id)?;
     let made = make_in(global, options, &directory, &config, by_fifo);
@@ -113,8 +113,10 @@ fn make_in(
     by_fifo: bool,
 ) -> Result<(Container, Created)> {
     let spec = &config.spec;
-    let cgroup = cgroup(global, spec, &options.id)?;
-    let record = Record::new(&options.id, &options.bundle, spec, cgroup);
+    let cgroup = group::path(global, spec, &options.id)?;
+    let was_there = group::is_there(global, &cgroup)?;
+    let mut record = Record::new(&options.id, &options.bundle, spec, cgroup);
+    record.knarr.no_new_keyring = options.no_new_keyring;
     let mut container = Container { directory: directory.to_owned(), record };
     let fifo = if by_fifo { Some(fifo(&container.fifo())?) } else { None };
     let cache = spec.linux.as_ref().and_then(|l| l.seccomp.as_ref()).map(|_| global.filter_cache());
@@ -137,30 +139,18 @@ fn make_in(
         },
         fifo.as_ref().map(AsFd::as_fd),
     )?;
+    // Without the right to make one there is none.
+    container.record.knarr.made_group =
+        !was_there && container.own_cgroup()?.is_some_and(|group| group.exists());
     let finished = finish(global, options, &mut container, config, &mut created);
     if finished.is_err() {
         let _ = process::pidfd_send_signal(created.pidfd.as_fd(), 9);
         let _ = process::wait(created.pidfd.as_fd(), true);
-        let _ = container.cgroup().map(|c| c.destroy());
+        if container.record.knarr.made_group {
+            let _ = container.cgroup().map(|c| c.destroy());
+        }
     }
     finished.map(|()| (container, created))
-}
-
-/// The path of the configuration, or one of the id. Empty: the container stays in the caller's group.
-fn cgroup(global: &Global, spec: &Spec, id: &str) -> Result<String> {
-    use knarr_cgroup::systemd::Unit;
-    if global.without_cgroup {
-        return Ok(String::new());
-    }
-    let given = spec.linux.as_ref().and_then(|l| l.cgroups_path.as_deref()).filter(|p| !p.is_empty());
-    match given {
-        Some(path) if global.systemd_cgroup && !Unit::is_name(path) => Err(Error::Invalid {
-            what: format!("cgroupsPath {path:?}: with --systemd-cgroup it is \"slice:prefix:name\""),
-        }),
-        Some(path) => Ok(path.to_owned()),
-        None if global.systemd_cgroup => Ok(format!(":knarr:{id}")),
-        None => Ok(format!("/{id}")),
-    }
 }
 
 fn finish(

@@ -47,9 +47,14 @@ fn home(users: &str, uid: u32) -> Option<&str> {
     entry.get(5).copied().filter(|home| home.starts_with('/') && !home.contains('\0'))
 }
 
-/// Descriptors that the service manager passed to this process go on to the container's: how many.
+/// Descriptors that the service manager passed to this very process go on to the container's: how many.
 pub(crate) fn pass_sockets(process: &mut Process) -> u32 {
-    let count = std::env::var("LISTEN_FDS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+    // The variables of another process, which only were inherited, say nothing of this one's descriptors.
+    if number("LISTEN_PID") != Some(std::process::id()) {
+        return 0;
+    }
+    let count = number("LISTEN_FDS").unwrap_or(0);
     if count == 0 || count > MAX_SOCKETS {
         return 0;
     }

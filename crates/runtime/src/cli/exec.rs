@@ -58,6 +58,7 @@ fn options(arguments: &mut Arguments<'_>) -> Result<Options> {
 
 pub(crate) fn exec(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8> {
     let options = options(arguments)?;
+    global.check_given(options.preserve_fds)?;
     let container = Container::load(global, arguments.id()?)?;
     let spec = container.spec()?;
     let mut process = self::process(&options, &spec, arguments.rest())?;
@@ -80,6 +81,9 @@ pub(crate) fn exec(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8>
     let terminal = Stdio::Terminal { rows: size.height, cols: size.width };
     let signals = if options.detach { None } else { Some(console::take_signals()?) };
     let mut created = crate::exec(ExecOptions {
+        id: &container.record.id,
+        bundle: &container.record.knarr.bundle,
+        new_keyring: !container.record.knarr.no_new_keyring,
         stdio: if process.terminal { terminal } else { Stdio::Inherit },
         cgroup: if cgroup.is_empty() { CgroupOptions::Inherit } else { CgroupOptions::Path(&cgroup) },
         seccomp_cache: cache.as_deref(),

@@ -201,7 +201,8 @@ fn stop(container: &Container, pidfd: std::os::fd::BorrowedFd<'_>) -> Result<()>
 
 /// All that is left of a container whose first process has ended.
 pub(crate) fn remove(global: &Global, container: &Container) -> Result<()> {
-    if let Some(cgroup) = container.own_cgroup()?
+    if container.record.knarr.made_group
+        && let Some(cgroup) = container.own_cgroup()?
         && cgroup.destroy().is_err()
     {
         // Processes are left in it.

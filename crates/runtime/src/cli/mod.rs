@@ -10,6 +10,7 @@ mod environment;
 mod events;
 mod exec;
 mod features;
+mod group;
 mod life;
 mod list;
 mod log;
@@ -60,9 +61,19 @@ pub(crate) struct Global {
     pub systemd_cgroup: bool,
     /// Containers stay in the caller's groups, without limits.
     pub without_cgroup: bool,
+    /// Descriptors that the caller passed, from the first behind the standard streams on without a gap.
+    pub given_fds: u32,
 }
 
 impl Global {
+    /// Whether that many descriptors were passed to this process.
+    fn check_given(&self, count: u32) -> Result<()> {
+        if count <= self.given_fds {
+            return Ok(());
+        }
+        Err(Error::Invalid { what: format!("of {count} descriptors to be preserved some are not open") })
+    }
+
     /// Where compiled system call filters are kept. Made if it is not there; without it they are compiled again.
     fn filter_cache(&self) -> PathBuf {
         use std::os::unix::fs::DirBuilderExt;
@@ -74,9 +85,11 @@ impl Global {
 
 /// Runs one command. `args` are without the program's name and without `runtime`.
 pub fn main(args: &[String]) -> u8 {
+    // Before anything is opened here: a container never gets a descriptor of ours for one that was to be passed on.
+    let given_fds = knarr_linux::fds::inherited_from(crate::init::FIRST_PRESERVED);
     let mut arguments = Arguments::new(args);
     let global = match global(&mut arguments) {
-        Ok(Some(global)) => global,
+        Ok(Some(global)) => Global { given_fds, ..global },
         Ok(None) => return 0,
         Err(error) => {
             eprintln!("{error}");
@@ -103,8 +116,13 @@ pub fn main(args: &[String]) -> u8 {
 
 /// `None`: the question was answered.
 fn global(arguments: &mut Arguments<'_>) -> Result<Option<Global>> {
-    let mut global =
-        Global { root: default_root(), log: Log::default(), systemd_cgroup: false, without_cgroup: false };
+    let mut global = Global {
+        root: default_root(),
+        log: Log::default(),
+        systemd_cgroup: false,
+        without_cgroup: false,
+        given_fds: 0,
+    };
     while let Some((name, value)) = arguments.option()? {
         match name.as_str() {
             "root" => global.root = arguments.value(&name, value)?.into(),

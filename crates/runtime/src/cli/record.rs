@@ -64,6 +64,12 @@ pub(crate) struct Own {
     pub bundle: PathBuf,
     /// Under the root of every hierarchy. Empty: it has none of its own.
     pub cgroup: String,
+    /// The group was not there before the container, and goes with it.
+    #[serde(default = "yes")]
+    pub made_group: bool,
+    /// Its processes keep the session keyring of who makes them.
+    #[serde(default)]
+    pub no_new_keyring: bool,
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
     /// Whether there are hooks that `start` and `delete` have to read the configuration for.
@@ -74,6 +80,11 @@ pub(crate) struct Own {
     /// What the resource director was asked for: a group that was made for it goes with the container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intel_rdt: Option<knarr_oci::runtime::IntelRdt>,
+}
+
+/// Records of before this was known are of groups that were taken for the container's own.
+fn yes() -> bool {
+    true
 }
 
 impl Record {
@@ -105,6 +116,8 @@ impl Record {
             knarr: Own {
                 bundle: bundle.to_owned(),
                 cgroup,
+                made_group: false,
+                no_new_keyring: false,
                 annotations: spec.annotations.clone(),
                 poststart: has(|hooks| &hooks.poststart),
                 poststop: has(|hooks| &hooks.poststop),

@@ -18,42 +18,42 @@ pub const TESTS: &[(&str, fn())] = &[
     ("command_line::hooks_of_start_and_delete", hooks_of_start_and_delete),
 ];
 
-struct Runtime {
+pub struct Runtime {
     root: tempfile::TempDir,
     program: PathBuf,
 }
 
 impl Runtime {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::with_program(std::env::current_exe().unwrap())
     }
     fn with_program(program: PathBuf) -> Self {
         Self { root: tempfile::Builder::new().prefix("knarr-runtime-").tempdir_in("/tmp").unwrap(), program }
     }
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(["runtime", "--root"]).arg(self.root.path().join("state")).args(arguments);
         command.stdin(Stdio::null());
         command
     }
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
-    fn ok(&self, arguments: &[&str]) -> String {
+    pub fn ok(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {error}");
         String::from_utf8(output.stdout).unwrap()
     }
     /// For commands whose streams become the container's, so that nobody may wait for their end.
-    fn quiet(&self, arguments: &[&str]) {
+    pub fn quiet(&self, arguments: &[&str]) {
         let status = self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
         assert!(status.success(), "{arguments:?}");
     }
-    fn state(&self, id: &str) -> serde_json::Value {
+    pub fn state(&self, id: &str) -> serde_json::Value {
         serde_json::from_str(&self.ok(&["state", id])).unwrap()
     }
-    fn wait_for(&self, id: &str, status: &str) {
+    pub fn wait_for(&self, id: &str, status: &str) {
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.status(id) != status {
             assert!(Instant::now() < deadline, "{id} is {}, not {status}", self.status(id));
@@ -67,7 +67,7 @@ impl Runtime {
 }
 
 /// With its configuration in a file, and a group of the tests.
-fn write(bundle: &mut Bundle) {
+pub fn write(bundle: &mut Bundle) {
     bundle.spec.linux.as_mut().unwrap().cgroups_path = Some(format!("/knarr-test/{}", bundle.id));
     let text = serde_json::to_vec(&bundle.spec).unwrap();
     std::fs::write(bundle.dir.path().join("config.json"), text).unwrap();

@@ -1,6 +1,7 @@
 //! Real containers, made by this single-threaded process as root from a static busybox.
 mod basics;
 mod bundle;
+mod callers;
 mod command_line;
 mod filter;
 mod hooks;
@@ -32,6 +33,7 @@ fn main() {
         terminal::TESTS,
         hooks::TESTS,
         command_line::TESTS,
+        callers::TESTS,
         unified::TESTS,
         users::TESTS,
         rootless::TESTS,
