@@ -27,3 +27,5 @@ pub use error::{Error, Result};
 pub use foreign::mount_of_process;
 pub use options::{CgroupOptions, CreateOptions, ExecOptions, HANDSHAKE_TIMEOUT, Stdio};
 pub use parent::{create, exec, has_pid_namespace};
+pub use plan::OVERLAY_OPTIONS;
+pub use security_module::has_selinux;

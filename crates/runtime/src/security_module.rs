@@ -4,7 +4,7 @@ use std::path::Path;
 const SELINUX_MAGIC: i64 = 0xf97c_ff8c;
 
 /// SELinux is there when its filesystem is mounted, as its own library sees it.
-pub(crate) fn has_selinux() -> bool {
+pub fn has_selinux() -> bool {
     rustix::fs::statfs(c"/sys/fs/selinux").is_ok_and(|fs| fs.f_type == SELINUX_MAGIC)
 }
 

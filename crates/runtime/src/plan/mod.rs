@@ -35,7 +35,7 @@ use std::ffi::{CStr, CString};
 use std::path::Path;
 
 /// Features that would make an upper directory mean nothing without its lower ones, or that let a layer lead elsewhere.
-pub(crate) const OVERLAY_OPTIONS: &[(&CStr, &CStr)] =
+pub const OVERLAY_OPTIONS: &[(&CStr, &CStr)] =
     &[(c"redirect_dir", c"nofollow"), (c"metacopy", c"off"), (c"index", c"off")];
 
 /// What is known about the host and the caller, besides the configuration.

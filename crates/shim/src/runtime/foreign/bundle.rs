@@ -29,7 +29,7 @@ pub fn write(
     if let Some(netns) = netns {
         set_network(&mut spec, path_of(netns).into());
     }
-    let mut mounts = Mounts { root: None, trees: Vec::new() };
+    let mut mounts = Mounts { label: label(&spec)?, ..Mounts::default() };
     set_root(&mut spec, dir, rootfs, &mut mounts)?;
     for (number, mount) in spec.mounts.iter_mut().enumerate() {
         let elsewhere = match of_other_process(mount) {
@@ -47,6 +47,16 @@ pub fn write(
     let json = serde_json::to_vec(&spec).map_err(|source| Error::Json { path: path.clone(), source })?;
     std::fs::write(&path, json).map_err(Error::file("write", &path))?;
     Ok(mounts)
+}
+
+/// A label means nothing to a kernel without the security module, which would refuse the option.
+fn label(spec: &Spec) -> Result<Option<CString>> {
+    let label = spec.linux.as_ref().and_then(|linux| linux.mount_label.as_deref());
+    let label = label.filter(|label| !label.is_empty() && knarr_runtime::has_selinux());
+    let label = label.map(|label| {
+        CString::new(label).map_err(|_| Error::file("label", label)(std::io::ErrorKind::InvalidInput.into()))
+    });
+    label.transpose()
 }
 
 fn set_network(spec: &mut Spec, path: PathBuf) {
@@ -74,24 +84,30 @@ fn set_root(spec: &mut Spec, dir: &Path, rootfs: Option<&RootfsMount>, mounts: &
 fn of_other_process(mount: &Mount) -> Option<(i32, String)> {
     let rest = mount.source.as_deref()?.strip_prefix("/proc/")?;
     let (pid, path) = rest.split_once("/root/")?;
-    Some((pid.parse().ok()?, format!("/{path}")))
+    let pid = is_number(pid).then(|| pid.parse().ok()).flatten()?;
+    Some((pid, format!("/{path}")))
 }
 
 /// `/proc/<pid>/fd/<n>` as a bind's source: a descriptor of the engine, in the mount namespace that the runtime leaves.
 fn of_descriptor(mount: &Mount) -> Result<Option<OwnedFd>> {
     let source = mount.source.as_deref().unwrap_or_default();
-    let is_descriptor = source.strip_prefix("/proc/").is_some_and(|rest| {
-        let mut parts = rest.split('/');
-        let number = |part: Option<&str>| part.is_some_and(|part| part.parse::<u32>().is_ok());
-        number(parts.next()) && parts.next() == Some("fd") && number(parts.next()) && parts.next().is_none()
-    });
-    if !is_descriptor {
+    if !is_descriptor(source) {
         return Ok(None);
     }
     let path = CString::new(source)
         .map_err(|_| Error::file("name", source)(std::io::ErrorKind::InvalidInput.into()))?;
     let tree = knarr_linux::mount::clone_path(&path, is_recursive(mount));
     tree.map(Some).map_err(|errno| Error::file("bind", source)(errno.into()))
+}
+
+fn is_descriptor(source: &str) -> bool {
+    let parts = source.strip_prefix("/proc/").and_then(|rest| rest.split_once("/fd/"));
+    parts.is_some_and(|(pid, number)| is_number(pid) && is_number(number))
+}
+
+/// As procfs writes one: digits and nothing else.
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn is_recursive(mount: &Mount) -> bool {
@@ -149,8 +165,17 @@ mod tests {
     fn sources_in_other_namespaces_are_found() {
         let mount = |source: &str| Mount::new("/dev/shm", "bind", source, &["bind"]);
         assert_eq!(of_other_process(&mount("/proc/17/root/dev/shm")), Some((17, "/dev/shm".to_owned())));
-        for source in ["/proc/self/root/x", "/proc/17", "/srv/proc/1/root/x", "proc"] {
+        for source in ["/proc/self/root/x", "/proc/17", "/srv/proc/1/root/x", "proc", "/proc/+17/root/x"] {
             assert_eq!(of_other_process(&mount(source)), None);
+        }
+    }
+    #[test]
+    fn descriptors_are_named_by_digits() {
+        assert!(is_descriptor("/proc/17/fd/3"));
+        for source in
+            ["/proc/self/fd/3", "/proc/+17/fd/3", "/proc/17/fd/+3", "/proc/17/fd/", "/proc/17/fd/3/x"]
+        {
+            assert!(!is_descriptor(source), "{source}");
         }
     }
 }

@@ -5,8 +5,9 @@
 use crate::error::{Error, Result};
 use knarr_linux::mount::{self, Propagation};
 use knarr_oci::rootfs::RootfsMount;
+use knarr_runtime::OVERLAY_OPTIONS;
 use rustix::fs::{CWD, Mode, OFlags};
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,9 @@ use std::path::{Path, PathBuf};
 pub struct Mounts {
     /// The root file system, and the directory that it comes to.
     pub root: Option<(RootfsMount, PathBuf)>,
+    /// SELinux label of everything in an overlay, where the kernel has SELinux: the runtime does not mount it and so does not
+    /// label it.
+    pub label: Option<CString>,
     /// Detached mounts, and what they come to.
     pub trees: Vec<(OwnedFd, PathBuf)>,
 }
@@ -28,12 +32,13 @@ impl Mounts {
         if let Some((RootfsMount::Overlay { lower, upper, work, volatile }, target)) = &self.root {
             let lower: Vec<CString> = lower.iter().map(|path| text(path)).collect::<Result<_>>()?;
             let (top, scratch) = (text(upper)?, text(work)?);
+            let options = self.options();
             // Nobody looks below the work directory's name any more.
             let overlay = mount::Overlay {
                 lower: &lower,
                 upper: &top,
                 work: &scratch,
-                options: &[],
+                options: &options,
                 volatile: *volatile,
                 place: &scratch,
             };
@@ -42,6 +47,12 @@ impl Mounts {
             attach(&overlay, target)?;
         }
         self.trees.iter().try_for_each(|(tree, target)| attach(tree, target))
+    }
+
+    /// Those of the engine's own runtime: a container has the same layers whichever it runs with.
+    fn options(&self) -> Vec<(&CStr, &CStr)> {
+        let label = self.label.as_deref().map(|label| (c"context", label));
+        OVERLAY_OPTIONS.iter().copied().chain(label).collect()
     }
 }
 
@@ -54,4 +65,19 @@ fn attach(tree: &OwnedFd, target: &Path) -> Result<()> {
 fn text(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes())
         .map_err(|_| Error::file("name", path)(std::io::ErrorKind::InvalidInput.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_an_overlay() {
+        let plain = Mounts::default();
+        assert_eq!(plain.options(), OVERLAY_OPTIONS);
+        let labelled = Mounts { label: Some(c"u:r:t:s0:c1,c2".to_owned()), ..Mounts::default() };
+        let options = labelled.options();
+        let (last, first) = options.split_last().unwrap();
+        assert_eq!((first, *last), (OVERLAY_OPTIONS, (c"context", c"u:r:t:s0:c1,c2")));
+    }
 }
