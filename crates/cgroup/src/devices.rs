@@ -53,6 +53,7 @@ const MOVE: u8 = 0xb7;
 const MOVE_REGISTER: u8 = 0xbf;
 const AND: u8 = 0x57;
 const SHIFT_RIGHT: u8 = 0x77;
+const JUMP_EQUAL: u8 = 0x15;
 const JUMP_NOT_EQUAL: u8 = 0x55;
 const JUMP_NOT_EQUAL_REGISTER: u8 = 0x5d;
 const EXIT: u8 = 0x95;
@@ -92,7 +93,7 @@ pub(crate) fn compile(rules: &[DeviceRule]) -> Result<Vec<u64>> {
         // Each failing test jumps over what is left of this rule.
         let total = tests.len() + 2;
         for (index, (code, dst, src, constant)) in tests.iter().copied().enumerate() {
-            let jumps = code == JUMP_NOT_EQUAL || code == JUMP_NOT_EQUAL_REGISTER;
+            let jumps = matches!(code, JUMP_EQUAL | JUMP_NOT_EQUAL | JUMP_NOT_EQUAL_REGISTER);
             let offset = if jumps { (total - index - 1) as i16 } else { 0 };
             program.push(op(code, dst, src, offset, constant));
         }
@@ -128,10 +129,11 @@ fn tests(rule: &DeviceRule) -> Result<Vec<Test>> {
         };
     }
     if access != 0 && access != READ | WRITE | MKNOD {
-        // All that is asked for has to be in the rule.
         tests.push((MOVE_REGISTER, 1, 3, 0));
         tests.push((AND, 1, 0, access));
-        tests.push((JUMP_NOT_EQUAL_REGISTER, 1, 3, 0));
+        // What allows has to have all that is asked for, of what refuses a part is enough: who may not write may not open
+        // for reading and writing.
+        tests.push(if rule.allow { (JUMP_NOT_EQUAL_REGISTER, 1, 3, 0) } else { (JUMP_EQUAL, 1, 0, 0) });
     }
     for (register, number) in [(4, rule.major), (5, rule.minor)] {
         if let Some(number) = number.filter(|&n| n >= 0 && rule.kind != DeviceType::All) {
@@ -164,9 +166,10 @@ mod tests {
                 MOVE_REGISTER => r[dst] = r[src],
                 AND => r[dst] &= i64::from(constant),
                 SHIFT_RIGHT => r[dst] >>= constant,
+                JUMP_EQUAL if r[dst] == i64::from(constant) => pc += offset as usize,
                 JUMP_NOT_EQUAL if r[dst] != i64::from(constant) => pc += offset as usize,
                 JUMP_NOT_EQUAL_REGISTER if r[dst] != r[src] => pc += offset as usize,
-                JUMP_NOT_EQUAL | JUMP_NOT_EQUAL_REGISTER => {}
+                JUMP_EQUAL | JUMP_NOT_EQUAL | JUMP_NOT_EQUAL_REGISTER => {}
                 EXIT => return r[0] != 0,
                 other => panic!("unknown instruction {other:#x}"),
             }
@@ -211,11 +214,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_refused_in_part_is_refused_together_with_more() {
+        let program = compile(&[
+            rule(true, DeviceType::All, None, None, "rwm"),
+            rule(false, DeviceType::Block, Some(8), Some(0), "w"),
+        ]);
+        let program = program.unwrap();
+        assert!(run(&program, BLOCK, READ, 8, 0));
+        assert!(run(&program, BLOCK, READ | MKNOD, 8, 0));
+        for access in [WRITE, READ | WRITE, WRITE | MKNOD, READ | WRITE | MKNOD] {
+            assert!(!run(&program, BLOCK, access, 8, 0), "{access}");
+        }
+        assert!(run(&program, BLOCK, READ | WRITE, 8, 1));
+        assert!(run(&program, CHAR, READ | WRITE, 8, 0));
+    }
+
+    #[test]
     fn the_kernel_accepts_the_program() {
         let rules = [
             rule(false, DeviceType::All, None, None, "rwm"),
             rule(true, DeviceType::Char, Some(1), Some(3), "rwm"),
             rule(true, DeviceType::Char, Some(136), None, "rw"),
+            rule(false, DeviceType::Block, Some(8), Some(0), "w"),
         ];
         match bpf::load_device_program(&compile(&rules).unwrap()) {
             Ok(_) | Err(knarr_linux::Errno::NOSYS) => {}
