@@ -40,6 +40,15 @@ impl IdSet {
         &self.spans
     }
 
+    pub fn insert(&mut self, span: Span) {
+        *self = Self::of(std::mem::take(&mut self.spans).into_iter().chain([span]));
+    }
+
+    /// Whether an id of the span is in the set.
+    pub fn touches(&self, span: Span) -> bool {
+        self.spans.iter().any(|own| own.start < span.end && span.start < own.end)
+    }
+
     pub fn remove(&mut self, taken: Span) {
         let keep = |span: Span| {
             let before = Span { end: span.end.min(taken.start), ..span };
@@ -61,14 +70,26 @@ impl IdSet {
 pub(crate) struct Pool {
     pub users: IdSet,
     pub groups: IdSet,
+    /// Ids that somebody has, in the pool or not.
+    pub taken_users: IdSet,
+    pub taken_groups: IdSet,
 }
 
 impl Pool {
+    pub fn of(users: IdSet, groups: IdSet) -> Self {
+        Self { users, groups, ..Self::default() }
+    }
+
     /// What somebody has is not given to another.
     pub fn remove(&mut self, maps: &IdMaps) {
-        let span = |map: &IdMapping| Span::new(map.host_id, map.size);
-        maps.users.iter().for_each(|map| self.users.remove(span(map)));
-        maps.groups.iter().for_each(|map| self.groups.remove(span(map)));
+        let take = |maps: &[IdMapping], free: &mut IdSet, taken: &mut IdSet| {
+            for span in maps.iter().map(|map| Span::new(map.host_id, map.size)) {
+                free.remove(span);
+                taken.insert(span);
+            }
+        };
+        take(&maps.users, &mut self.users, &mut self.taken_users);
+        take(&maps.groups, &mut self.groups, &mut self.taken_groups);
     }
 }
 
@@ -85,6 +106,9 @@ mod tests {
         assert_eq!(set.spans(), [Span::new(0, 2), Span::new(12, 8)]);
         set.remove(Span::new(14, 1));
         assert_eq!(set.spans(), [Span::new(0, 2), Span::new(12, 2), Span::new(15, 5)]);
+        assert!(set.touches(Span::new(13, 2)) && !set.touches(Span::new(14, 1)));
+        set.insert(Span::new(14, 1));
+        assert_eq!(set.spans(), [Span::new(0, 2), Span::new(12, 8)]);
         let last = IdSet::of([Span::new(u32::MAX, 1)]);
         assert_eq!(last.first(1), Some(u32::MAX));
     }

@@ -72,7 +72,7 @@ impl Files {
             {
                 let fits = start > 0 && count > 0 && start.checked_add(count).is_some();
                 let set = IdSet::of([Span::new(start, count)]);
-                let pool = Pool { users: set.clone(), groups: set };
+                let pool = Pool::of(set.clone(), set);
                 return fits
                     .then_some(pool)
                     .ok_or_else(|| Error::Invalid(format!("invalid userns-pool: {text}")));
@@ -87,7 +87,7 @@ impl Files {
             return Ok(pool_of(&maps));
         }
         let whole = || IdSet::of([Span::new(DEFAULT_POOL.0, DEFAULT_POOL.1)]);
-        let mut pool = Pool { users: whole(), groups: whole() };
+        let mut pool = Pool::of(whole(), whole());
         entries(&self.subuid).for_each(|(_, span)| pool.users.remove(span));
         entries(&self.subgid).for_each(|(_, span)| pool.groups.remove(span));
         Ok(pool)
@@ -161,7 +161,7 @@ fn ranges(file: &str, name: &str, number: Option<&str>) -> Vec<IdMapping> {
 
 fn pool_of(maps: &IdMaps) -> Pool {
     let set = |side: &[IdMapping]| IdSet::of(side.iter().map(|map| Span::new(map.host_id, map.size)));
-    Pool { users: set(&maps.users), groups: set(&maps.groups) }
+    Pool::of(set(&maps.users), set(&maps.groups))
 }
 
 #[cfg(test)]
