@@ -1,9 +1,14 @@
 //! `-v /src:/dst:z` and `:Z`: the files of a bind get the container's SELinux label.
 //!
-//! Standard: xattr(7), `security.selinux`. Invariants: links are never followed; parts of the host that everybody uses are refused.
+//! Standard: xattr(7), `security.selinux`. Invariants: parts of the host that everybody uses are refused. The source is opened
+//! once, and from there everything is reached by descriptors and links are never followed: a container that has the same
+//! files can rename and replace what it will, nothing outside of them gets a label.
 use crate::error::{Error, Result};
-use rustix::fs::XattrFlags;
-use std::path::Path;
+use knarr_linux::path::{Dir, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, XattrFlags};
+use rustix::io::Errno;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 const ATTRIBUTE: &str = "security.selinux";
 /// Deepest directory that is entered.
@@ -39,11 +44,16 @@ const REFUSED: &[&str] = &[
 
 /// `label` is the container's file label; `shared`: all containers may use the files.
 pub(crate) fn relabel(path: &Path, label: &str, shared: bool) -> Result<()> {
-    let canonical = path.canonicalize().map_err(Error::path("resolve", path))?;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let opened = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
+        .map_err(|errno| Error::path("resolve", path)(errno.into()))?;
+    let canonical = std::fs::read_link(name_of(&opened)).map_err(Error::path("resolve", path))?;
     if REFUSED.iter().any(|refused| canonical == Path::new(refused)) {
         return Err(Error::Invalid(format!("SELinux relabeling of {} is not allowed", path.display())));
     }
-    apply(&canonical, &label_of(label, shared), 0)
+    let mut value = label_of(label, shared).into_bytes();
+    value.push(0);
+    apply(opened, &canonical, &value, 0)
 }
 
 /// A shared label has a level without categories.
@@ -55,21 +65,31 @@ fn label_of(label: &str, shared: bool) -> String {
     }
 }
 
-fn apply(path: &Path, label: &str, depth: usize) -> Result<()> {
-    let mut value = label.as_bytes().to_vec();
-    value.push(0);
-    match rustix::fs::lsetxattr(path, ATTRIBUTE, &value, XattrFlags::empty()) {
+/// The object of a descriptor itself, also when that is a link.
+fn name_of(fd: &OwnedFd) -> PathBuf {
+    format!("/proc/self/fd/{}", fd.as_raw_fd()).into()
+}
+
+/// `path` is for messages.
+fn apply(object: OwnedFd, path: &Path, value: &[u8], depth: usize) -> Result<()> {
+    let failed = |action: &'static str, errno: Errno| Error::path(action, path)(errno.into());
+    match rustix::fs::setxattr(name_of(&object), ATTRIBUTE, value, XattrFlags::empty()) {
         // A file system without labels has one for everything.
-        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
-        Err(rustix::io::Errno::NOENT) => return Ok(()),
-        Err(errno) => return Err(Error::path("label", path)(errno.into())),
+        Ok(()) | Err(Errno::OPNOTSUPP) => {}
+        Err(errno) => return Err(failed("label", errno)),
     }
-    let is_dir = path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
-    if !is_dir || depth >= MAX_DEPTH {
+    let stat = rustix::fs::fstat(&object).map_err(|errno| failed("look at", errno))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory || depth >= MAX_DEPTH {
         return Ok(());
     }
-    for entry in std::fs::read_dir(path).map_err(Error::path("list", path))?.flatten() {
-        apply(&entry.path(), label, depth + 1)?;
+    let dir = Dir::from_fd(object);
+    for (name, _) in dir.entries().map_err(|errno| failed("list", errno))? {
+        match dir.open_path(&name) {
+            Ok(entry) => apply(entry, &path.join(&name), value, depth + 1)?,
+            // Removed meanwhile.
+            Err(Errno::NOENT) => {}
+            Err(errno) => return Err(Error::path("open", path.join(&name))(errno.into())),
+        }
     }
     Ok(())
 }
