@@ -1,9 +1,12 @@
 //! One call of the runtime's program: made in a process of its own, waited for, its error found.
 //!
-//! Invariant: the program gets standard streams and nothing else that is open here; it is ended when it takes too long.
+//! Invariants: the program gets standard streams and nothing else that is open here. It is ended when it takes too long, with
+//! everything that it made, and it does not outlive this process: whoever finds the supervisor gone may use the container's
+//! directories again.
 use super::mounts::Mounts;
-use super::{message, path_of};
+use super::{message, path_of, unfinished};
 use crate::error::{Error, Result};
+use knarr_linux::prctl;
 use knarr_linux::process::{self, Clone3, Exit, flags};
 use knarr_runtime::Stdio;
 use knarr_shim_proto::RuntimeProgram;
@@ -20,7 +23,7 @@ use std::path::Path;
 use std::process::{Command, Stdio as CommandStdio};
 
 /// Longest time that one call may take; shorter than what the engine waits for an answer.
-const LIMIT: Timespec = Timespec { tv_sec: 50, tv_nsec: 0 };
+pub const LIMIT: Timespec = Timespec { tv_sec: 50, tv_nsec: 0 };
 /// Where runtimes and what they execute look for programs.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -60,11 +63,16 @@ pub struct Call<'a> {
     pub streams: Streams,
     /// Made before the program runs, in a mount namespace of its own.
     pub mounts: Option<&'a Mounts>,
+    /// Longest time that it may take.
+    pub limit: Timespec,
+    /// Orphans that come to this process meanwhile can only be the program's.
+    pub owns_orphans: bool,
 }
 
 impl Call<'_> {
     pub fn run(self) -> Result<()> {
         let (name, dir, mounts) = (self.name, self.dir, self.mounts);
+        let (limit, owns_orphans) = (self.limit, self.owns_orphans);
         let log = dir.join("log.json");
         let _ = std::fs::remove_file(&log);
         let mut command = self.command(&log);
@@ -72,6 +80,8 @@ impl Call<'_> {
         let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).map_err(Error::system("make pipe"))?;
         let namespaces = if mounts.is_some() { flags::NEWNS } else { 0 };
         let child = Clone3 { flags: namespaces, cgroup: None }.spawn(|| {
+            let _ = rustix::process::setpgid(None, None);
+            let _ = prctl::set_parent_death_signal(Signal::KILL.as_raw());
             let error = match mounts.map_or(Ok(()), Mounts::make) {
                 Ok(()) => {
                     let error = command.exec();
@@ -85,7 +95,7 @@ impl Call<'_> {
         // The streams belong to the container alone.
         drop(command);
         let child = child.map_err(Error::system("make a process for the runtime"))?;
-        let exit = wait(&child)?;
+        let exit = wait(&child, &limit, owns_orphans)?;
         if exit == Exit::Code(0) {
             return Ok(());
         }
@@ -114,15 +124,14 @@ impl Call<'_> {
 }
 
 /// The program's end; a program that takes too long is ended.
-fn wait(child: &process::Child) -> Result<Exit> {
+fn wait(child: &process::Child, limit: &Timespec, owns_orphans: bool) -> Result<Exit> {
     let failed = |errno| Error::system("wait for the runtime")(errno);
     loop {
-        match poll(&mut [PollFd::new(&child.pidfd, PollFlags::IN)], Some(&LIMIT)) {
+        match poll(&mut [PollFd::new(&child.pidfd, PollFlags::IN)], Some(limit)) {
             Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(failed(errno)),
             Ok(0) => {
-                let _ = process::pidfd_send_signal(child.pidfd.as_fd(), Signal::KILL.as_raw());
-                let _ = process::wait(child.pidfd.as_fd(), true);
+                unfinished::end(child, owns_orphans);
                 return Err(failed(rustix::io::Errno::TIMEDOUT));
             }
             Ok(_) => break,

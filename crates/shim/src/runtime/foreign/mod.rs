@@ -4,23 +4,25 @@
 //! supervisor is the subreaper, so that what the program leaves behind (init, executed commands) becomes its child; the
 //! program's root directory lies in the container's run directory and ends with it; the container's mounts are made in a
 //! mount namespace that only the program and its children are in, so that the host's table shows none; a call that
-//! does not end is ended after a time.
+//! does not end is ended after a time, with all that it made.
 mod bundle;
 mod command;
 mod console;
 mod message;
 mod mounts;
+mod unfinished;
 
 pub use message::failure_kind;
 
 use super::{ContainerRuntime, CreateRequest, ExecRequest, NewProcess};
 use crate::error::{Error, Result};
-use command::{Call, Streams};
+use command::{Call, LIMIT, Streams};
 use console::ConsoleSocket;
 use knarr_linux::{prctl, process};
 use knarr_oci::runtime::NamespaceType;
 use knarr_runtime::Stdio;
 use knarr_shim_proto::{RuntimeProgram, ShimConfig};
+use rustix::event::Timespec;
 use rustix::process::Signal;
 use std::ffi::OsString;
 use std::fs::DirBuilder;
@@ -30,6 +32,9 @@ use std::path::{Path, PathBuf};
 
 /// Below the container's run directory: bundle, state and messages of the runtime.
 const DIRECTORY: &str = "oci";
+/// Longest time for giving back what an ended container had: shorter than the time after which the engine takes a supervisor
+/// that does not answer `Shutdown` for dead.
+const DELETE_LIMIT: Timespec = Timespec { tv_sec: 6, tv_nsec: 0 };
 
 #[derive(Debug)]
 pub struct Foreign {
@@ -51,9 +56,21 @@ impl Foreign {
         Ok(Self { program, id: config.id.clone(), dir, host_pids: false })
     }
 
-    fn call(&self, name: &'static str, arguments: &[&str], streams: Streams) -> Result<()> {
-        let arguments = arguments.iter().map(OsString::from).collect();
-        Call { program: &self.program, dir: &self.dir, name, arguments, streams, mounts: None }.run()
+    fn call(&self, name: &'static str, arguments: Vec<OsString>) -> Call<'_> {
+        Call {
+            program: &self.program,
+            dir: &self.dir,
+            name,
+            arguments,
+            streams: Streams::None,
+            mounts: None,
+            limit: LIMIT,
+            owns_orphans: !self.host_pids,
+        }
+    }
+
+    fn command(&self, name: &'static str, arguments: &[&str]) -> Call<'_> {
+        self.call(name, arguments.iter().map(OsString::from).collect())
     }
 
     /// The process whose number the runtime wrote.
@@ -91,10 +108,9 @@ impl Foreign {
         arguments.extend(["--pid-file".into(), pid_file.clone().into()]);
         arguments.extend(console.iter().flat_map(ConsoleSocket::arguments));
         arguments.push(self.id.clone().into());
-        let streams = Streams::of(stdio);
-        let name = "create";
-        Call { program: &self.program, dir: &self.dir, name, arguments, streams, mounts: Some(&mounts) }
-            .run()?;
+        let (streams, mounts) = (Streams::of(stdio), Some(&mounts));
+        // No process of the container is there before.
+        Call { streams, mounts, owns_orphans: true, ..self.call("create", arguments) }.run()?;
         self.made(&pid_file, console)
     }
 }
@@ -111,7 +127,7 @@ impl ContainerRuntime for Foreign {
     }
 
     fn start(&mut self) -> Result<()> {
-        self.call("start", &[&self.id], Streams::None)
+        self.command("start", &[&self.id]).run()
     }
 
     fn exec(&mut self, request: ExecRequest<'_>) -> Result<NewProcess> {
@@ -125,16 +141,14 @@ impl ContainerRuntime for Foreign {
         arguments.extend(["--pid-file".into(), pid_file.clone().into()]);
         arguments.extend(console.iter().flat_map(ConsoleSocket::arguments));
         arguments.push(self.id.clone().into());
-        let streams = Streams::of(stdio);
-        Call { program: &self.program, dir: &self.dir, name: "exec", arguments, streams, mounts: None }
-            .run()?;
+        Call { streams: Streams::of(stdio), ..self.call("exec", arguments) }.run()?;
         self.made(&pid_file, console)
     }
 
     /// The runtime knows what the signal is for: the init may be the stand-in of something that no signal reaches. Nothing
     /// withstands a kill.
     fn kill(&mut self, init: &NewProcess, signal: i32) -> Result<()> {
-        match self.call("kill", &[&self.id, &signal.to_string()], Streams::None) {
+        match self.command("kill", &[&self.id, &signal.to_string()]).run() {
             Err(_) if signal == Signal::KILL.as_raw() => init.signal(signal),
             done => done,
         }
@@ -142,7 +156,8 @@ impl ContainerRuntime for Foreign {
 
     fn delete(&mut self) {
         // What is left then goes with the control group and the run directory.
-        let _ = self.call("delete", &["--force", &self.id], Streams::None);
+        let call = self.command("delete", &["--force", &self.id]);
+        let _ = Call { limit: DELETE_LIMIT, ..call }.run();
     }
 
     fn is_subreaper(&self) -> bool {
