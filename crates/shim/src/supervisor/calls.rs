@@ -95,6 +95,7 @@ impl Supervisor {
                 None => Ok(done(())),
             },
             Call::Shutdown => {
+                self.delete_ended();
                 self.shutdown = true;
                 if self.phase == Phase::Created
                     && let Some(init) = self.init()

@@ -2,7 +2,9 @@
 //!
 //! Order at an exit: the streams are drained into log and clients, the record is written (and synced if no engine listens), every control
 //! connection is told, and then the clients' streams end. Output that others still hold open (`command &`) is waited for
-//! [`LINGER`] at most, and delays the report not at all.
+//! [`LINGER`] at most, and delays the report not at all. Only then the runtime gives back what it holds of the container,
+//! which may hang: no exit is lost with that. Until it is done no `Shutdown` is answered, and the engine uses neither control
+//! group nor directories again.
 use super::Supervisor;
 use super::connection::Connection;
 use super::process::INIT;
@@ -30,9 +32,7 @@ impl Supervisor {
         let oom_killed = id == INIT && self.check_oom();
         let Some(process) = self.processes.get_mut(&id) else { return };
         let record = process.collect(oom_killed);
-        if id == INIT {
-            self.runtime.delete();
-        }
+        self.undeleted |= id == INIT;
         process.ended = Some((Instant::now(), record.clone()));
         match process.exec_id.clone() {
             None => self.report_exit(record),
@@ -64,7 +64,7 @@ impl Supervisor {
         self.poller.remove(&init.created.pidfd);
         let failure = error.failure();
         let collected = init.collect(false);
-        self.runtime.delete();
+        self.undeleted = true;
         let record = ExitRecord {
             code: failure.kind.exit_code(),
             signal: None,
@@ -80,6 +80,13 @@ impl Supervisor {
         }
         self.close_outputs(INIT);
         self.finish_if_over(INIT);
+    }
+
+    /// After an exit was reported.
+    pub(super) fn delete_ended(&mut self) {
+        if std::mem::take(&mut self.undeleted) {
+            self.runtime.delete();
+        }
     }
 
     fn remember(&mut self, state: ExecState) {

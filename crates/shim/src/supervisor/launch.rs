@@ -110,6 +110,7 @@ fn prepare(config: ShimConfig, namespaces: Namespaces, oom_score: Option<i32>) -
         exit: None,
         shutdown: false,
         never_started: false,
+        undeleted: false,
         hangups: Vec::new(),
         oom_score,
         runtime,

@@ -4,7 +4,7 @@
 //!   [`exits`]: ended processes, records, and the supervisor's own end.
 //! * [`process`], [`streams`], [`connection`], [`log_file`], [`outbox`], [`poller`]: the objects.
 //!
-//! Invariants: it blocks nowhere but in the poller (and while the runtime makes a process); it reads a process's output
+//! Invariants: it blocks nowhere but in the poller (and while the runtime makes a process or gives back an ended container); it reads a process's output
 //! only when everybody who wants it has taken what was read before; an exit is on disk before anybody is told.
 mod calls;
 mod connection;
@@ -93,6 +93,8 @@ struct Supervisor {
     shutdown: bool,
     /// It ended before anybody said `Start`.
     never_started: bool,
+    /// The init's end was reported, and the runtime still holds something of the container.
+    undeleted: bool,
     /// Clients that went away with their input open, oldest first.
     hangups: Vec<pump::Hangup>,
     /// The score that processes get whose configuration names none.
@@ -117,6 +119,7 @@ impl Supervisor {
             self.decide_hangups(Instant::now());
             self.flush_log();
             self.end_lingering(Instant::now());
+            self.delete_ended();
             self.reap_orphans();
         }
         if self.never_started {

@@ -24,8 +24,12 @@ pub fn cannot_run() -> Option<String> {
 }
 
 fn busybox() -> Option<PathBuf> {
+    find("busybox")
+}
+
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join("busybox")).find(|file| file.is_file())
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
 pub struct Spawner {

@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = &[
     ("a_memory_kill_is_seen", a_memory_kill_is_seen),
     ("a_supervisor_is_small", a_supervisor_is_small),
     ("nothing_is_left_open", nothing_is_left_open),
+    ("a_runtime_that_hangs_at_the_end_loses_no_exit", a_runtime_that_hangs_at_the_end_loses_no_exit),
 ];
 
 fn exit_codes_are_reported_and_recorded() {
@@ -228,4 +229,32 @@ fn nothing_is_left_open() {
     running.control.call(Call::Kill { exec_id: None, signal: 9 }).unwrap();
     running.control.exit();
     assert!(begin.elapsed() < PATIENCE);
+}
+
+/// Needs runc. `Shutdown` is answered when nothing of the runtime runs any more.
+fn a_runtime_that_hangs_at_the_end_loses_no_exit() {
+    let Some(runc) = find("runc") else { return };
+    let mut spawner = Spawner::start();
+    let mut container = Container::new("exit 7");
+    let (program, deleting) = (container.path().join("runtime"), container.path().join("deleting"));
+    let script = format!(
+        "#!/bin/sh\nfor word; do [ $word != delete ] || {{ echo $$ >{}; sleep 600; }}; done\nexec {} \"$@\"\n",
+        deleting.display(),
+        runc.display()
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    container.config.runtime = Some(RuntimeProgram { path: program, args: Vec::new() });
+    container.spec.linux.as_mut().unwrap().cgroups_path = Some(container.config.cgroup.path.clone());
+    let mut running = container.run(&mut spawner);
+    let record = running.control.exit();
+    assert_eq!(record.code, 7);
+    assert_eq!(container.exit_record(), Some(record));
+    eventually("it gives back", || std::fs::read_to_string(&deleting).is_ok_and(|text| text.ends_with('\n')));
+    let pid: i32 = std::fs::read_to_string(&deleting).unwrap().trim().parse().unwrap();
+    assert!(is_alive(pid));
+    running.control.call(Call::Shutdown).unwrap();
+    assert!(!is_alive(pid));
+    assert!(running.control.ends());
+    spawner.vanish();
 }
