@@ -245,6 +245,8 @@ fn a_runtime_that_hangs_at_the_end_loses_no_exit() {
     std::fs::write(&program, script).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     container.config.runtime = Some(RuntimeProgram { path: program, args: Vec::new() });
+    // Below no group that runc would leave.
+    container.config.cgroup.path = format!("/knarr-shim-test-{}", container.config.id);
     container.spec.linux.as_mut().unwrap().cgroups_path = Some(container.config.cgroup.path.clone());
     let mut running = container.run(&mut spawner);
     let record = running.control.exit();
@@ -257,4 +259,8 @@ fn a_runtime_that_hangs_at_the_end_loses_no_exit() {
     assert!(!is_alive(pid));
     assert!(running.control.ends());
     spawner.vanish();
+    let state = container.path().join("oci/state");
+    let mut delete = std::process::Command::new(runc);
+    delete.arg("--root").arg(state).args(["delete", "--force", &container.config.id]);
+    assert!(delete.status().unwrap().success());
 }
