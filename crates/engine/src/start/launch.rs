@@ -76,7 +76,7 @@ async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Att
     drop(given);
     drop((namespaces, volumes));
     // The supervisor opened their namespaces by number: it was theirs all the time if they are still there.
-    let started = match durable.and_then(|synced| Ok(synced?)) {
+    let started = match durable.flatten() {
         Ok(()) if joined.iter().all(Process::is_there) => attach_and_start(&spawned, attachers).await,
         Ok(()) => Err(Error::Conflict("a container whose namespaces are joined has ended".to_owned())),
         Err(error) => Err(error),
