@@ -59,7 +59,12 @@ fn build(
     if config.volumes.is_empty() {
         config.volumes = Default::default();
     }
-    let warnings = adapt(engine, &mut host)?;
+    let mut warnings = adapt(engine, &mut host)?;
+    let check = config.healthcheck.as_ref().and_then(|check| check.test.first());
+    if check.is_some_and(|kind| !kind.is_empty() && kind != "NONE") {
+        warnings
+            .push("Health checks are not supported by this engine yet: the container has none.".to_owned());
+    }
     check_networks(engine, &mut host, &mut config)?;
     let from = volumes_from(engine, &host)?;
     let mut rows = mounts::plan(&config, &host, from)?;

@@ -65,10 +65,7 @@ impl Engine {
             SIGKILL => Some(entry.inbox.wait(WaitCondition::NotRunning).await?),
             _ => None,
         };
-        ask(&entry, Event::Kill { signal: number, ends }).await.map_err(|error| match error {
-            Error::Conflict(text) => Error::Conflict(format!("cannot kill container: {container}: {text}")),
-            other => other,
-        })?;
+        ask(&entry, Event::Kill { signal: number, ends }).await?;
         if let Some(gone) = gone {
             let _ = tokio::time::timeout(KILL_WAIT, gone).await;
         }

@@ -72,6 +72,12 @@ impl Bundle {
         Self { spec: spec(args, &id), dir, id, overlay: true, userns: None, netns: None }
     }
 
+    /// Lines of the caller's mount table that name anything of this bundle; other tests have mounts there too.
+    pub fn host_mounts(&self) -> Vec<String> {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let own = self.dir.path().to_string_lossy();
+        table.lines().filter(|line| line.contains(&*own)).map(str::to_owned).collect()
+    }
     pub fn lower(&self) -> PathBuf {
         self.dir.path().join("lower")
     }

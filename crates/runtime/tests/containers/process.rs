@@ -144,10 +144,10 @@ fn mount_namespace_by_path() {
     let mut bundle = Bundle::new(&["sh", "-c", "readlink /proc/self/ns/mnt; ls -d /lower /bin"]);
     bundle.linux().namespaces.retain(|n| n.kind != NamespaceType::Mount);
     bundle.linux().namespaces.push(Namespace::joined(NamespaceType::Mount, path));
-    let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let before = bundle.host_mounts();
     let outcome = bundle.run().unwrap();
     assert_eq!(outcome.stdout, format!("{}\n/bin\n", name.display()), "{}", outcome.stderr);
-    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+    assert_eq!(bundle.host_mounts(), before);
     knarr_linux::process::pidfd_send_signal(child.pidfd.as_fd(), 9).unwrap();
     knarr_linux::process::wait(child.pidfd.as_fd(), true).unwrap();
 }
@@ -287,19 +287,19 @@ fn mounts_of_the_host() {
         "readlink /proc/self/ns/mnt; ls /; ls /dev | wc -l; cd /; cd ../../..; ls -d etc/hosts; echo x > /made; exec sleep 1000",
     ]);
     bundle.linux().namespaces.retain(|n| n.kind != NamespaceType::Mount);
-    let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let before = bundle.host_mounts();
     let running = bundle.start();
     let script = "readlink /proc/self/ns/mnt; ls / | wc -l; busybox chroot . ls /lower; cat /made; busybox chroot /tmp ../bin/ls /";
     let outcome = running.exec(&process(&["sh", "-c", script])).unwrap();
     let own = fs::read_link("/proc/self/ns/mnt").unwrap();
     assert_eq!(outcome.stdout, format!("{}\n9\nx\n", own.display()), "{}", outcome.stderr);
-    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+    assert_eq!(bundle.host_mounts(), before);
     assert_eq!(
         fs::read_link(format!("/proc/{}/root", running.created.pid)).unwrap(),
         std::path::Path::new("/")
     );
     drop(running);
-    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
+    assert_eq!(bundle.host_mounts(), before);
 }
 
 /// That there is nothing to execute is known at the start.
