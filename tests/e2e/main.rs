@@ -1,6 +1,7 @@
 //! Black-box tests of knarr, one module per point of what it promises. Every test starts an engine of its own.
 
 mod api;
+mod archives;
 mod bad_input;
 mod commands;
 mod copies;

@@ -163,3 +163,26 @@ fn padded(out: &mut Vec<u8>, data: &[u8]) {
     out.extend_from_slice(data);
     out.resize(out.len().next_multiple_of(512), 0);
 }
+
+/// Names and contents of the regular files of an archive with short names, as the programs of these tests write them.
+///
+/// # Panics
+/// Where the archive is cut.
+pub fn members(tar: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let text = |field: &[u8]| {
+        let end = field.iter().position(|b| *b == 0).unwrap_or(field.len());
+        String::from_utf8_lossy(&field[..end]).trim().to_owned()
+    };
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at + 512 <= tar.len() && tar[at] != 0 {
+        let header = &tar[at..at + 512];
+        let size = usize::from_str_radix(&text(&header[124..136]), 8).expect("a size");
+        let data = &tar[at + 512..at + 512 + size];
+        if matches!(header[156], b'0' | 0) {
+            found.push((text(&header[..100]).trim_start_matches("./").to_owned(), data.to_vec()));
+        }
+        at += 512 + size.next_multiple_of(512);
+    }
+    found
+}

@@ -73,16 +73,21 @@ impl Query {
     /// JSON of an OCI platform, as newer endpoints take it.
     pub fn platform_json(&self, name: &str) -> Result<Option<Platform>, ApiError> {
         let text = self.get(name);
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let platform: Platform = serde_json::from_str(text)
-            .map_err(|error| ApiError::invalid(format!("failed to parse platform: {error}")))?;
-        if platform.os.is_empty() || platform.architecture.is_empty() {
-            return Err(ApiError::invalid("both OS and Architecture must be provided"));
-        }
-        Ok(Some(platform))
+        if text.is_empty() { Ok(None) } else { json_platform(text).map(Some) }
     }
+    /// The same for a parameter that may be given several times.
+    pub fn platforms_json(&self, name: &str) -> Result<Vec<Platform>, ApiError> {
+        self.all(name).iter().filter(|text| !text.is_empty()).map(|text| json_platform(text)).collect()
+    }
+}
+
+fn json_platform(text: &str) -> Result<Platform, ApiError> {
+    let platform: Platform = serde_json::from_str(text)
+        .map_err(|error| ApiError::invalid(format!("failed to parse platform: {error}")))?;
+    if platform.os.is_empty() || platform.architecture.is_empty() {
+        return Err(ApiError::invalid("both OS and Architecture must be provided"));
+    }
+    Ok(platform)
 }
 
 /// Reads `linux/arm64/v8`; a bare architecture (`arm64`) means linux.

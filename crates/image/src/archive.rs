@@ -116,7 +116,7 @@ fn member<R: std::io::BufRead>(
         if let Some(mut ingest) = content.begin_or_wait(lease, &digest, Some(size))? {
             ingest.restart()?;
             // Unlike a download, an archive is not resumed: a partial blob would only take space.
-            if let Err(error) = copy(archive, &mut ingest) {
+            if let Err(error) = copy(archive, entry, &mut ingest) {
                 ingest.abandon();
                 return Err(error);
             }
@@ -129,17 +129,33 @@ fn member<R: std::io::BufRead>(
         if *memory > MAX_SMALL_TOTAL {
             return Err(Error::Archive("too many small members".to_owned()));
         }
-        return Ok(Member::Memory(archive.read_all(MAX_SMALL_LEN)?));
+        let mut bytes = Vec::new();
+        let read = archive.file(entry).read_to_end(&mut bytes);
+        read.map_err(|e| Error::Snapshot(knarr_snapshot::Error::Source(e)))?;
+        return Ok(Member::Memory(bytes));
     }
     let mut ingest = content.create(size)?;
-    copy(archive, &mut ingest)?;
+    copy(archive, entry, &mut ingest)?;
     Ok(Member::Blob { digest: ingest.commit(lease)?, size })
 }
 
+/// The member as a file: without copying unless it is sparse.
 fn copy<R: std::io::BufRead>(
     archive: &mut Archive<R>,
+    entry: &Entry,
     ingest: &mut knarr_content::Ingest,
 ) -> Result<(), Error> {
+    if entry.is_sparse() {
+        let mut buffer = vec![0; READ_BUFFER_LEN];
+        let mut file = archive.file(entry);
+        loop {
+            let read = file.read(&mut buffer);
+            match read.map_err(|e| Error::Snapshot(knarr_snapshot::Error::Source(e)))? {
+                0 => return Ok(()),
+                len => ingest.append(&buffer[..len])?,
+            }
+        }
+    }
     loop {
         let bytes = archive.fill()?;
         let len = bytes.len();

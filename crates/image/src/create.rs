@@ -4,6 +4,7 @@
 use crate::error::Error;
 use crate::image::Image;
 use crate::instruction;
+use crate::layer_blob::GZIP_LEVEL;
 use crate::progress::{Progress, Report};
 use crate::record::{ImageRecord, LayerRef};
 use crate::service::{Images, now_nanos};
@@ -16,14 +17,11 @@ use knarr_oci::image::{
 };
 use knarr_oci::platform::Platform;
 use knarr_oci::reference::Reference;
-use knarr_snapshot::decompress::Compression;
 use knarr_snapshot::{Whiteouts, diff};
 use knarr_state::Event;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-/// Fast: a container's changes are written while somebody waits.
-const GZIP_LEVEL: u32 = 3;
 /// Digest of a tar without entries.
 const EMPTY_TAR: &[u8] = &[0; 1024];
 
@@ -56,7 +54,7 @@ pub struct CommitOptions<'a> {
 }
 
 impl Images {
-    /// Makes an image of a root filesystem's tar: plain, gzip or zstd.
+    /// Makes an image of a root filesystem's tar: plain, or compressed in any way that Docker reads.
     pub fn import(
         &self,
         source: &mut dyn Read,
@@ -79,8 +77,8 @@ impl Images {
         let mut ingest = self.content.create(self.limits.bytes)?;
         ingest.append_from(source)?;
         let size = ingest.offset();
-        let digest = ingest.commit(&lease)?;
-        let layer = self.store_layer(&digest, size, None)?;
+        let blob = self.layer_blob(ingest.commit(&lease)?, size, &lease)?;
+        let layer = self.store_layer(blob, None)?;
         knarr_base::failpoint!("import.unpacked", Error::Failpoint("import.unpacked"));
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let created = now();
@@ -156,28 +154,17 @@ impl Images {
             return Ok(None);
         }
         let size = ingest.offset();
-        let digest = ingest.commit(lease)?;
-        self.store_layer(&digest, size, Some(&diff_id)).map(Some)
+        let blob = Descriptor::new(media_type::OCI_LAYER_GZIP, ingest.commit(lease)?, size);
+        self.store_layer(blob, Some(&diff_id)).map(Some)
     }
 
     /// Unpacks a blob as a layer. The diff id is found out if it is not known.
-    fn store_layer(&self, blob: &Digest, size: u64, diff_id: Option<&Digest>) -> Result<LayerRef, Error> {
-        let mut start = [0; 6];
-        let len = self
-            .content
-            .open_blob(blob)?
-            .read(&mut start)
-            .map_err(Error::io("read", self.content.blob_path(blob)))?;
-        let kind = match Compression::detect(&start[..len])? {
-            Compression::None => media_type::OCI_LAYER,
-            Compression::Gzip => media_type::OCI_LAYER_GZIP,
-            Compression::Zstd => media_type::OCI_LAYER_ZSTD,
-        };
-        let staged =
-            self.layers.stage(self.content.open_blob(blob)?, diff_id, Whiteouts::Overlay, self.limits)?;
+    fn store_layer(&self, blob: Descriptor, diff_id: Option<&Digest>) -> Result<LayerRef, Error> {
+        let source = self.content.open_blob(&blob.digest)?;
+        let staged = self.layers.stage(source, diff_id, Whiteouts::Overlay, self.limits)?;
         let diff_id = staged.meta.diff_id.clone();
         self.layers.commit(vec![staged])?;
-        Ok(LayerRef { diff_id, blob: Descriptor::new(kind, blob.clone(), size) })
+        Ok(LayerRef { diff_id, blob })
     }
 
     fn store_image(

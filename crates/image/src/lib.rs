@@ -12,6 +12,7 @@ mod error;
 mod gate;
 mod image;
 pub mod instruction;
+mod layer_blob;
 mod load;
 mod names;
 mod progress;

@@ -43,7 +43,7 @@ struct Found {
 }
 
 impl Images {
-    /// Loads all images of an archive: plain, gzip or zstd. With `platform` only that one is taken from an index; without,
+    /// Loads all images of an archive: plain, or compressed in any way that Docker reads. With `platform` only that one is taken from an index; without,
     /// the best for this machine. Returns their ids.
     pub fn load(
         &self,
@@ -136,13 +136,18 @@ impl Images {
                 Some(known) => add_names(known, names),
                 None if platform.is_some() && from_index => {}
                 None => {
+                    let config = ImageConfig::parse(&bytes)?;
+                    if platform.is_some_and(|wanted| !wanted.is_same(&config.platform())) {
+                        continue;
+                    }
                     let paths = image.layers.unwrap_or_default();
-                    found.push(self.saved_image(members, &bytes, &paths, names, lease)?);
+                    found.push(self.saved_image(members, config, &paths, names, lease)?);
                 }
             }
         }
         if found.is_empty() {
-            return Err(Error::Archive("no image is in it".to_owned()));
+            let what = platform.map_or_else(String::new, |wanted| format!(" for {wanted}"));
+            return Err(Error::Archive(format!("no image{what} is in it")));
         }
         Ok(found)
     }
@@ -161,20 +166,19 @@ impl Images {
     fn saved_image(
         &self,
         members: &Members,
-        config: &[u8],
+        config: ImageConfig,
         layers: &[String],
         names: Vec<Reference>,
         lease: &Lease,
     ) -> Result<Found, Error> {
-        let parsed = ImageConfig::parse(config)?;
-        check_counts(&parsed, layers.len())?;
+        check_counts(&config, layers.len())?;
         let mut refs = Vec::new();
-        for (diff_id, path) in parsed.diff_ids().iter().zip(layers) {
+        for (diff_id, path) in config.diff_ids().iter().zip(layers) {
             let (digest, size) = members.blob(path, &self.content, lease)?;
-            let kind = layer_type(&self.content, &digest)?;
-            refs.push(LayerRef { diff_id: diff_id.clone(), blob: Descriptor::new(kind, digest, size) });
+            let blob = self.layer_blob(digest, size, lease)?;
+            refs.push(LayerRef { diff_id: diff_id.clone(), blob });
         }
-        Ok(Found { config_size: config.len() as u64, config: parsed, layers: refs, manifest: None, names })
+        Ok(Found { config_size: config.raw().len() as u64, config, layers: refs, manifest: None, names })
     }
 
     fn layout_images(&self, members: &Members, platform: Option<&Platform>) -> Result<Vec<Found>, Error> {
@@ -326,17 +330,4 @@ pub(crate) fn check_counts(config: &ImageConfig, layers: usize) -> Result<(), Er
         return Err(Error::Archive(format!("more than {MAX_LAYERS} layers")));
     }
     Ok(())
-}
-
-/// Media type of a layer by its first bytes.
-fn layer_type(content: &knarr_content::Content, digest: &Digest) -> Result<&'static str, Error> {
-    use knarr_snapshot::decompress::Compression;
-    let mut start = [0; 6];
-    let mut file = content.open_blob(digest)?;
-    let len = file.read(&mut start).map_err(Error::io("read", content.blob_path(digest)))?;
-    Ok(match Compression::detect(&start[..len])? {
-        Compression::None => media_type::OCI_LAYER,
-        Compression::Gzip => media_type::OCI_LAYER_GZIP,
-        Compression::Zstd => media_type::OCI_LAYER_ZSTD,
-    })
 }

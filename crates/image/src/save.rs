@@ -9,6 +9,7 @@ use crate::service::{Images, all_references};
 use knarr_base::ImageId;
 use knarr_oci::digest::{Digest, Hasher};
 use knarr_oci::image::{Descriptor, Index, Manifest, media_type};
+use knarr_oci::platform::Platform;
 use knarr_oci::reference::Reference;
 use knarr_snapshot::decompress::Decompressor;
 use knarr_snapshot::{Entry, EntryKind, TarWriter};
@@ -87,6 +88,23 @@ impl Images {
             ("repositories", to_json(&repositories)?),
         ];
         self.write_archive(&blobs, &documents, sink)
+    }
+
+    /// Whether all these can be saved, before anything is sent.
+    pub fn check_save(&self, names: &[String], platforms: &[Platform]) -> Result<(), Error> {
+        for Selected { image, names } in self.select(names)? {
+            let own = image.config.platform();
+            if platforms.is_empty() || platforms.iter().any(|wanted| wanted.is_same(&own)) {
+                continue;
+            }
+            let shown = names.first().map_or_else(|| format!("sha256:{}", image.id), Reference::familiar);
+            let wanted: Vec<String> = platforms.iter().map(ToString::to_string).collect();
+            return Err(Error::Missing(format!(
+                "image with reference {shown} was found but its platform ({own}) does not match the specified platform ({})",
+                wanted.join(", ")
+            )));
+        }
+        Ok(())
     }
 
     fn write_archive(

@@ -7,7 +7,7 @@
 use crate::entry::{Entry, EntryKind, Extensions};
 use crate::error::Error;
 use crate::{number, sparse};
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 
 pub(crate) const BLOCK_LEN: usize = 512;
 /// Largest extension header (PAX records, GNU long name), as in Go.
@@ -112,6 +112,39 @@ impl<R: BufRead> Archive<R> {
             all.extend_from_slice(bytes);
             self.consume(len);
         }
+    }
+
+    /// The current entry's file as it is in the end: where a sparse one has holes, zeros are read.
+    pub fn file<'a>(&'a mut self, entry: &'a Entry) -> FileData<'a, R> {
+        FileData { archive: self, size: entry.size, pieces: entry.sparse.as_deref(), at: 0 }
+    }
+
+    /// Writes the current entry's file into an empty one. Holes stay holes.
+    pub fn write_file(&mut self, entry: &Entry, file: &mut (impl Write + Seek)) -> Result<(), Error> {
+        match &entry.sparse {
+            None => self.write_piece(u64::MAX, file),
+            Some(map) => {
+                for (offset, len) in map {
+                    file.seek(SeekFrom::Start(*offset)).map_err(Error::Sink)?;
+                    self.write_piece(*len, file)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn write_piece(&mut self, mut len: u64, file: &mut impl Write) -> Result<(), Error> {
+        while len > 0 {
+            let bytes = self.fill()?;
+            let part = bytes.len().min(usize::try_from(len).unwrap_or(usize::MAX));
+            if part == 0 {
+                break;
+            }
+            file.write_all(&bytes[..part]).map_err(Error::Sink)?;
+            self.consume(part);
+            len -= part as u64;
+        }
+        Ok(())
     }
 
     /// Reads to the end of the stream, past the end of the archive, so that a hash covers all of it.
@@ -334,16 +367,48 @@ fn checksum_matches(block: &Block) -> bool {
     expected == unsigned || expected == signed
 }
 
-/// Reads the data of the current entry.
-impl<R: BufRead> Read for Archive<R> {
+/// The file of an entry, holes included.
+pub struct FileData<'a, R> {
+    archive: &'a mut Archive<R>,
+    size: u64,
+    /// What is left of the map of a sparse file; the archive holds nothing else of it.
+    pieces: Option<&'a [(u64, u64)]>,
+    at: u64,
+}
+
+impl<R: BufRead> FileData<'_, R> {
+    /// How many bytes come next, and whether the archive holds them.
+    fn run(&mut self) -> (u64, bool) {
+        let Some(pieces) = &mut self.pieces else { return (self.size - self.at, true) };
+        while let Some((offset, len)) = pieces.first() {
+            if self.at < *offset {
+                return (offset - self.at, false);
+            }
+            if self.at < offset + len {
+                return (offset + len - self.at, true);
+            }
+            *pieces = &pieces[1..];
+        }
+        (self.size - self.at, false)
+    }
+}
+
+impl<R: BufRead> Read for FileData<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.fill().map_err(|e| match e {
-            Error::Source(e) => e,
-            other => io::Error::new(io::ErrorKind::InvalidData, other.to_string()),
-        })?;
-        let len = bytes.len().min(buffer.len());
-        buffer[..len].copy_from_slice(&bytes[..len]);
-        self.consume(len);
+        let (run, stored) = self.run();
+        let mut len = buffer.len().min(usize::try_from(run).unwrap_or(usize::MAX));
+        if stored && len > 0 {
+            let bytes = self.archive.fill().map_err(|e| match e {
+                Error::Source(e) => e,
+                other => io::Error::new(io::ErrorKind::InvalidData, other.to_string()),
+            })?;
+            len = len.min(bytes.len());
+            buffer[..len].copy_from_slice(&bytes[..len]);
+            self.archive.consume(len);
+        } else {
+            buffer[..len].fill(0);
+        }
+        self.at += len as u64;
         Ok(len)
     }
 }

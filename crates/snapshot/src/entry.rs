@@ -223,6 +223,11 @@ impl Entry {
         }
     }
 
+    /// The archive holds pieces of the file only.
+    pub fn is_sparse(&self) -> bool {
+        self.sparse.is_some()
+    }
+
     pub(crate) fn from_header(block: &[u8; 512], extensions: &Extensions) -> Result<Self, &'static str> {
         let header = tar::Header::from_byte_slice(block);
         let old = header.as_old();

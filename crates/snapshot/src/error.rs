@@ -10,8 +10,6 @@ pub enum Error {
     /// The stream that the archive comes from ended early, is not what its compression says, or failed.
     #[error("read archive: {0}")]
     Source(#[source] io::Error),
-    #[error("unsupported compression {0}")]
-    Compression(&'static str),
     #[error("invalid tar header at byte {offset}: {reason}")]
     Header { offset: u64, reason: &'static str },
     #[error("archive entry {name:?}: {reason}")]
@@ -62,9 +60,7 @@ impl Kind for Error {
                 | Errno::ROFS => ErrorKind::Internal,
                 _ => ErrorKind::InvalidArgument,
             },
-            Self::Compression(_) | Self::Header { .. } | Self::Entry { .. } | Self::DiffId { .. } => {
-                ErrorKind::InvalidArgument
-            }
+            Self::Header { .. } | Self::Entry { .. } | Self::DiffId { .. } => ErrorKind::InvalidArgument,
             Self::Limit { .. } => ErrorKind::TooLarge,
             Self::NoLayer(_) => ErrorKind::NotFound,
             Self::Io { .. } | Self::Sink(_) | Self::Failpoint(_) => ErrorKind::Internal,

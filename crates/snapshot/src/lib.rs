@@ -20,7 +20,7 @@ mod walk;
 mod writer;
 
 pub use apply::{Applied, Whiteouts};
-pub use archive::{Archive, Limits};
+pub use archive::{Archive, FileData, Limits};
 pub use changes::{Change, ChangeKind, changes};
 pub use diff::diff;
 pub use entry::{Entry, EntryKind};

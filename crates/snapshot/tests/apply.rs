@@ -334,8 +334,8 @@ fn archives_that_mean_harm_are_refused_and_leave_nothing() {
         &Block { kind: b'x', data: &huge, ..Block::default() }.bytes(),
         "extension header",
     );
-    refused(&layers, root, b"\xfd7zXZ\0\0\0", "unsupported compression xz");
-    refused(&layers, root, b"BZh91AY&SY", "unsupported compression bzip2");
+    refused(&layers, root, b"\xfd7zXZ\0\0\0", "read archive");
+    refused(&layers, root, b"BZh91AY&SY", "read archive");
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0, "something got out");
     // a name that begins with a slash stays inside
     let meta = unpack(&layers, &archive(&[file("/abs/x", "1")])).unwrap();

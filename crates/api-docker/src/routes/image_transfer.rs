@@ -59,13 +59,15 @@ pub async fn push(cx: Context) -> Answer {
 
 pub async fn load(cx: Context) -> Answer {
     let quiet = cx.query.bool_or("quiet", true);
+    let platforms = if cx.version.before(48) { Vec::new() } else { cx.query.platforms_json("platform")? };
     let engine = cx.engine.clone();
-    stream::progress(engine.image_load(cx.into_reader(), quiet).await?).await
+    stream::progress(engine.image_load(cx.into_reader(), quiet, platforms).await?).await
 }
 
 pub async fn save(cx: Context) -> Answer {
     let names = if cx.name.is_empty() { cx.query.all("names") } else { vec![cx.name.clone()] };
-    stream::bytes(TAR, cx.engine.image_save(names).await?).await
+    let platforms = if cx.version.before(48) { Vec::new() } else { cx.query.platforms_json("platform")? };
+    stream::bytes(TAR, cx.engine.image_save(names, platforms).await?).await
 }
 
 #[cfg(test)]

@@ -88,7 +88,8 @@ impl Extraction<'_> {
             }
             EntryKind::File => {
                 let mut file = File::from(dir.create_new(&name, 0o600).map_err(fail("make", &shown))?);
-                std::io::copy(archive, &mut file).map_err(Error::io(format!("write {shown}")))?;
+                archive.write_file(entry, &mut file)?;
+                file.set_len(entry.size).map_err(Error::io(format!("write {shown}")))?;
             }
             EntryKind::HardLink => {
                 let Some(target) = inside(&entry.link)? else {

@@ -13,6 +13,7 @@ use knarr_docker_types::image::{
 };
 use knarr_docker_types::jsonmessage::Message;
 use knarr_docker_types::options::{ImageImport, ImageList, ImagePull, ImagePush, ImageRemove, ImageSearch};
+use knarr_docker_types::platform::Platform as PlatformAsked;
 use knarr_image::{ImageUse, ImportOptions, PullOptions, Removed, SharedReport};
 use knarr_oci::reference::Reference;
 use knarr_state::Event;
@@ -71,12 +72,7 @@ impl Engine {
             return self
                 .with_progress(move |engine, sender| pull_builtin(engine, sender, builtin, &reference));
         }
-        let platform = options.platform.map(|p| knarr_oci::platform::Platform {
-            os: p.os,
-            architecture: p.architecture,
-            variant: p.variant,
-            ..Default::default()
-        });
+        let platform = options.platform.map(platform_of);
         let how = PullOptions { platform, credentials: credentials(options.auth) };
         Ok(self.with_async_progress(move |images, report| async move {
             images.pull(&reference, how, report).await.map(drop)
@@ -102,10 +98,20 @@ impl Engine {
         }))
     }
 
-    pub async fn image_load(&self, archive: Body, quiet: bool) -> Result<Progress> {
+    /// Loads the images of an archive; with platforms only those that are for one of them.
+    pub async fn image_load(
+        &self,
+        archive: Body,
+        quiet: bool,
+        platforms: Vec<PlatformAsked>,
+    ) -> Result<Progress> {
+        let platform = match platforms.len() {
+            0 | 1 => platforms.into_iter().next().map(platform_of),
+            _ => return Err(Error::Invalid("load takes one platform: load again for the others".to_owned())),
+        };
         self.with_progress(move |engine, sender| {
             let mut reader = SyncIoBridge::new(archive);
-            engine.images.load(&mut reader, None, &|progress| {
+            engine.images.load(&mut reader, platform.as_ref(), &|progress| {
                 if !quiet || matches!(progress, knarr_image::Progress::Stream(_)) {
                     sender.send(message(progress));
                 }
@@ -114,16 +120,12 @@ impl Engine {
         })
     }
 
-    pub async fn image_save(&self, images: Vec<String>) -> Result<ByteStream> {
+    /// Images as an archive; each has to be for one of the platforms, if there are any.
+    pub async fn image_save(&self, images: Vec<String>, platforms: Vec<PlatformAsked>) -> Result<ByteStream> {
         // An unknown name is an error reply, not a broken stream.
         let names = images.clone();
-        self.blocking(move |engine| {
-            for name in &names {
-                engine.images.resolve(name)?;
-            }
-            Ok(())
-        })
-        .await?;
+        let platforms: Vec<_> = platforms.into_iter().map(platform_of).collect();
+        self.blocking(move |engine| Ok(engine.images.check_save(&names, &platforms)?)).await?;
         let (mut sink, stream) = byte_channel::channel();
         let (inner, work) = (self.inner.clone(), self.work());
         let streams = self.inner.streams.clone();
@@ -148,12 +150,7 @@ impl Engine {
             "" => None,
             repo => Some(parse(&joined(repo, &options.tag))?),
         };
-        let platform = options.platform.map(|p| knarr_oci::platform::Platform {
-            os: p.os,
-            architecture: p.architecture,
-            variant: p.variant,
-            ..Default::default()
-        });
+        let platform = options.platform.map(platform_of);
         let options = ImportOptions { name, message: options.message, changes: options.changes, platform };
         self.with_progress(move |engine, sender| {
             let mut reader = SyncIoBridge::new(archive);
@@ -325,4 +322,13 @@ fn pull_builtin(
     let what = if known { "Image is up to date for" } else { "Downloaded newer image for" };
     sender.send(Message::status(format!("Status: {what} {familiar}")));
     Ok(())
+}
+
+fn platform_of(asked: PlatformAsked) -> knarr_oci::platform::Platform {
+    knarr_oci::platform::Platform {
+        os: asked.os,
+        architecture: asked.architecture,
+        variant: asked.variant,
+        ..Default::default()
+    }
 }
