@@ -52,6 +52,9 @@ impl Images {
             }
         }
         self.unlink_blobs(&blobs)?;
+        let mut stacks =
+            images.iter().map(|(_, record)| record.layers.iter().map(|l| l.diff_id.clone()).collect());
+        self.driver.retain(&mut stacks, &self.base_layer)?;
         match self.held() {
             Ok(held) => layers.extend(held),
             Err(error) => {
@@ -120,7 +123,9 @@ impl Images {
             Digest::parse(&format!("sha256:{hex}")).ok()
         };
         let held: Vec<Digest> = match rootfs {
-            RootfsMount::Overlay { lower, .. } => lower.iter().filter_map(diff_id).collect(),
+            RootfsMount::Overlay { lower, .. } | RootfsMount::Copy { lower, .. } => {
+                lower.iter().filter_map(diff_id).collect()
+            }
             RootfsMount::Directory { .. } => Vec::new(),
         };
         hold(container_dir, &held.iter().collect::<Vec<_>>())?;

@@ -10,17 +10,16 @@ use crate::record::{ImageRecord, LayerRef};
 use crate::service::{Images, now_nanos};
 use knarr_base::ImageId;
 use knarr_content::Lease;
-use knarr_linux::path::Root;
 use knarr_oci::digest::{Digest, Hasher};
 use knarr_oci::image::{
     ContainerConfig, Descriptor, History, ImageConfig, ImageDocument, RootFs, media_type,
 };
 use knarr_oci::platform::Platform;
 use knarr_oci::reference::Reference;
-use knarr_snapshot::{Whiteouts, diff};
+use knarr_oci::rootfs::RootfsMount;
+use knarr_snapshot::{Whiteouts, own};
 use knarr_state::Event;
 use std::io::{self, Read, Write};
-use std::path::Path;
 
 /// Digest of a tar without entries.
 const EMPTY_TAR: &[u8] = &[0; 1024];
@@ -40,8 +39,8 @@ pub struct ImportOptions {
 pub struct CommitOptions<'a> {
     /// The image of the container; none for a container from nothing.
     pub parent: Option<&'a ImageId>,
-    /// Upper directory of the container.
-    pub upper: &'a Path,
+    /// The container's root filesystem.
+    pub rootfs: &'a RootfsMount,
     /// Configuration of the new image, before the changes.
     pub config: ContainerConfig,
     /// Dockerfile instructions.
@@ -114,7 +113,7 @@ impl Images {
         let mut config = options.config.clone();
         instruction::apply(&mut config, options.changes)?;
         let parent = options.parent.map(|id| self.get(id)).transpose()?;
-        let layer = self.diff_layer(options.upper, &lease)?;
+        let layer = self.diff_layer(options.rootfs, &lease)?;
         knarr_base::failpoint!("commit.unpacked", Error::Failpoint("commit.unpacked"));
         let mut document = document_after(parent.as_ref());
         let created = now();
@@ -138,15 +137,13 @@ impl Images {
         self.store_image(document, layers, parent, options.name.as_ref(), None, &lease)
     }
 
-    /// The upper directory as a compressed layer, stored and unpacked; none if nothing was changed.
-    fn diff_layer(&self, upper: &Path, lease: &Lease) -> Result<Option<LayerRef>, Error> {
-        let fail = |e: knarr_linux::Errno| Error::io("open", upper)(e.into());
-        let top = Root::open(upper).and_then(|root| root.open_dir(".")).map_err(fail)?;
+    /// What a container changed as a compressed layer, stored and unpacked; none if nothing was changed.
+    fn diff_layer(&self, rootfs: &RootfsMount, lease: &Lease) -> Result<Option<LayerRef>, Error> {
         let mut ingest = self.content.create(self.limits.bytes)?;
         let diff_id = {
             let gzip = flate2::write::GzEncoder::new(&mut ingest, flate2::Compression::new(GZIP_LEVEL));
             let Hashing { sink, hasher } =
-                diff(&top, Whiteouts::Overlay, Hashing { sink: gzip, hasher: Hasher::sha256() })?;
+                own::layer(rootfs, Hashing { sink: gzip, hasher: Hasher::sha256() })?;
             sink.finish().map_err(Error::Sink)?;
             hasher.finish()
         };

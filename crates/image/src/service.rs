@@ -6,14 +6,15 @@ use crate::record::{ImageRecord, LayerRecord, LayerRef, ReferenceRecord};
 use knarr_base::ImageId;
 use knarr_content::{Content, Lease};
 use knarr_distribution::{Client, RegistryConfig};
-use knarr_linux::path::Root;
 use knarr_oci::digest::Digest;
 use knarr_oci::image::{ImageConfig, MAX_CONFIG_LEN};
 use knarr_oci::reference::Reference;
 use knarr_oci::rootfs::RootfsMount;
+use knarr_snapshot::driver::{self, Driver, Keep, Stack};
 use knarr_snapshot::{Layers, Limits};
 use knarr_state::{Event, ReadTx, Store, WriteTx};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// All images of a data root. Cheap to clone.
 #[derive(Clone)]
@@ -22,6 +23,7 @@ pub struct Images {
     pub(crate) store: Store,
     pub(crate) content: Content,
     pub(crate) layers: Layers,
+    pub(crate) driver: Arc<dyn Driver>,
     pub(crate) limits: Limits,
     pub(crate) gate: Gate,
     pub(crate) client: Client,
@@ -31,14 +33,21 @@ pub struct Images {
 impl Images {
     /// Opens the images of a data root and removes what an engine that died left behind.
     pub fn open(data_root: &Path, store: Store) -> Result<Self, Error> {
+        Self::open_with(data_root, store, None)
+    }
+
+    /// The same with a storage driver that is asked for; else it is the best that works here.
+    pub fn open_with(data_root: &Path, store: Store, wanted: Option<driver::Kind>) -> Result<Self, Error> {
         let layers = Layers::open(data_root)?;
         layers.empty_tmp()?;
+        let driver = driver::open(&layers, wanted)?;
         let images = Self {
             data_root: data_root.to_owned(),
             store,
             content: Content::open(data_root)?,
             base_layer: Self::base_layer(&layers)?,
             layers,
+            driver,
             limits: Limits::default(),
             gate: Gate::default(),
             client: Client::new(RegistryConfig::default())?,
@@ -83,6 +92,10 @@ impl Images {
     }
     pub fn layers(&self) -> &Layers {
         &self.layers
+    }
+    /// What makes root filesystems of the layers.
+    pub fn driver(&self) -> &dyn Driver {
+        &*self.driver
     }
 
     /// Finds an image by name, id or beginning of an id.
@@ -133,8 +146,13 @@ impl Images {
         Ok(images)
     }
 
-    /// The root filesystem of a container of this image. Makes `upper/` and `work/` in `container_dir`.
+    /// The root filesystem of a container of this image, made in `container_dir`.
     pub fn prepare(&self, id: &ImageId, container_dir: &Path) -> Result<RootfsMount, Error> {
+        self.prepare_for(id, container_dir, Keep::Durable)
+    }
+
+    /// The same for a container that may go with a power cut.
+    pub fn prepare_for(&self, id: &ImageId, container_dir: &Path, keep: Keep) -> Result<RootfsMount, Error> {
         let record = self.store.get::<ImageRecord>(id.as_str())?;
         let record = record.ok_or_else(|| Error::NotFound(id.to_string()))?;
         let _pass = self.enter();
@@ -147,27 +165,12 @@ impl Images {
             }
             lower.push(self.layers.path(&layer.diff_id));
         }
-        let top = lower.first().and_then(|top| std::fs::symlink_metadata(top).ok());
-        if lower.is_empty() || crate::base_layer::suits(&lower) {
-            lower.insert(0, self.layers.path(&self.base_layer));
-        }
-        let fail = |e: knarr_linux::Errno| Error::io("prepare", container_dir)(e.into());
-        let root = Root::open_beneath(container_dir).map_err(fail)?;
-        let upper = root.mkdir_all("upper", 0o755).map_err(fail)?;
-        // The root directory of the container looks as the image's does.
-        if let Some(top) = top {
-            use std::os::unix::fs::MetadataExt;
-            let (uid, gid) = (rustix::fs::Uid::from_raw(top.uid()), rustix::fs::Gid::from_raw(top.gid()));
-            rustix::fs::fchown(&upper, Some(uid), Some(gid)).map_err(fail)?;
-            rustix::fs::fchmod(&upper, rustix::fs::Mode::from_raw_mode(top.mode() & 0o7777)).map_err(fail)?;
-        }
-        root.mkdir_all("work", 0o711).map_err(fail)?;
-        Ok(RootfsMount::Overlay {
-            lower,
-            upper: container_dir.join("upper"),
-            work: container_dir.join("work"),
-            volatile: false,
-        })
+        let has_base = lower.is_empty() || crate::base_layer::suits(&lower);
+        let stack = Stack {
+            layers: held.into_iter().cloned().collect(),
+            base: has_base.then(|| self.base_layer.clone()),
+        };
+        Ok(self.driver.prepare(&stack, container_dir, keep)?)
     }
 
     /// Unpacks a layer again whose tree is gone.

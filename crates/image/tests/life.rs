@@ -40,17 +40,16 @@ fn import(images: &Images, name: &str, files: &[(&str, &str)]) -> knarr_base::Im
     images.import(&mut tar(files).as_slice(), &options, &quiet).unwrap()
 }
 
-fn container(root: &Path, images: &Images, id: &knarr_base::ImageId, name: &str) -> (RootfsMount, PathBuf) {
+fn container(root: &Path, images: &Images, id: &knarr_base::ImageId, name: &str) -> RootfsMount {
     let dir = root.join("containers").join(name);
     std::fs::create_dir_all(&dir).unwrap();
-    let mount = images.prepare(id, &dir).unwrap();
-    (mount, dir.join("upper"))
+    images.prepare(id, &dir).unwrap()
 }
 
-fn commit(images: &Images, parent: &knarr_base::ImageId, upper: &Path, name: &str) -> knarr_base::ImageId {
+fn commit(images: &Images, parent: &knarr_base::ImageId, rootfs: &RootfsMount, name: &str) -> knarr_base::ImageId {
     let options = CommitOptions {
         parent: Some(parent),
-        upper,
+        rootfs,
         config: images.get(parent).unwrap().config.config.clone(),
         changes: &["ENV A=b".to_owned()],
         author: "me".to_owned(),
@@ -66,7 +65,7 @@ fn import_commit_save_load() {
     let (dir, images) = open();
     let base = import(&images, "base", &[("etc/a", "1"), ("etc/b", "2"), ("opt/c", "3")]);
     assert_eq!(images.resolve("base").unwrap().config.config.cmd.as_deref(), Some(&["/x".to_owned()][..]));
-    let (mount, _) = container(dir.path(), &images, &base, "c1");
+    let mount = container(dir.path(), &images, &base, "c1");
     {
         let fd = view::writable(&mount).unwrap();
         let root = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
@@ -78,18 +77,17 @@ fn import_commit_save_load() {
         std::fs::create_dir(root.join("opt")).unwrap();
         std::fs::write(root.join("opt/d"), "5").unwrap();
     }
-    let RootfsMount::Overlay { lower, upper, .. } = &mount else { panic!() };
-    let changes = knarr_snapshot::changes(lower, upper).unwrap();
+    let changes = knarr_snapshot::own::changes(&mount).unwrap();
     let shown: Vec<String> =
         changes.iter().map(|c| format!("{} {}", c.kind.letter(), String::from_utf8_lossy(&c.path))).collect();
     assert_eq!(shown, ["C /etc", "D /etc/a", "A /etc/new", "C /opt", "D /opt/c", "A /opt/d"]);
 
-    let child = commit(&images, &base, upper, "child:v1");
+    let child = commit(&images, &base, &mount, "child:v1");
     let image = images.resolve("child:v1").unwrap();
     assert_eq!(image.parent.as_ref(), Some(&base));
     assert_eq!(image.config.config.env, ["A=b"]);
     assert_eq!(image.config.history.len(), 2);
-    let (again, _) = container(dir.path(), &images, &child, "c2");
+    let again = container(dir.path(), &images, &child, "c2");
     let fd = view::whole(&again).unwrap();
     let root = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
     assert!(!root.join("etc/a").exists() && !root.join("opt/c").exists());
@@ -114,8 +112,8 @@ fn import_commit_save_load() {
 fn an_unchanged_container_commits_to_no_layer() {
     let (dir, images) = open();
     let base = import(&images, "base", &[("a", "1")]);
-    let (_, upper) = container(dir.path(), &images, &base, "c");
-    let same = commit(&images, &base, &upper, "same");
+    let mount = container(dir.path(), &images, &base, "c");
+    let same = commit(&images, &base, &mount, "same");
     let image = images.get(&same).unwrap();
     assert_eq!(image.layers().count(), 1);
     assert!(image.config.history.last().unwrap().empty_layer);
@@ -205,9 +203,9 @@ fn a_container_keeps_its_layers_when_the_image_goes() {
 fn parents_stay_and_go_with_their_children() {
     let (dir, images) = open();
     let base = import(&images, "base", &[("a", "1")]);
-    let (_, upper) = container(dir.path(), &images, &base, "c");
-    std::fs::write(upper.join("b"), "2").unwrap();
-    let child = commit(&images, &base, &upper, "child");
+    let mount = container(dir.path(), &images, &base, "c");
+    std::fs::write(dir.path().join("containers/c/upper/b"), "2").unwrap();
+    let child = commit(&images, &base, &mount, "child");
     let none = |_: &knarr_base::ImageId| Vec::new();
     let error = images.remove(base.as_str(), true, true, &none).unwrap_err();
     assert!(error.to_string().ends_with("(cannot be forced) - image has dependent child images"), "{error}");
@@ -269,8 +267,8 @@ fn a_lost_hold_keeps_the_layers() {
     let (dir, images) = open();
     let id = import(&images, "one:x", &[("file", "text")]);
     let diff_id = images.get(&id).unwrap().layers().next().unwrap().clone();
-    let (mount, upper) = container(dir.path(), &images, &id, "c1");
-    let container_dir = upper.parent().unwrap();
+    let mount = container(dir.path(), &images, &id, "c1");
+    let container_dir = &dir.path().join("containers/c1");
     for lost in [None, Some("")] {
         match lost {
             None => std::fs::remove_file(container_dir.join("layers.json")).unwrap(),

@@ -3,6 +3,7 @@
 //! Invariants: each `unsafe` block has a SAFETY comment; every wrapper makes one or few system calls and returns
 //! [`Errno`]; context (which path, which container) is added by the caller. Nothing here uses NSS or starts a thread.
 pub mod bpf;
+pub mod btrfs;
 pub mod caps;
 pub mod exec;
 pub mod fdpass;

@@ -19,4 +19,12 @@ pub enum RootfsMount {
     },
     /// A plain directory, used as it is.
     Directory { path: PathBuf },
+    /// A directory of the container's own that was made from layers, where no overlay is mounted.
+    Copy {
+        path: PathBuf,
+        /// What it was made from, top first.
+        lower: Vec<PathBuf>,
+        /// Seconds and nanoseconds: what was changed in it since has no earlier change time.
+        complete: (i64, i64),
+    },
 }

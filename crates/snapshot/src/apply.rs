@@ -7,8 +7,10 @@
 use crate::archive::{Archive, Limits};
 use crate::entry::{Entry, EntryKind};
 use crate::error::Error;
+use crate::hidden::Hidden;
 use crate::pipeline::{self, Chunks};
 use crate::tree::{Path, Tree};
+use crate::walk::is_whiteout;
 use knarr_linux::Errno;
 use knarr_linux::path::Dir;
 use knarr_oci::digest::Digest;
@@ -28,8 +30,10 @@ const OVERLAY_XATTR_PREFIX: &[u8] = b"trusted.overlay.";
 /// How whiteouts in the archive are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whiteouts {
-    /// The archive is a layer.
+    /// The archive is a layer; what it hides becomes overlayfs's marks in the tree.
     Overlay,
+    /// The archive is a layer; what it hides is listed beside the tree.
+    Listed,
     /// The archive is a whole tree; names that look like whiteouts are files.
     Literal,
 }
@@ -44,6 +48,8 @@ pub struct Applied {
     /// Bytes of all regular files.
     pub size: u64,
     pub entries: u64,
+    /// With [`Whiteouts::Listed`].
+    pub hidden: Hidden,
 }
 
 /// Unpacks a tar stream (plain, gzip or zstd) into an empty directory.
@@ -62,6 +68,7 @@ pub fn apply<R: Read + Send>(
             limits,
             size: 0,
             held: 0,
+            hidden: Hidden::default(),
         };
         let mut entries = 0;
         while let Some(entry) = archive.next_entry()? {
@@ -70,10 +77,10 @@ pub fn apply<R: Read + Send>(
         }
         archive.drain()?;
         unpacker.finish()?;
-        Ok((archive.offset(), unpacker.size, entries))
+        Ok((archive.offset(), unpacker.size, entries, unpacker.hidden))
     };
-    let ((stream_len, size, entries), diff_id) = pipeline::run(source, unpack)?;
-    Ok(Applied { diff_id, stream_len, size, entries })
+    let ((stream_len, size, entries, hidden), diff_id) = pipeline::run(source, unpack)?;
+    Ok(Applied { diff_id, stream_len, size, entries, hidden })
 }
 
 /// Most bytes of extended attributes of a layer's directories.
@@ -92,6 +99,8 @@ struct Unpacker {
     size: u64,
     /// Bytes of attributes in `directories`.
     held: u64,
+    /// With [`Whiteouts::Listed`].
+    hidden: Hidden,
 }
 
 type Source = Archive<Chunks>;
@@ -106,7 +115,7 @@ impl Unpacker {
             }
             return self.finish_later(path, entry);
         };
-        if self.whiteouts == Whiteouts::Overlay && name.starts_with(WHITEOUT_PREFIX) {
+        if self.whiteouts != Whiteouts::Literal && name.starts_with(WHITEOUT_PREFIX) {
             return self.whiteout(&parent, name, &entry.path);
         }
         self.parent(&parent, &entry.path)?;
@@ -124,6 +133,7 @@ impl Unpacker {
     fn parent(&mut self, parent: &Path, entry: &[u8]) -> Result<(), Error> {
         let made = self.tree.enter(parent).map_err(|e| e.into_error(entry))?;
         for path in made {
+            self.hidden.directory_made(&path);
             self.directories.entry(path).or_insert(None);
         }
         Ok(())
@@ -137,6 +147,7 @@ impl Unpacker {
         make: impl Fn(&Dir, &std::ffi::OsStr) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let os = crate::tree::os(name);
+        self.hidden.replaced(path);
         match make(self.tree.current(), os) {
             Err(Errno::EXIST) => {}
             done => return done,
@@ -163,7 +174,7 @@ impl Unpacker {
         let os = crate::tree::os(name);
         let fail = |action| move |errno| Error::Apply { name: text(&entry.path), action, errno };
         match self.tree.current().mkdir(os, 0o700) {
-            Ok(()) => {}
+            Ok(()) => self.hidden.directory_made(&path),
             Err(Errno::EXIST) => {
                 let stat = self.tree.current().metadata(os).map_err(fail("stat"))?;
                 if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
@@ -286,6 +297,10 @@ impl Unpacker {
         let fail = |action| move |errno| Error::Apply { name: text(entry), action, errno };
         if name == OPAQUE_MARKER {
             self.parent(parent, entry)?;
+            if self.whiteouts == Whiteouts::Listed {
+                self.hidden.make_opaque(parent.clone());
+                return Ok(());
+            }
             return rustix::fs::fsetxattr(self.tree.current(), OPAQUE_XATTR, b"y", XattrFlags::empty())
                 .map_err(fail("make opaque"));
         }
@@ -298,6 +313,18 @@ impl Unpacker {
         }
         self.parent(parent, entry)?;
         let os = crate::tree::os(hidden);
+        if self.whiteouts == Whiteouts::Listed {
+            let path = parent.child(hidden);
+            match self.tree.current().metadata(os) {
+                Err(Errno::NOENT) => self.hidden.hide(path),
+                Err(errno) => return Err(fail("stat")(errno)),
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                    self.hidden.make_opaque(path);
+                }
+                Ok(_) => {}
+            }
+            return Ok(());
+        }
         match self.tree.current().mknod(os, FileType::CharacterDevice, 0, 0) {
             Ok(()) => Ok(()),
             Err(Errno::EXIST) => {
@@ -384,10 +411,6 @@ fn allowed_xattrs(entry: &Entry) -> impl Iterator<Item = (&[u8], &[u8])> {
 fn times(entry: &Entry) -> Timestamps {
     let spec = |(seconds, nanos): (i64, u32)| Timespec { tv_sec: seconds, tv_nsec: i64::from(nanos) };
     Timestamps { last_access: spec(entry.atime.unwrap_or(entry.mtime)), last_modification: spec(entry.mtime) }
-}
-
-fn is_whiteout(stat: &rustix::fs::Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
 fn set_opaque(dir: &Dir, name: &[u8]) -> Result<(), Errno> {

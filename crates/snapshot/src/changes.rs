@@ -3,8 +3,10 @@
 //! Invariant: the list is what comparing the whole tree before and after would give: a directory is listed when something
 //! in it changed or its own mode or owner did; what was removed or came with its directory is listed by the rules that
 //! Docker's clients know (a removed tree by its top alone, an added one entry by entry).
+use crate::compare::{Found, Moment, compare, is_different};
 use crate::error::Error;
 use crate::layers::open_dir;
+use crate::union::Union;
 use crate::view;
 use crate::walk::{Visit, walk};
 use knarr_linux::Errno;
@@ -41,8 +43,8 @@ pub struct Change {
     pub kind: ChangeKind,
 }
 
-/// Changes that `upper` makes to `lower` (top first), sorted by path.
-pub fn changes(lower: &[PathBuf], upper: &Path) -> Result<Vec<Change>, Error> {
+/// Changes that an overlay's `upper` makes to `lower` (top first), sorted by path.
+pub(crate) fn of_overlay(lower: &[PathBuf], upper: &Path) -> Result<Vec<Change>, Error> {
     let below = match lower {
         [one] => Root::open_beneath(one).map_err(Error::errno("open", one))?,
         many => Root::from_fd(view::read_only(many)?, Resolve::Beneath),
@@ -50,6 +52,30 @@ pub fn changes(lower: &[PathBuf], upper: &Path) -> Result<Vec<Change>, Error> {
     let mut list = BTreeMap::new();
     let top = open_dir(upper)?;
     walk(&top, &mut |visit| visit_one(&below, visit, &mut list))?;
+    Ok(sorted(list))
+}
+
+/// Changes that a directory has against the layers that it was made from.
+pub(crate) fn of_copy(union: &Union, top: &Dir, complete: Moment) -> Result<Vec<Change>, Error> {
+    let mut list = BTreeMap::new();
+    compare(union, top, complete, &mut |found| {
+        let (path, kind) = match found {
+            Found::Deleted(path) => (path, ChangeKind::Deleted),
+            Found::Added(visit) => (visit.path, ChangeKind::Added),
+            Found::Modified(visit) | Found::Parent(visit) => (visit.path, ChangeKind::Modified),
+            Found::Touched(_) => return Ok(()),
+        };
+        list.insert(components(path), kind);
+        Ok(())
+    })?;
+    Ok(sorted(list))
+}
+
+fn components(path: &[u8]) -> Vec<Vec<u8>> {
+    path.split(|b| *b == b'/').map(<[u8]>::to_vec).collect()
+}
+
+fn sorted(list: List) -> Vec<Change> {
     let all = list.into_iter().map(|(components, kind)| {
         let mut path = Vec::new();
         for component in components {
@@ -58,14 +84,14 @@ pub fn changes(lower: &[PathBuf], upper: &Path) -> Result<Vec<Change>, Error> {
         }
         Change { path, kind }
     });
-    Ok(all.collect())
+    all.collect()
 }
 
 type List = BTreeMap<Vec<Vec<u8>>, ChangeKind>;
 
 fn visit_one(below: &Root, visit: &Visit<'_>, list: &mut List) -> Result<bool, Error> {
     let before = stat_below(below, visit.path).map_err(visit.fail("look up"))?;
-    let path: Vec<Vec<u8>> = visit.path.split(|b| *b == b'/').map(<[u8]>::to_vec).collect();
+    let path = components(visit.path);
     if visit.is_whiteout() {
         if before.is_some() {
             add(list, path, ChangeKind::Deleted);
@@ -124,13 +150,6 @@ fn stat_below(below: &Root, path: &[u8]) -> Result<Option<Stat>, Errno> {
 
 fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-}
-
-/// Size and time of directories do not count.
-fn is_different(before: &Stat, after: &Stat) -> bool {
-    let facts = |s: &Stat| (s.st_mode, s.st_uid, s.st_gid, s.st_rdev);
-    let content = |s: &Stat| (s.st_mtime, s.st_mtime_nsec, s.st_size);
-    facts(before) != facts(after) || !is_directory(before) && content(before) != content(after)
 }
 
 fn capability_changed(below: &Root, visit: &Visit<'_>) -> Result<bool, Error> {

@@ -26,6 +26,9 @@ pub enum Error {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("write archive: {0}")]
     Sink(#[source] io::Error),
+    /// It cannot be used for this data root.
+    #[error("storage driver {driver} cannot be used: {why}")]
+    Driver { driver: &'static str, why: String },
     #[error("failpoint {0}")]
     Failpoint(&'static str),
 }
@@ -63,6 +66,7 @@ impl Kind for Error {
             Self::Header { .. } | Self::Entry { .. } | Self::DiffId { .. } => ErrorKind::InvalidArgument,
             Self::Limit { .. } => ErrorKind::TooLarge,
             Self::NoLayer(_) => ErrorKind::NotFound,
+            Self::Driver { .. } => ErrorKind::Unavailable,
             Self::Io { .. } | Self::Sink(_) | Self::Failpoint(_) => ErrorKind::Internal,
         }
     }

@@ -1,25 +1,31 @@
 //! Unpacked layers: `<data-root>/layers/<diff-id hex>/{fs, meta.json}`.
 //!
-//! Invariants: a layer appears under its diff id only after its content was verified and synced; it is made in `tmp/` and
+//! What a layer hides of those below it is in its tree, as overlayfs has it. On a file system that cannot keep such marks
+//! (overlayfs itself, network file systems) it is a list beside the tree, for all layers of the data root: `layers/listed`
+//! says so. Invariants: a layer appears under its diff id only after its content was verified and synced; it is made in `tmp/` and
 //! renamed; it goes by a rename to `trash/`. What lies in `tmp/` and `trash/` belongs to nobody.
 use crate::apply::{self, Applied, Whiteouts};
 use crate::archive::Limits;
+use crate::claims::Claims;
+pub use crate::claims::Claim;
 use crate::error::Error;
+use crate::hidden;
 use crate::trash::Trash;
 use knarr_linux::path::{Dir, Root};
 use knarr_oci::digest::Digest;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Mode of the directories that trees lie in: an ordinary user of the host must not reach the set-user-id programs of
 /// images and containers (CVE-2021-41091).
 const PRIVATE: u32 = 0o700;
+/// File in `layers/`.
+const LISTED: &str = "listed";
 
 /// Facts about an unpacked layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,9 +57,9 @@ impl Drop for Staged {
 
 #[derive(Default)]
 struct Shared {
-    busy: Mutex<HashSet<Digest>>,
-    done: Condvar,
+    claims: Claims,
     next: AtomicU64,
+    listed: bool,
 }
 
 /// The unpacked layers of a data root. Cheap to clone.
@@ -64,22 +70,10 @@ pub struct Layers {
     trash: Trash,
 }
 
-/// Keeps others from unpacking the same layer.
-pub struct Claim {
-    shared: Arc<Shared>,
-    diff_id: Digest,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.shared.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.diff_id);
-        self.shared.done.notify_all();
-    }
-}
-
 impl Layers {
     /// Opens the layers of a data root and makes the directories that are missing.
     pub fn open(data_root: &Path) -> Result<Self, Error> {
+        let is_new = !data_root.join("layers").exists();
         for dir in ["layers", "tmp", "trash"] {
             let path = data_root.join(dir);
             DirBuilder::new()
@@ -91,9 +85,23 @@ impl Layers {
             fs::set_permissions(&path, fs::Permissions::from_mode(PRIVATE))
                 .map_err(Error::io("change mode of", &path))?;
         }
+        let marker = data_root.join("layers").join(LISTED);
+        if is_new && !crate::driver::keeps_marks(&data_root.join("tmp"))? {
+            fs::write(&marker, "").map_err(Error::io("create", &marker))?;
+        }
         sync_dir(data_root)?;
+        let shared = Shared { listed: marker.exists(), ..Shared::default() };
         let trash = Trash::open(data_root.join("trash"));
-        Ok(Self { data_root: data_root.to_owned(), shared: Arc::default(), trash })
+        Ok(Self { data_root: data_root.to_owned(), shared: Arc::new(shared), trash })
+    }
+
+    pub(crate) fn data_root(&self) -> &Path {
+        &self.data_root
+    }
+
+    /// What layers hide is listed beside them: they are no lower directories for overlayfs.
+    pub fn are_listed(&self) -> bool {
+        self.shared.listed
     }
 
     /// Where what is removed goes; the one of the data root.
@@ -136,16 +144,7 @@ impl Layers {
 
     /// The right to unpack a layer; none if it is there. Waits while somebody else unpacks it.
     pub fn claim(&self, diff_id: &Digest) -> Option<Claim> {
-        let mut busy = self.shared.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if self.exists(diff_id) {
-                return None;
-            }
-            if busy.insert(diff_id.clone()) {
-                return Some(Claim { shared: Arc::clone(&self.shared), diff_id: diff_id.clone() });
-            }
-            busy = self.shared.done.wait(busy).unwrap_or_else(PoisonError::into_inner);
-        }
+        self.shared.claims.claim(diff_id, || self.exists(diff_id))
     }
 
     /// Unpacks a layer into `tmp/` and verifies it.
@@ -180,9 +179,18 @@ impl Layers {
         // whatever the process's umask is
         rustix::fs::fchmod(&root, rustix::fs::Mode::from_raw_mode(0o755))
             .map_err(Error::errno("chmod", &tree))?;
-        let Applied { diff_id, stream_len, size, entries } = apply::apply(source, root, whiteouts, limits)?;
+        let whiteouts = match whiteouts {
+            Whiteouts::Overlay if self.are_listed() => Whiteouts::Listed,
+            asked => asked,
+        };
+        let Applied { diff_id, stream_len, size, entries, hidden } =
+            apply::apply(source, root, whiteouts, limits)?;
         if let Some(expected) = expected.filter(|expected| **expected != diff_id) {
             return Err(Error::DiffId { expected: expected.clone(), found: diff_id });
+        }
+        if whiteouts == Whiteouts::Listed {
+            let path = dir.join(hidden::FILE);
+            fs::write(&path, hidden.encode()).map_err(Error::io("write", &path))?;
         }
         let meta = LayerMeta { diff_id, size, stream_len, entries };
         let path = dir.join("meta.json");

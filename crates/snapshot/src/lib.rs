@@ -1,27 +1,34 @@
-//! Layered root filesystems: apply (tar to directory), diff (directory to tar), overlay views.
+//! Layered root filesystems: apply (tar to directory), diff (directory to tar), storage drivers, views.
 //!
 //! Layers live at `<data-root>/layers/<diff-id hex>/fs`, unpacked once per diff id and independent of what lies below
 //! them. Invariant: nothing is believed of an archive but what was verified, and none of its names reaches outside.
 pub mod apply;
 pub mod archive;
 mod changes;
+mod claims;
+mod compare;
 pub mod decompress;
 mod diff;
+pub mod driver;
 mod entry;
 mod error;
+mod flatten;
+mod hidden;
 mod layers;
 mod number;
+pub mod own;
 mod pipeline;
 mod sparse;
 mod trash;
 mod tree;
+mod union;
 pub mod view;
 mod walk;
 mod writer;
 
 pub use apply::{Applied, Whiteouts};
 pub use archive::{Archive, FileData, Limits};
-pub use changes::{Change, ChangeKind, changes};
+pub use changes::{Change, ChangeKind};
 pub use diff::diff;
 pub use entry::{Entry, EntryKind};
 pub use error::Error;

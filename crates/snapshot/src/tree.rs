@@ -51,8 +51,24 @@ impl Path {
     pub(crate) fn is_within(&self, tree: &Self) -> bool {
         self.0.starts_with(&tree.0)
     }
+    /// The component that follows `directory` if nothing follows it.
+    pub(crate) fn name_in(&self, directory: &Self) -> Option<&[u8]> {
+        let (name, parent) = self.0.split_last()?;
+        (parent == directory.0).then_some(name.as_slice())
+    }
+    pub(crate) fn child(&self, name: &[u8]) -> Self {
+        let mut components = self.0.clone();
+        components.push(name.to_vec());
+        Self(components)
+    }
+    pub(crate) fn components(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(Vec::as_slice)
+    }
+    pub(crate) fn joined(&self) -> Vec<u8> {
+        self.0.join(&b'/')
+    }
     pub(crate) fn display(&self) -> String {
-        text(&self.0.join(&b'/'))
+        text(&self.joined())
     }
 }
 

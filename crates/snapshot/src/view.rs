@@ -23,7 +23,7 @@ const OFF: [(&str, &str); 3] = [("redirect_dir", "nofollow"), ("metacopy", "off"
 /// know of each other.
 pub fn writable(rootfs: &RootfsMount) -> Result<OwnedFd, Error> {
     match rootfs {
-        RootfsMount::Directory { path } => open(path),
+        RootfsMount::Directory { path } | RootfsMount::Copy { path, .. } => open(path),
         RootfsMount::Overlay { lower, upper, work, .. } => overlay(lower, Some((upper, work))),
     }
 }
@@ -31,7 +31,7 @@ pub fn writable(rootfs: &RootfsMount) -> Result<OwnedFd, Error> {
 /// A container's root filesystem, read-only: what it has of its own on top of its image.
 pub fn whole(rootfs: &RootfsMount) -> Result<OwnedFd, Error> {
     match rootfs {
-        RootfsMount::Directory { path } => open(path),
+        RootfsMount::Directory { path } | RootfsMount::Copy { path, .. } => open(path),
         RootfsMount::Overlay { lower, upper, .. } => {
             let all: Vec<PathBuf> = std::iter::once(upper.clone()).chain(lower.iter().cloned()).collect();
             read_only(&all)

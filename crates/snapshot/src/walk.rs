@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Deepest directory: each level keeps a descriptor open.
-const MAX_DEPTH: usize = 400;
+pub(crate) const MAX_DEPTH: usize = 400;
 
 /// One object on the way.
 pub(crate) struct Visit<'a> {
@@ -32,7 +32,7 @@ impl Visit<'_> {
     }
     /// What overlayfs takes for a removed name.
     pub(crate) fn is_whiteout(&self) -> bool {
-        self.kind() == FileType::CharacterDevice && self.stat.st_rdev == 0
+        is_whiteout(self.stat)
     }
     pub(crate) fn fail(&self, action: &'static str) -> impl FnOnce(Errno) -> Error + use<> {
         let name = crate::apply::text(self.path);
@@ -85,7 +85,7 @@ impl Visit<'_> {
     }
 
     /// Attributes that belong into an archive, sorted: none of overlayfs's own, none of the host's labels.
-    fn xattrs(&self) -> Result<Xattrs, Error> {
+    pub(crate) fn xattrs(&self) -> Result<Xattrs, Error> {
         let mut names = self.dir.xattrs(os(self.name)).map_err(self.fail("list attributes of"))?;
         names.retain(|n| !n.starts_with(b"trusted.") && n.as_slice() != b"security.selinux");
         names.sort();
@@ -111,6 +111,10 @@ impl Visit<'_> {
         }
         Ok(fd.into())
     }
+}
+
+pub(crate) fn is_whiteout(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
 /// Visits all below `top`; `visit` says whether a directory is to be entered.

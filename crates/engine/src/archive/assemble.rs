@@ -93,7 +93,7 @@ fn root_mount(rootfs: &RootfsMount, writable: bool) -> Result<OwnedFd> {
     };
     let place = match rootfs {
         RootfsMount::Overlay { upper, .. } => upper.as_path(),
-        RootfsMount::Directory { path } => path.as_path(),
+        RootfsMount::Directory { path } | RootfsMount::Copy { path, .. } => path.as_path(),
     };
     let place = open(place).map_err(fail)?;
     match mount::attach(made.as_fd(), place.as_fd()) {

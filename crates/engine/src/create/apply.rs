@@ -14,6 +14,7 @@ use knarr_docker_types::options::ContainerCreate;
 use knarr_image::Image;
 use knarr_linux::path::Root;
 use knarr_oci::rootfs::RootfsMount;
+use knarr_snapshot::driver::Keep;
 use knarr_volume::{CopyUp, CreateVolume};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -79,11 +80,9 @@ fn build(
     let networks = networking_config.map(|n| n.endpoints_config).unwrap_or_default();
     let undo = Undo { engine, dir: &dir, done: false };
     std::fs::create_dir_all(&dir).map_err(Error::path("make", &dir))?;
-    let mut rootfs = engine.images.prepare(&image.id, &dir)?;
-    if let RootfsMount::Overlay { volatile, .. } = &mut rootfs {
-        // A power cut ends it, and then it is removed.
-        *volatile = host.auto_remove;
-    }
+    // A power cut ends a container that removes itself, and then it is removed.
+    let keep = if host.auto_remove { Keep::Volatile } else { Keep::Durable };
+    let rootfs = engine.images.prepare_for(&image.id, &dir, keep)?;
     knarr_base::failpoint!("create.prepared", Error::Failpoint("create.prepared"));
     make_volumes(engine, &mut rows, &rootfs)?;
     knarr_base::failpoint!("create.volumes", Error::Failpoint("create.volumes"));

@@ -18,7 +18,6 @@ use knarr_docker_types::{Filters, List};
 use knarr_image::CommitOptions;
 use knarr_oci::image::ContainerConfig;
 use knarr_oci::reference::Reference;
-use knarr_oci::rootfs::RootfsMount;
 use knarr_snapshot::Whiteouts;
 use std::io::Write;
 use std::sync::Arc;
@@ -65,10 +64,7 @@ impl Engine {
     pub async fn container_changes(&self, container: &str) -> Result<Vec<FilesystemChange>> {
         let snapshot = self.entry(container)?.snapshot;
         self.blocking(move |_| {
-            let RootfsMount::Overlay { lower, upper, .. } = &snapshot.container.rootfs else {
-                return Ok(Vec::new());
-            };
-            let changes = knarr_snapshot::changes(lower, upper)?;
+            let changes = knarr_snapshot::own::changes(&snapshot.container.rootfs)?;
             let shown = |c: knarr_snapshot::Change| FilesystemChange {
                 path: String::from_utf8_lossy(&c.path).into_owned(),
                 kind: c.kind as u32,
@@ -226,9 +222,6 @@ fn commit(
     config: Option<Config>,
 ) -> Result<knarr_base::ImageId> {
     let container = &snapshot.container;
-    let RootfsMount::Overlay { upper, .. } = &container.rootfs else {
-        return Err(Error::NotImplemented("commit of a container without an image".to_owned()));
-    };
     let name = match options.repo.as_str() {
         "" => None,
         repo => {
@@ -240,7 +233,7 @@ fn commit(
     let config = config.map_or_else(|| base.clone(), |c| overlay_config(image_config(&c), base.clone()));
     let id = engine.images.commit(&CommitOptions {
         parent: container.image.as_ref(),
-        upper,
+        rootfs: &container.rootfs,
         config,
         changes: &options.changes,
         author: options.author,

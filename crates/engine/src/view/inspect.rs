@@ -7,8 +7,7 @@ use knarr_docker_types::Map;
 use knarr_docker_types::container::{InspectResponse, NetworkSettings, State};
 use knarr_docker_types::container_inspect::DriverData;
 use knarr_oci::rootfs::RootfsMount;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use knarr_snapshot::driver;
 
 pub(crate) fn inspect(engine: &Inner, snapshot: &Snapshot, size: bool) -> Result<InspectResponse> {
     let container = &snapshot.container;
@@ -38,7 +37,7 @@ pub(crate) fn inspect(engine: &Inner, snapshot: &Snapshot, size: bool) -> Result
         },
         name: format!("/{}", container.name),
         restart_count: i64::from(snapshot.status.restarts),
-        driver: "overlay2".to_owned(),
+        driver: driver::Kind::of(&container.rootfs).name().to_owned(),
         platform: container.platform.clone(),
         mount_label: container.labels.mount.clone(),
         process_label: container.labels.process.clone(),
@@ -93,38 +92,19 @@ fn graph_driver(rootfs: &RootfsMount) -> DriverData {
             data.insert("UpperDir".to_owned(), upper.to_string_lossy().into_owned());
             data.insert("WorkDir".to_owned(), work.to_string_lossy().into_owned());
         }
-        RootfsMount::Directory { path } => {
+        RootfsMount::Directory { path } | RootfsMount::Copy { path, .. } => {
             data.insert("Dir".to_owned(), path.to_string_lossy().into_owned());
         }
     }
-    DriverData { name: "overlay2".to_owned(), data }
+    DriverData { name: driver::Kind::of(rootfs).name().to_owned(), data }
 }
 
 /// Bytes of the container's own layer, and of that with its image.
 pub(crate) fn sizes(engine: &Inner, snapshot: &Snapshot) -> (i64, i64) {
-    let RootfsMount::Overlay { upper, .. } = &snapshot.container.rootfs else { return (0, 0) };
-    let own = tree_size(upper);
+    // What cannot be read counts nothing: the container may be on its way out.
+    let own = knarr_snapshot::own::size(&snapshot.container.rootfs).unwrap_or(0);
     let image =
         snapshot.container.image.as_ref().and_then(|id| engine.images.get(id).ok()).map_or(0, |i| i.size);
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     (number(own), number(own + image))
-}
-
-/// Apparent sizes of regular files and links, each inode once; what cannot be read counts nothing.
-fn tree_size(dir: &Path) -> u64 {
-    let mut seen = std::collections::HashSet::new();
-    let mut dirs = vec![dir.to_owned()];
-    let mut total = 0;
-    while let Some(dir) = dirs.pop() {
-        let Ok(entries) = std::fs::read_dir(dir) else { continue };
-        for entry in entries.flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_dir() {
-                dirs.push(entry.path());
-            } else if metadata.nlink() == 1 || seen.insert(metadata.ino()) {
-                total += metadata.len();
-            }
-        }
-    }
-    total
 }

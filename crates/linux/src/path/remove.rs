@@ -48,6 +48,10 @@ impl Removal<'_> {
             Err(Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(errno),
         };
+        // A subvolume goes at once. One with another inside, or without the privilege, is emptied as any directory.
+        if crate::btrfs::is_subvolume(&child)? && crate::btrfs::destroy(dir, name).is_ok() {
+            return Ok(());
+        }
         for _ in 0..MAX_REFILLS {
             for (entry, kind) in child.entries()? {
                 match kind {

@@ -203,15 +203,13 @@ impl ImageConfig {
                 document.rootfs.kind
             )));
         }
-        let count = document.rootfs.diff_ids.len();
-        if count > MAX_LAYERS {
-            return Err(InvalidDocument::TooMany { what: "diff_ids", count, limit: MAX_LAYERS });
-        }
+        check_count(&document)?;
         Ok(Self { raw: bytes.into(), document })
     }
 
     /// Writes a new configuration.
     pub fn new(document: ImageDocument) -> Result<Self, InvalidDocument> {
+        check_count(&document)?;
         let raw = serde_json::to_vec(&document)
             .map_err(|e| InvalidDocument::Syntax { what: "image configuration", reason: e.to_string() })?;
         Ok(Self { raw: raw.into(), document })
@@ -250,6 +248,15 @@ impl Deref for ImageConfig {
     type Target = ImageDocument;
     fn deref(&self) -> &ImageDocument {
         &self.document
+    }
+}
+
+fn check_count(document: &ImageDocument) -> Result<(), InvalidDocument> {
+    match document.rootfs.diff_ids.len() {
+        count if count > MAX_LAYERS => {
+            Err(InvalidDocument::TooMany { what: "diff_ids", count, limit: MAX_LAYERS })
+        }
+        _ => Ok(()),
     }
 }
 

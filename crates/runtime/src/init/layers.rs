@@ -19,6 +19,10 @@ impl Init<'_> {
     pub(super) fn open_root(&mut self, source: &RootSource) -> Outcome {
         self.opened_root = Some(match source {
             RootSource::Directory(path) => mount::clone_path(path, true)?,
+            RootSource::Copy { path, mapped } => {
+                let mapping = mapped.then_some(Mapping { by: MapBy::Container, recursive: false });
+                self.clone_mapped(path, false, mapping)?
+            }
             RootSource::Overlay { lower, upper, work, volatile, label, shared } => {
                 let mut options = OVERLAY_OPTIONS.to_vec();
                 options.extend(label.as_ref().map(|label| (c"context", label.as_c_str())));

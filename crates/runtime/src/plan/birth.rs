@@ -128,10 +128,14 @@ fn open_source(mount: &mut MountStep, number: usize) -> Option<Step> {
 
 /// Layers are the same files for every container, whatever its user namespace: an id-mapped mount shows them.
 fn share(root: &mut RootSource, (user, group): (u32, u32)) -> Result<()> {
-    if let RootSource::Overlay { lower, upper, work, shared, .. } = root {
-        let lower = common(lower.iter())?;
-        let upper = common([&*upper, &*work].into_iter())?;
-        *shared = Some(Shared { user, group, lower, upper });
+    match root {
+        RootSource::Overlay { lower, upper, work, shared, .. } => {
+            let lower = common(lower.iter())?;
+            let upper = common([&*upper, &*work].into_iter())?;
+            *shared = Some(Shared { user, group, lower, upper });
+        }
+        RootSource::Copy { mapped, .. } => *mapped = true,
+        RootSource::Directory(_) => {}
     }
     Ok(())
 }

@@ -342,6 +342,7 @@ fn root(spec: &Spec, linux: &Linux, facts: &Facts<'_>, hosts_mounts: bool, plan:
             shared: None,
         },
         Some(RootfsMount::Directory { path }) => RootSource::Directory(path_text(path)?),
+        Some(RootfsMount::Copy { path, .. }) => RootSource::Copy { path: path_text(path)?, mapped: false },
         None => {
             let root = spec.root.as_ref().ok_or(Error::Invalid { what: "root is missing".to_owned() })?;
             RootSource::Directory(path_text(&facts.bundle.join(&root.path))?)

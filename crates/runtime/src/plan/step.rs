@@ -168,6 +168,12 @@ pub enum RootSource {
         shared: Option<Shared>,
     },
     Directory(CString),
+    /// A directory of the container's own that was made from layers: it keeps the container's ids.
+    Copy {
+        path: CString,
+        /// Seen through an id-mapped mount.
+        mapped: bool,
+    },
 }
 
 /// Layers that keep the container's ids on disk, seen through an id-mapped mount.
@@ -302,7 +308,7 @@ impl Step {
             Self::HostPropagation(_) | Self::RootPropagation(_) => ("set propagation of the root", None),
             Self::OpenRoot(root) => match root.as_ref() {
                 RootSource::Overlay { upper, .. } => ("mount the root overlay of", Some(upper)),
-                RootSource::Directory(path) => ("mount root", Some(path)),
+                RootSource::Directory(path) | RootSource::Copy { path, .. } => ("mount root", Some(path)),
             },
             Self::KeepRootDetached => ("keep the root detached", None),
             Self::ChangeRoot => ("change the root", None),
@@ -422,7 +428,8 @@ impl fmt::Debug for Step {
 
 fn root_text(root: &RootSource, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match root {
-        RootSource::Directory(path) => write!(f, "root {path:?}"),
+        RootSource::Directory(path) | RootSource::Copy { path, mapped: false } => write!(f, "root {path:?}"),
+        RootSource::Copy { path, mapped: true } => write!(f, "root {path:?} mapped"),
         RootSource::Overlay { lower, upper, work, volatile, label, shared } => {
             write!(f, "root overlay lower {lower:?} upper {upper:?} work {work:?}")?;
             if *volatile {

@@ -69,8 +69,10 @@ fn set_root(spec: &mut Spec, dir: &Path, rootfs: Option<&RootfsMount>, mounts: &
     let readonly = spec.root.as_ref().is_some_and(|root| root.readonly);
     match rootfs {
         None => {}
-        Some(RootfsMount::Directory { path }) => spec.root = Some(Root { path: path.clone(), readonly }),
-        Some(overlay) => {
+        Some(RootfsMount::Directory { path } | RootfsMount::Copy { path, .. }) => {
+            spec.root = Some(Root { path: path.clone(), readonly });
+        }
+        Some(overlay @ RootfsMount::Overlay { .. }) => {
             let path = dir.join("rootfs");
             make_directory(&path)?;
             mounts.root = Some((overlay.clone(), path.clone()));
