@@ -46,7 +46,12 @@ fn container(root: &Path, images: &Images, id: &knarr_base::ImageId, name: &str)
     images.prepare(id, &dir).unwrap()
 }
 
-fn commit(images: &Images, parent: &knarr_base::ImageId, rootfs: &RootfsMount, name: &str) -> knarr_base::ImageId {
+fn commit(
+    images: &Images,
+    parent: &knarr_base::ImageId,
+    rootfs: &RootfsMount,
+    name: &str,
+) -> knarr_base::ImageId {
     let options = CommitOptions {
         parent: Some(parent),
         rootfs,

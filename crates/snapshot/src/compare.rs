@@ -70,7 +70,9 @@ impl Comparison<'_> {
             return Err(crate::apply::problem(&path.joined(), "directories are nested too deep"));
         }
         let mut names: BTreeMap<Vec<u8>, Option<Node>> = match place {
-            Some(place) => self.union.children(place)?.into_iter().filter(|(_, node)| node.is_some()).collect(),
+            Some(place) => {
+                self.union.children(place)?.into_iter().filter(|(_, node)| node.is_some()).collect()
+            }
             None => BTreeMap::new(),
         };
         let shown = || crate::apply::text(&path.joined());

@@ -39,12 +39,7 @@ pub fn diff<W: Write>(top: &Dir, whiteouts: Whiteouts, sink: W) -> Result<W, Err
 }
 
 /// Writes what a plain directory has that the layers which it was made from have not.
-pub(crate) fn difference<W: Write>(
-    union: &Union,
-    top: &Dir,
-    complete: Moment,
-    sink: W,
-) -> Result<W, Error> {
+pub(crate) fn difference<W: Write>(union: &Union, top: &Dir, complete: Moment, sink: W) -> Result<W, Error> {
     let mut archive = Objects::new(sink);
     compare(union, top, complete, &mut |found| match found {
         Found::Deleted(path) => archive.removed(path),

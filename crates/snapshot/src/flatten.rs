@@ -261,4 +261,3 @@ pub(crate) fn set_top(dir: &Dir, mode: u32, uid: u32, gid: u32) -> Result<(), Er
     rustix::fs::fchown(dir.as_fd(), Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
     rustix::fs::fchmod(dir.as_fd(), Mode::from_raw_mode(mode & 0o7777))
 }
-

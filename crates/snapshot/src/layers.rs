@@ -6,8 +6,8 @@
 //! renamed; it goes by a rename to `trash/`. What lies in `tmp/` and `trash/` belongs to nobody.
 use crate::apply::{self, Applied, Whiteouts};
 use crate::archive::Limits;
-use crate::claims::Claims;
 pub use crate::claims::Claim;
+use crate::claims::Claims;
 use crate::error::Error;
 use crate::hidden;
 use crate::trash::Trash;
@@ -18,8 +18,8 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Mode of the directories that trees lie in: an ordinary user of the host must not reach the set-user-id programs of
 /// images and containers (CVE-2021-41091).

@@ -101,7 +101,8 @@ impl Union {
             let entries = dir.entries().map_err(self.fail(number, &place.path, "read"))?;
             for (name, _) in entries {
                 let entry = found.entry(name.as_bytes().to_vec());
-                if matches!(&entry, Entry::Occupied(known) if known.get().as_ref().is_none_or(|node| node.closed)) {
+                if matches!(&entry, Entry::Occupied(known) if known.get().as_ref().is_none_or(|node| node.closed))
+                {
                     continue;
                 }
                 let fail = |errno| self.fail(number, &place.path.child(name.as_bytes()), "look at")(errno);
@@ -154,7 +155,12 @@ impl Union {
         opened.map(File::from).map_err(self.fail(layer, path, "open"))
     }
 
-    pub(crate) fn fail(&self, layer: usize, path: &Path, action: &'static str) -> impl FnOnce(Errno) -> Error {
+    pub(crate) fn fail(
+        &self,
+        layer: usize,
+        path: &Path,
+        action: &'static str,
+    ) -> impl FnOnce(Errno) -> Error {
         let path = self.layers[layer].path.join(std::path::Path::new(os(&path.joined())));
         Error::errno(action, path)
     }

@@ -48,7 +48,11 @@ impl Btrfs {
         btrfs::snapshot(&one, &place.dir, "two").map_err(fail("make a snapshot"))?;
         btrfs::destroy(&place.dir, "two").map_err(fail("remove a snapshot"))?;
         let chains = layers.data_root().join(CHAINS);
-        DirBuilder::new().recursive(true).mode(0o700).create(&chains).map_err(Error::io("create", &chains))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&chains)
+            .map_err(Error::io("create", &chains))?;
         Ok(Self { layers: layers.clone(), claims: Claims::default(), chains })
     }
 
@@ -64,7 +68,8 @@ impl Btrfs {
             None => None,
         };
         let Some(base) = &stack.base else {
-            let nothing = || Error::Driver { driver: Kind::Btrfs.name(), why: "image without layers".to_owned() };
+            let nothing =
+                || Error::Driver { driver: Kind::Btrfs.name(), why: "image without layers".to_owned() };
             return image.ok_or_else(nothing);
         };
         let whole = with_layer(chains.last(), base);

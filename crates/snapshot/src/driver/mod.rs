@@ -94,7 +94,8 @@ impl Stack {
         let Some(top) = self.layers.last() else { return Ok(()) };
         let path = layers.path(top);
         let meta = std::fs::symlink_metadata(&path).map_err(Error::io("look at", &path))?;
-        flatten::set_top(dir, meta.mode(), meta.uid(), meta.gid()).map_err(Error::errno("change owner of", path))
+        flatten::set_top(dir, meta.mode(), meta.uid(), meta.gid())
+            .map_err(Error::errno("change owner of", path))
     }
 }
 

@@ -48,7 +48,8 @@ fn try_one(place: &Place) -> Result<(), Error> {
         place.dir.mkdir(name, 0o700)?;
         place.dir.open_dir(name)
     };
-    let (low, high) = (make("low").map_err(fail("make a layer"))?, make("high").map_err(fail("make a layer"))?);
+    let (low, high) =
+        (make("low").map_err(fail("make a layer"))?, make("high").map_err(fail("make a layer"))?);
     for name in ["kept", "hidden"] {
         low.create_new(name, 0o600).map_err(fail("make a file"))?;
     }
