@@ -16,6 +16,8 @@ pub enum Error {
     SizeMismatch { name: String, expected: u64, found: u64 },
     #[error("content {name} is larger than the {limit} bytes that are allowed")]
     TooLarge { name: String, limit: u64 },
+    #[error("content {name}: bytes at {at} without those before")]
+    Gap { name: String, at: u64 },
     #[error("{action} {}: {source}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
 }
@@ -34,7 +36,7 @@ impl Kind for Error {
             Self::Leased(_) => ErrorKind::Conflict,
             Self::DigestMismatch { .. } | Self::SizeMismatch { .. } => ErrorKind::InvalidArgument,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
-            Self::Io { .. } => ErrorKind::Internal,
+            Self::Io { .. } | Self::Gap { .. } => ErrorKind::Internal,
         }
     }
 }

@@ -1,14 +1,17 @@
 //! One blob on its way in: written to a private file, hashed as it passes, verified, synced, renamed.
 //!
-//! Invariant: [`Ingest::commit`] returns only after the bytes, the name and the directory are on disk.
+//! Invariant: [`Ingest::commit`] and [`Content::publish`] return only after the bytes, the name and the directory are on disk.
+use crate::ahead::Ahead;
 use crate::error::Error;
+use crate::growth::{Follower, Growth};
 use crate::lease::Lease;
-use crate::store::{Content, sync_dir};
+use crate::store::{Content, mark, sync_dir};
 use knarr_oci::digest::{Digest, Hasher};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const READ_BUFFER_LEN: usize = 1 << 20;
 
@@ -25,6 +28,23 @@ pub struct Ingest {
     size: Option<u64>,
     limit: u64,
     keep: bool,
+    growth: Arc<Growth>,
+    ahead: Option<Ahead>,
+}
+
+/// A blob whose size and digest were right, not named yet. Dropping it keeps the file for the next ingest of that digest.
+pub struct Verified {
+    ingest: Ingest,
+    digest: Digest,
+}
+
+impl Verified {
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+    pub fn size(&self) -> u64 {
+        self.ingest.offset
+    }
 }
 
 impl Ingest {
@@ -53,8 +73,31 @@ impl Ingest {
         };
         let hasher = digest.as_ref().map_or_else(Hasher::sha256, |d| Hasher::new(d.algorithm()));
         let keep = digest.is_some();
-        let mut ingest = Self { content, name, path, file, hasher, offset: 0, digest, size, limit, keep };
+        let growth = Growth::new(0);
+        let mut ingest = Self {
+            content,
+            name,
+            path,
+            file,
+            hasher,
+            offset: 0,
+            digest,
+            size,
+            limit,
+            keep,
+            growth,
+            ahead: None,
+        };
+        if ingest.digest.is_some() {
+            let mut ahead = Ahead::find(&ingest.content.ingest_dir(), &ingest.name)?;
+            if ahead.end() > ingest.limit {
+                ahead.remove_all();
+            }
+            ingest.ahead = Some(ahead);
+        }
         ingest.rehash()?;
+        ingest.growth.reach(ingest.offset);
+        ingest.absorb()?;
         Ok(ingest)
     }
 
@@ -88,8 +131,30 @@ impl Ingest {
         self.size
     }
 
-    /// Forgets what was written, for a server that cannot go on in the middle.
+    /// Pieces that are there before what comes before them: offsets and lengths.
+    pub fn ahead(&self) -> Vec<(u64, u64)> {
+        self.ahead.as_ref().map(Ahead::list).unwrap_or_default()
+    }
+    /// All bytes that are there, in order or not.
+    pub fn received(&self) -> u64 {
+        self.offset + self.ahead.as_ref().map_or(0, Ahead::len)
+    }
+
+    /// Reads the blob from its beginning while it grows.
+    pub fn follow(&self) -> Result<Follower, Error> {
+        let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+        Ok(Follower::new(file, Arc::clone(&self.growth)))
+    }
+
+    /// Forgets what was written, for a server that cannot go on in the middle. Who follows is told.
     pub fn restart(&mut self) -> Result<(), Error> {
+        if let Some(ahead) = &mut self.ahead {
+            ahead.remove_all();
+        }
+        if self.offset > 0 {
+            self.growth.broken();
+            self.growth = Growth::new(0);
+        }
         self.file.set_len(0).map_err(Error::io("truncate", &self.path))?;
         self.file.seek(SeekFrom::Start(0)).map_err(Error::io("seek", &self.path))?;
         self.offset = 0;
@@ -111,6 +176,40 @@ impl Ingest {
         self.file.write_all(bytes).map_err(Error::io("write", &self.path))?;
         self.hasher.update(bytes);
         self.offset = end;
+        self.growth.reach(end);
+        Ok(())
+    }
+
+    /// Puts bytes where they belong: onto the end, or aside, in the piece that begins at `piece`, until the blob has come that
+    /// far. What is there is left.
+    pub fn put_at(&mut self, piece: u64, at: u64, bytes: &[u8]) -> Result<(), Error> {
+        if at > self.offset {
+            let end = at.saturating_add(bytes.len() as u64);
+            let limit = self.size.unwrap_or(self.limit).min(self.limit);
+            if end > limit {
+                self.keep = false;
+                return Err(Error::SizeMismatch { name: self.label(), expected: limit, found: end });
+            }
+            return match &mut self.ahead {
+                Some(ahead) => ahead.write(piece, at, bytes),
+                None => Err(Error::Gap { name: self.label(), at }),
+            };
+        }
+        let known = usize::try_from(self.offset - at).unwrap_or(usize::MAX).min(bytes.len());
+        if known < bytes.len() {
+            self.append(&bytes[known..])?;
+        }
+        self.absorb()
+    }
+
+    /// Appends the pieces that the blob has reached.
+    fn absorb(&mut self) -> Result<(), Error> {
+        let mut buffer = Vec::new();
+        while let Some(taken) = self.ahead.as_mut().and_then(|ahead| ahead.take(self.offset)) {
+            buffer.resize(READ_BUFFER_LEN, 0);
+            let from = self.offset;
+            taken.copy_from(from, &mut buffer, |bytes| self.append(bytes))?;
+        }
         Ok(())
     }
 
@@ -128,24 +227,37 @@ impl Ingest {
         }
     }
 
-    /// Verifies size and digest, makes the blob durable and names it by its digest, which `lease` holds from then on.
-    pub fn commit(mut self, lease: &Lease) -> Result<Digest, Error> {
+    /// Whether size and digest are right. If not, what is there is of no use but as a beginning that is too short.
+    pub fn check(&mut self) -> Result<Digest, Error> {
         if let Some(expected) = self.size.filter(|size| *size != self.offset) {
             // Too short: what is there may still be right, and the next attempt goes on from it.
             return Err(Error::SizeMismatch { name: self.label(), expected, found: self.offset });
         }
         let found = self.hasher.clone().finish();
-        if let Some(expected) = self.digest.clone().filter(|expected| *expected != found) {
-            self.keep = false;
-            return Err(Error::DigestMismatch { expected, found });
+        match self.digest.clone().filter(|expected| *expected != found) {
+            Some(expected) => {
+                self.keep = false;
+                Err(Error::DigestMismatch { expected, found })
+            }
+            None => Ok(found),
         }
-        lease.hold(&found);
-        self.file.sync_all().map_err(Error::io("sync", &self.path))?;
-        let target = self.content.blob_path(&found);
-        fs::rename(&self.path, &target).map_err(Error::io("rename", &self.path))?;
-        sync_dir(target.parent().unwrap_or(&target))?;
-        self.keep = true; // nothing is left to remove
-        Ok(found)
+    }
+
+    /// Verifies size and digest; followers see the end.
+    pub fn verify(mut self) -> Result<Verified, Error> {
+        let digest = self.check()?;
+        mark(&self.file, &self.path)?;
+        self.growth.verified();
+        Ok(Verified { ingest: self, digest })
+    }
+
+    /// Verifies size and digest, makes the blob durable and names it by its digest, which `lease` holds from then on.
+    pub fn commit(self, lease: &Lease) -> Result<Digest, Error> {
+        let (content, verified) = (self.content.clone(), self.verify()?);
+        verified.sync()?;
+        let digest = verified.digest.clone();
+        content.publish(lease, vec![verified])?;
+        Ok(digest)
     }
 
     /// Gives up and removes the partial file.
@@ -173,9 +285,52 @@ impl Write for Ingest {
 
 impl Drop for Ingest {
     fn drop(&mut self) {
+        self.growth.broken();
         if !self.keep {
+            if let Some(ahead) = &mut self.ahead {
+                ahead.remove_all();
+            }
             let _ = fs::remove_file(&self.path);
         }
         self.content.end_ingest(&self.name);
+    }
+}
+
+impl Verified {
+    /// The bytes of a document of at most `limit` bytes.
+    pub fn read(&self, limit: usize) -> Result<Vec<u8>, Error> {
+        if self.ingest.offset > limit as u64 {
+            return Err(Error::TooLarge { name: self.ingest.label(), limit: limit as u64 });
+        }
+        fs::read(&self.ingest.path).map_err(Error::io("read", &self.ingest.path))
+    }
+
+    /// Writes the bytes to disk.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.ingest.file.sync_all().map_err(Error::io("sync", &self.ingest.path))
+    }
+
+    fn name_it(mut self, target: &Path) -> Result<(), Error> {
+        fs::rename(&self.ingest.path, target).map_err(Error::io("rename", &self.ingest.path))?;
+        self.ingest.keep = true; // nothing is left to remove
+        Ok(())
+    }
+}
+
+impl Content {
+    /// Names blobs whose bytes are on disk already, by [`Verified::sync`] or a sync of the whole file system. `lease` holds
+    /// them from then on.
+    pub fn publish(&self, lease: &Lease, blobs: Vec<Verified>) -> Result<(), Error> {
+        let mut directories = Vec::new();
+        for verified in blobs {
+            lease.hold(&verified.digest);
+            let target = self.blob_path(&verified.digest);
+            verified.name_it(&target)?;
+            let directory = target.parent().unwrap_or(&target).to_owned();
+            if !directories.contains(&directory) {
+                directories.push(directory);
+            }
+        }
+        directories.iter().try_for_each(|directory| sync_dir(directory))
     }
 }

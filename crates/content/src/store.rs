@@ -1,4 +1,5 @@
 //! The blobs of one data root.
+use crate::ahead::blob_name;
 use crate::error::Error;
 use crate::ingest::Ingest;
 use crate::lease::Lease;
@@ -6,7 +7,7 @@ use knarr_oci::digest::{Algorithm, Digest, Hasher};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -201,6 +202,46 @@ impl Content {
         Ok(bytes)
     }
 
+    /// Whether a blob is here as it came. What tells is its size and the mark that [`Ingest::verify`] left and that goes with
+    /// any write to the file; without the mark the blob is hashed anew. One that is damaged is taken away, so that it can
+    /// come again.
+    pub fn is_whole(&self, digest: &Digest, size: u64) -> Result<bool, Error> {
+        let path = self.blob_path(digest);
+        let meta = match fs::symlink_metadata(&path) {
+            Ok(meta) => meta,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(Error::io("stat", path)(e)),
+        };
+        if meta.is_file() && meta.len() == size {
+            if is_marked(&meta) {
+                return Ok(true);
+            }
+            match self.verify(digest) {
+                Ok(()) => {
+                    let marked = self.open_blob(digest).and_then(|file| mark(&file, &path));
+                    marked.unwrap_or_else(|error| tracing::debug!(%digest, %error, "blob not marked"));
+                    return Ok(true);
+                }
+                Err(Error::NotFound(_)) => return Ok(false),
+                Err(Error::DigestMismatch { .. }) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        tracing::warn!(%digest, "blob is damaged: taken away");
+        self.discard(digest)?;
+        Ok(false)
+    }
+
+    /// Takes a damaged blob away, whoever holds it.
+    pub fn discard(&self, digest: &Digest) -> Result<(), Error> {
+        let path = self.blob_path(digest);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(Error::io("remove", path)(e)),
+        }
+    }
+
     /// Hashes a blob anew.
     pub fn verify(&self, digest: &Digest) -> Result<(), Error> {
         let path = self.blob_path(digest);
@@ -261,8 +302,9 @@ impl Content {
             let entry = entry.map_err(Error::io("read", &dir))?;
             let name = entry.file_name();
             let name = name.to_str().unwrap_or_default();
-            let digest = Digest::parse(&name.replacen('-', ":", 1));
-            if !state.active.contains(name)
+            let blob = blob_name(name);
+            let digest = Digest::parse(&blob.replacen('-', ":", 1));
+            if !state.active.contains(blob)
                 && !digest.is_ok_and(|digest| keep(&digest))
                 && fs::remove_file(entry.path()).is_ok()
             {
@@ -271,6 +313,21 @@ impl Content {
         }
         Ok(removed)
     }
+}
+
+/// When verified blobs say that they were changed last, in seconds since the epoch.
+const MARK: i64 = 1;
+
+/// Marks a file whose bytes were verified: any write takes the mark away.
+pub(crate) fn mark(file: &File, path: &Path) -> Result<(), Error> {
+    let omit = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+    let time = rustix::fs::Timespec { tv_sec: MARK, tv_nsec: 0 };
+    let times = rustix::fs::Timestamps { last_access: omit, last_modification: time };
+    rustix::fs::futimens(file, &times).map_err(|errno| Error::io("mark", path)(errno.into()))
+}
+
+fn is_marked(meta: &fs::Metadata) -> bool {
+    meta.mtime() == MARK && meta.mtime_nsec() == 0
 }
 
 pub(crate) fn sync_dir(path: &Path) -> Result<(), Error> {

@@ -37,6 +37,8 @@ pub struct EngineConfig {
     pub insecure_registries: Vec<String>,
     /// Mirrors of Docker Hub, in order.
     pub registry_mirrors: Vec<String>,
+    /// Layers that one pull fetches at a time.
+    pub max_concurrent_downloads: u32,
     /// Parent control group; `None`: `/knarr-<engine id>`, with systemd `system.slice`.
     pub cgroup_parent: Option<String>,
     /// Whether systemd makes the control groups; `None`: where it runs, on cgroup v2.
@@ -92,6 +94,7 @@ impl Default for EngineConfig {
             network: NetworkConfig::default(),
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
+            max_concurrent_downloads: 3,
             cgroup_parent: None,
             systemd_cgroup: None,
             log_driver: "json-file".to_owned(),

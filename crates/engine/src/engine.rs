@@ -214,6 +214,8 @@ fn open_parts(mut config: EngineConfig) -> Result<Parts> {
         certs_dir: Some("/etc/docker/certs.d".into()),
         user_agent: format!("knarr/{}", config.version),
     })?;
+    let images =
+        images.with_downloads(usize::try_from(config.max_concurrent_downloads).unwrap_or(usize::MAX));
     let trash = images.layers().trash().clone();
     Ok(Parts {
         config,

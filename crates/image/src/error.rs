@@ -31,6 +31,9 @@ pub enum Error {
     Registry(#[from] knarr_distribution::Error),
     #[error("task failed: {0}")]
     Task(String),
+    /// Of work that was done for several at once.
+    #[error(transparent)]
+    Shared(std::sync::Arc<Self>),
     #[error(transparent)]
     State(#[from] knarr_state::Error),
     #[error("{action} {}: {source}", path.display())]
@@ -60,6 +63,7 @@ impl Kind for Error {
             Self::Snapshot(e) => e.kind(),
             Self::State(e) => e.kind(),
             Self::Registry(e) => e.kind(),
+            Self::Shared(e) => e.kind(),
             Self::Image { .. } | Self::Io { .. } | Self::Sink(_) | Self::Task(_) | Self::Failpoint(_) => {
                 ErrorKind::Internal
             }

@@ -13,9 +13,11 @@ mod gate;
 mod image;
 pub mod instruction;
 mod layer_blob;
+mod layer_job;
 mod load;
 mod names;
 mod progress;
+mod publish;
 mod pull;
 mod push;
 mod query;
@@ -23,7 +25,9 @@ mod record;
 mod resolve;
 mod save;
 mod service;
+mod transfers;
 mod unpack;
+mod whole;
 
 pub use knarr_distribution::{Client, Credentials, Login, RegistryConfig};
 

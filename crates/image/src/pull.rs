@@ -1,14 +1,17 @@
-//! `pull`: an image from a registry.
+//! `pull`: an image from a registry, or every tag of a repository.
 //!
-//! Blobs come in several at a time, and each layer is unpacked as soon as it is there, while others still come. Invariant:
-//! what arrived of a pull that failed is held for its next attempt by a row in `pulls`; the image's own row comes last.
+//! Layers come in several at a time, and each is unpacked while it arrives. Invariants: what arrived of a pull that failed is
+//! held for its next attempt by a row in `pulls`; the image's own row comes last. What is here already is used when it is
+//! whole; what is damaged comes again.
 use crate::error::Error;
 use crate::gate::Pass;
 use crate::progress::{Progress, SharedReport};
-use crate::record::{ImageRecord, LayerRef, PullRecord};
+use crate::publish::Ready;
+use crate::record::{ImageRecord, LayerRef, PullRecord, ReferenceRecord};
 use crate::service::{Images, now_nanos};
+use crate::transfers::Outcome;
 use knarr_base::ImageId;
-use knarr_content::Lease;
+use knarr_content::{Begin, Ingest, Lease, Verified};
 use knarr_distribution::{Access, Credentials, Fetched, Repository, Select};
 use knarr_oci::digest::Digest;
 use knarr_oci::image::{Descriptor, Document, ImageConfig, MAX_CONFIG_LEN, Manifest, media_type};
@@ -16,14 +19,15 @@ use knarr_oci::platform::Platform;
 use knarr_oci::reference::Reference;
 use knarr_state::Event;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// Layers that are fetched at the same time, as in Docker.
-const MAX_DOWNLOADS: usize = 3;
-/// Bytes between two progress messages of one layer.
-const REPORT_EVERY: u64 = 512 << 10;
+/// Layers that one pull fetches at the same time, as in Docker, unless the engine is told otherwise.
+pub(crate) const MAX_DOWNLOADS: usize = 3;
+
+/// Between two looks at a blob that somebody else writes.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// What `pull` is to fetch.
 #[derive(Debug, Clone, Default)]
@@ -44,12 +48,12 @@ struct Wanted {
 
 /// What the tasks of one pull share.
 #[derive(Clone)]
-struct Pull {
-    images: Images,
-    repository: Arc<Repository>,
-    lease: Arc<Lease>,
+pub(crate) struct Pull {
+    pub images: Images,
+    pub repository: Arc<Repository>,
+    pub lease: Arc<Lease>,
     report: SharedReport,
-    slots: Arc<Semaphore>,
+    pub slots: Arc<Semaphore>,
     /// Keeps collection out.
     pass: Arc<Pass>,
 }
@@ -62,33 +66,45 @@ impl Images {
         options: PullOptions,
         report: SharedReport,
     ) -> Result<ImageId, Error> {
+        let pull = self.begin_pull(reference, options.credentials, report).await?;
+        let (id, newer) = pull.one(reference, options.platform.as_ref()).await?;
+        pull.end(reference.familiar(), newer);
+        Ok(id)
+    }
+
+    /// Fetches every tag of the repository.
+    pub async fn pull_all_tags(
+        &self,
+        name: &Reference,
+        options: PullOptions,
+        report: SharedReport,
+    ) -> Result<(), Error> {
+        let pull = self.begin_pull(name, options.credentials, report).await?;
+        let mut newer = false;
+        for tag in pull.repository.tags().await? {
+            newer |= pull.one(&name.with_tag(&tag)?, options.platform.as_ref()).await?.1;
+        }
+        pull.end(name.familiar_name(), newer);
+        Ok(())
+    }
+
+    async fn begin_pull(
+        &self,
+        reference: &Reference,
+        credentials: Option<Credentials>,
+        report: SharedReport,
+    ) -> Result<Pull, Error> {
         let images = self.clone();
         let pass = Arc::new(blocking(move || Ok(images.enter())).await?);
-        let repository = self.client.repository(reference, options.credentials, Access::Pull)?;
-        let pull = Pull {
+        let repository = self.client.repository(reference, credentials, Access::Pull)?;
+        Ok(Pull {
             images: self.clone(),
             repository: Arc::new(repository),
             lease: Arc::new(self.content.lease()),
             report,
-            slots: Arc::new(Semaphore::new(MAX_DOWNLOADS)),
+            slots: Arc::new(Semaphore::new(self.max_downloads)),
             pass,
-        };
-        let selected = match (reference.digest(), reference.tag()) {
-            (Some(digest), _) => digest.to_string(),
-            (None, tag) => tag.unwrap_or_default().to_owned(),
-        };
-        // Nothing is said before it is known that there is such an image: the first message decides the answer's status.
-        let wanted = pull.wanted(options.platform.as_ref()).await?;
-        (pull.report)(Progress::status(selected, format!("Pulling from {}", reference.path())));
-        let config = pull.config(&wanted).await?;
-        let layers = layers_of(&config, &wanted.manifest)?;
-        pull.hold(reference, &wanted, &layers).await?;
-        pull.fetch_layers(&layers).await?;
-        let (id, newer) = pull.finish(reference, &wanted, &config, layers).await?;
-        (pull.report)(Progress::line(format!("Digest: {}", wanted.top)));
-        let status = if newer { "Downloaded newer image" } else { "Image is up to date" };
-        (pull.report)(Progress::line(format!("Status: {status} for {}", reference.familiar())));
-        Ok(id)
+        })
     }
 }
 
@@ -101,7 +117,7 @@ fn layers_of(config: &ImageConfig, manifest: &Manifest) -> Result<Vec<LayerRef>,
 
 impl Pull {
     /// Work that waits for a disk. It goes on when the request is gone, so it keeps collection out by itself.
-    async fn blocking<T: Send + 'static>(
+    pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
@@ -114,11 +130,78 @@ impl Pull {
         .await
     }
 
+    /// Work that waits for others more than for a disk: it has a thread of its own, so that all threads for blocking work can
+    /// never be taken by those who wait for one more.
+    pub(crate) async fn on_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let held = (Arc::clone(&self.pass), Arc::clone(&self.lease));
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let thread = std::thread::Builder::new().name("unpack".to_owned()).spawn(move || {
+            let result = work();
+            drop(held);
+            let _ = sender.send(result);
+        });
+        thread.map_err(|e| Error::Task(format!("no thread to unpack with: {e}")))?;
+        receiver.await.map_err(|_| Error::Task("unpacking was aborted".to_owned()))?
+    }
+
+    /// Begins a blob, or waits while somebody else writes it; none when it is there.
+    pub(crate) async fn begin_blob(&self, blob: &Descriptor) -> Result<Option<Ingest>, Error> {
+        loop {
+            let (content, lease, blob) = (self.images.content.clone(), Arc::clone(&self.lease), blob.clone());
+            match self.blocking(move || Ok(content.begin(&lease, &blob.digest, Some(blob.size))?)).await? {
+                Begin::Present(_) => return Ok(None),
+                Begin::Started(ingest) => return Ok(Some(ingest)),
+                Begin::Busy => tokio::time::sleep(BUSY_PAUSE).await,
+            }
+        }
+    }
+
+    /// One image; whether anything of it is new.
+    async fn one(
+        &self,
+        reference: &Reference,
+        platform: Option<&Platform>,
+    ) -> Result<(ImageId, bool), Error> {
+        let (select, shown) = match (reference.digest(), reference.tag()) {
+            (Some(digest), _) => (Select::Digest(digest), digest.to_string()),
+            (None, tag) => (Select::Tag(tag.unwrap_or_default()), tag.unwrap_or_default().to_owned()),
+        };
+        // Nothing is said before it is known that there is such an image: the first message decides the answer's status.
+        let wanted = self.wanted(select, platform).await?;
+        (self.report)(Progress::status(shown, format!("Pulling from {}", reference.path())));
+        let (config, fetched) = self.config(&wanted).await?;
+        let layers = layers_of(&config, &wanted.manifest)?;
+        let missing = self.missing(&layers).await?;
+        let held = self.hold(reference, &wanted, &layers, fetched, missing.len());
+        let (held, arrived) = tokio::join!(held, self.fetch_layers(&layers, &missing));
+        // The row that holds what arrived is there before a failure is told.
+        held?;
+        arrived?;
+        let (id, newer) = self.finish(reference, &wanted, &config, layers, missing.is_empty()).await?;
+        (self.report)(Progress::line(format!("Digest: {}", wanted.top)));
+        if let Some(wanted) = platform.filter(|wanted| !wanted.is_same(&config.platform())) {
+            let (name, own) = (reference.familiar(), config.platform());
+            (self.report)(Progress::line(format!(
+                "WARNING: image with reference {name} was found but its platform ({own}) does not match the specified \
+                 platform ({wanted})"
+            )));
+        }
+        Ok((id, newer))
+    }
+
+    fn end(&self, name: String, newer: bool) {
+        let status = if newer { "Downloaded newer image" } else { "Image is up to date" };
+        (self.report)(Progress::line(format!("Status: {status} for {name}")));
+    }
+
     /// Follows the reference to one image's manifest.
-    async fn wanted(&self, platform: Option<&Platform>) -> Result<Wanted, Error> {
-        let Fetched { descriptor, bytes } = self.repository.manifest(self.repository.selected()).await?;
+    async fn wanted(&self, select: Select<'_>, platform: Option<&Platform>) -> Result<Wanted, Error> {
+        let Fetched { descriptor, bytes } = self.repository.manifest(select).await?;
         let top = descriptor.digest.clone();
-        let manifest = match Document::parse(&bytes, &descriptor.media_type)? {
+        let chosen = match Document::parse(&bytes, &descriptor.media_type)? {
             Document::Manifest(manifest) => return wanted(top, manifest, descriptor, bytes),
             Document::Index(index) => {
                 let platform = platform.cloned().unwrap_or_else(Platform::host);
@@ -129,22 +212,41 @@ impl Pull {
                 })?
             }
         };
-        let fetched = self.repository.manifest(Select::Digest(&manifest.digest)).await?;
-        if fetched.bytes.len() as u64 != manifest.size {
+        let fetched = match self.known(&chosen.digest, knarr_oci::image::MAX_MANIFEST_LEN).await? {
+            Some(bytes) => Fetched { descriptor: chosen.clone(), bytes },
+            None => self.repository.manifest(Select::Digest(&chosen.digest)).await?,
+        };
+        if fetched.bytes.len() as u64 != chosen.size {
             return Err(Error::Archive(format!(
                 "manifest {} has another size than its index says",
-                manifest.digest
+                chosen.digest
             )));
         }
-        match Document::parse(&fetched.bytes, &manifest.media_type)? {
+        match Document::parse(&fetched.bytes, &chosen.media_type)? {
             Document::Manifest(parsed) => wanted(top, parsed, fetched.descriptor, fetched.bytes),
             Document::Index(_) => Err(Error::Archive("an index of indexes".to_owned())),
         }
     }
 
-    /// The image's configuration, fetched.
-    async fn config(&self, wanted: &Wanted) -> Result<ImageConfig, Error> {
-        let blob = &wanted.manifest.config;
+    /// A small blob that is here and whole. One that is damaged goes.
+    async fn known(&self, digest: &Digest, limit: usize) -> Result<Option<Vec<u8>>, Error> {
+        self.lease.hold(digest);
+        let (content, digest) = (self.images.content.clone(), digest.clone());
+        self.blocking(move || match content.read(&digest, limit) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(knarr_content::Error::NotFound(_)) => Ok(None),
+            Err(error) => {
+                tracing::warn!(%digest, %error, "damaged blob: fetched again");
+                content.discard(&digest)?;
+                Ok(None)
+            }
+        })
+        .await
+    }
+
+    /// The image's configuration, and its blob if it was fetched.
+    async fn config(&self, wanted: &Wanted) -> Result<(ImageConfig, Option<Verified>), Error> {
+        let blob = wanted.manifest.config.clone();
         if blob.size > MAX_CONFIG_LEN as u64 {
             return Err(knarr_oci::image::InvalidDocument::TooLarge {
                 what: "image configuration",
@@ -152,14 +254,36 @@ impl Pull {
             }
             .into());
         }
-        self.repository.fetch_blob(blob, &self.images.content, &self.lease, &|_, _| {}).await?;
-        let bytes = self.images.content.read(&blob.digest, MAX_CONFIG_LEN)?;
-        Ok(ImageConfig::parse(&bytes)?)
+        loop {
+            if let Some(bytes) = self.known(&blob.digest, MAX_CONFIG_LEN).await? {
+                return Ok((ImageConfig::parse(&bytes)?, None));
+            }
+            // None: somebody else was faster.
+            if let Some(ingest) = self.begin_blob(&blob).await? {
+                let verified = self.repository.fetch_into(&blob, ingest, &|_, _| {}).await?;
+                let bytes = verified.read(MAX_CONFIG_LEN)?;
+                return Ok((ImageConfig::parse(&bytes)?, Some(verified)));
+            }
+        }
     }
 
-    /// Records what this pull brings, so that an interrupted one can go on.
-    async fn hold(&self, reference: &Reference, wanted: &Wanted, layers: &[LayerRef]) -> Result<(), Error> {
-        let mut blobs = vec![wanted.descriptor.digest.clone(), wanted.manifest.config.digest.clone()];
+    /// Records what this pull brings, so that an interrupted one can go on. Not for one that has nothing to bring.
+    async fn hold(
+        &self,
+        reference: &Reference,
+        wanted: &Wanted,
+        layers: &[LayerRef],
+        config: Option<Verified>,
+        missing: usize,
+    ) -> Result<(), Error> {
+        let manifest = &wanted.descriptor.digest;
+        if missing == 0 && config.is_none() && self.images.content.exists(manifest) {
+            self.lease.hold(manifest);
+            if self.images.content.exists(manifest) {
+                return Ok(());
+            }
+        }
+        let mut blobs = vec![manifest.clone(), wanted.manifest.config.digest.clone()];
         blobs.extend(layers.iter().map(|layer| layer.blob.digest.clone()));
         let record = PullRecord {
             blobs,
@@ -169,19 +293,42 @@ impl Pull {
         let (images, lease, key) = (self.images.clone(), Arc::clone(&self.lease), reference.to_string());
         let bytes = wanted.bytes.clone();
         self.blocking(move || {
+            images.store.write(|tx| Ok::<_, Error>(tx.put(&key, &record)?))?;
+            images
+                .publisher
+                .publish(&lease, Ready { blobs: config.into_iter().collect(), ..Ready::default() })?;
             images.content.put(&lease, &bytes)?;
-            images.store.write(|tx| Ok::<_, Error>(tx.put(&key, &record)?))
+            Ok(())
         })
         .await
     }
 
-    async fn fetch_layers(&self, layers: &[LayerRef]) -> Result<(), Error> {
-        let mut tasks = JoinSet::new();
+    /// Layers, by place, whose blob or tree is not here or not whole.
+    async fn missing(&self, layers: &[LayerRef]) -> Result<Vec<usize>, Error> {
         for layer in layers {
-            (self.report)(Progress::status(layer.blob.digest.short(), "Pulling fs layer"));
+            self.lease.hold(&layer.blob.digest);
         }
-        for layer in layers {
-            let (pull, layer) = (self.clone(), layer.clone());
+        let (images, layers) = (self.images.clone(), layers.to_vec());
+        self.blocking(move || {
+            let mut missing = Vec::new();
+            for (place, layer) in layers.iter().enumerate() {
+                if !images.layer_is_whole(layer)? {
+                    missing.push(place);
+                }
+            }
+            Ok(missing)
+        })
+        .await
+    }
+
+    async fn fetch_layers(&self, layers: &[LayerRef], missing: &[usize]) -> Result<(), Error> {
+        for (place, layer) in layers.iter().enumerate() {
+            let status = if missing.contains(&place) { "Pulling fs layer" } else { "Already exists" };
+            (self.report)(Progress::status(layer.blob.digest.short(), status));
+        }
+        let mut tasks = JoinSet::new();
+        for place in missing {
+            let (pull, layer) = (self.clone(), layers[*place].clone());
             tasks.spawn(async move { pull.layer(&layer).await });
         }
         while let Some(done) = tasks.join_next().await {
@@ -193,42 +340,19 @@ impl Pull {
         Ok(())
     }
 
-    /// Fetches and unpacks one layer.
+    /// One layer, with whoever else wants it.
     async fn layer(&self, layer: &LayerRef) -> Result<(), Error> {
-        let id = layer.blob.digest.short().to_owned();
-        let report = Arc::clone(&self.report);
-        if self.images.layers.exists(&layer.diff_id) && self.images.content.exists(&layer.blob.digest) {
-            self.lease.hold(&layer.blob.digest);
-            if self.images.content.exists(&layer.blob.digest) {
-                report(Progress::status(id, "Already exists"));
-                return Ok(());
+        loop {
+            let transfer = self
+                .images
+                .transfers
+                .join(layer, |reporter| crate::layer_job::run(self.clone(), layer.clone(), reporter));
+            match transfer.follow(layer, &*self.report).await {
+                Outcome::Complete => return Ok(()),
+                Outcome::Failed(error) => return Err(error),
+                Outcome::TryAgain => {}
             }
         }
-        let slot = match Arc::clone(&self.slots).try_acquire_owned() {
-            Ok(slot) => slot,
-            Err(_) => {
-                report(Progress::status(id.clone(), "Waiting"));
-                let acquired = Arc::clone(&self.slots).acquire_owned().await;
-                acquired.map_err(|e| Error::Task(e.to_string()))?
-            }
-        };
-        let reported = AtomicU64::new(0);
-        let progress = |current: u64, total: u64| {
-            let last = reported.load(Ordering::Relaxed);
-            if current >= last + REPORT_EVERY || (current < total && current < last) {
-                reported.store(current, Ordering::Relaxed);
-                report(Progress::Transfer { id: id.clone(), status: "Downloading", current, total });
-            }
-        };
-        self.repository.fetch_blob(&layer.blob, &self.images.content, &self.lease, &progress).await?;
-        drop(slot);
-        report(Progress::status(id.clone(), "Verifying Checksum"));
-        report(Progress::status(id.clone(), "Download complete"));
-        let (images, layer, report_too) = (self.images.clone(), layer.clone(), Arc::clone(&self.report));
-        self.blocking(move || images.unpack(std::slice::from_ref(&layer), "Extracting", &*report_too))
-            .await?;
-        report(Progress::status(id, "Pull complete"));
-        Ok(())
     }
 
     /// Commits the image with its names. Tells whether anything is new.
@@ -238,6 +362,7 @@ impl Pull {
         wanted: &Wanted,
         config: &ImageConfig,
         layers: Vec<LayerRef>,
+        all_here: bool,
     ) -> Result<(ImageId, bool), Error> {
         let id = config.id();
         let by_digest = reference.with_digest(&wanted.top);
@@ -251,14 +376,23 @@ impl Pull {
             Event::now("image", "pull", &reference.familiar()).with("name", reference.familiar_name());
         let pull_key = reference.to_string();
         self.blocking(move || {
-            let known = images.store.read(|tx| {
-                let mut known = tx.get::<ImageRecord>(id.as_str())?.is_some();
+            let (known, pending) = images.store.read(|tx| {
+                let row = tx.get::<ImageRecord>(id.as_str())?;
+                let mut known = row.is_some_and(|row| row.manifest.as_ref() == Some(&manifest));
                 for name in &names {
-                    let row = tx.get::<crate::record::ReferenceRecord>(&name.to_string())?;
+                    let row = tx.get::<ReferenceRecord>(&name.to_string())?;
                     known &= row.is_some_and(|row| row.image == id);
                 }
-                Ok(known)
+                Ok((known, tx.get::<PullRecord>(&pull_key)?.is_some()))
             })?;
+            if known && all_here && !pending {
+                // Nothing changes: only the event is written, and nobody waits for it.
+                images.store.write_behind(|tx| {
+                    tx.emit(event);
+                    Ok::<_, Error>(())
+                })?;
+                return Ok((id, false));
+            }
             let record = ImageRecord {
                 size: images.size_of(&layers),
                 layers,

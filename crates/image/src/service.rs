@@ -2,7 +2,9 @@
 use crate::error::Error;
 use crate::gate::{Gate, Pass};
 use crate::image::Image;
+use crate::publish::Publisher;
 use crate::record::{ImageRecord, LayerRecord, LayerRef, ReferenceRecord};
+use crate::transfers::Transfers;
 use knarr_base::ImageId;
 use knarr_content::{Content, Lease};
 use knarr_distribution::{Client, RegistryConfig};
@@ -28,6 +30,10 @@ pub struct Images {
     pub(crate) gate: Gate,
     pub(crate) client: Client,
     pub(crate) base_layer: Digest,
+    pub(crate) publisher: Publisher,
+    pub(crate) transfers: Transfers,
+    /// Layers that one pull fetches at a time.
+    pub(crate) max_downloads: usize,
 }
 
 impl Images {
@@ -41,10 +47,14 @@ impl Images {
         let layers = Layers::open(data_root)?;
         layers.empty_tmp()?;
         let driver = driver::open(&layers, wanted)?;
+        let content = Content::open(data_root)?;
         let images = Self {
             data_root: data_root.to_owned(),
             store,
-            content: Content::open(data_root)?,
+            publisher: Publisher::new(data_root, content.clone(), layers.clone()),
+            transfers: Transfers::default(),
+            max_downloads: crate::pull::MAX_DOWNLOADS,
+            content,
             base_layer: Self::base_layer(&layers)?,
             layers,
             driver,
@@ -61,6 +71,12 @@ impl Images {
     /// The same with registries that are configured.
     pub fn with_registries(self, registries: RegistryConfig) -> Result<Self, Error> {
         Ok(Self { client: Client::new(registries)?, ..self })
+    }
+
+    /// The same with another number of layers that one pull fetches at a time.
+    #[must_use]
+    pub fn with_downloads(self, max_downloads: usize) -> Self {
+        Self { max_downloads: max_downloads.max(1), ..self }
     }
 
     /// Keeps collection out while data is brought in.

@@ -65,6 +65,7 @@ impl Engine {
 
     pub async fn image_pull(&self, options: ImagePull) -> Result<Progress> {
         let reference = parse(&options.reference)?;
+        let all_tags = options.all_tags.then(|| parse_name(&options.reference)).transpose()?;
         let builtin =
             self.inner.config.builtin_images.iter().find(|b| b.reference == reference.to_string()).copied();
         let plain = options.platform.is_none() && self.inner.config.registry_mirrors.is_empty();
@@ -75,7 +76,10 @@ impl Engine {
         let platform = options.platform.map(platform_of);
         let how = PullOptions { platform, credentials: credentials(options.auth) };
         Ok(self.with_async_progress(move |images, report| async move {
-            images.pull(&reference, how, report).await.map(drop)
+            match all_tags {
+                Some(name) => images.pull_all_tags(&name, how, report).await,
+                None => images.pull(&reference, how, report).await.map(drop),
+            }
         }))
     }
 

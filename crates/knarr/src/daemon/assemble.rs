@@ -52,6 +52,7 @@ fn engine_config(c: &Config) -> anyhow::Result<EngineConfig> {
         network: network_config(c)?,
         insecure_registries: c.insecure_registries.clone(),
         registry_mirrors: c.registry_mirrors.clone(),
+        max_concurrent_downloads: c.max_concurrent_downloads,
         cgroup_parent: c.cgroup_parent.clone(),
         systemd_cgroup: c.systemd_cgroup,
         log_driver: c.log_driver.clone(),
