@@ -15,6 +15,7 @@ mod isolation;
 mod networks;
 mod options;
 mod program;
+mod pulls;
 mod registries;
 mod runtime_peers;
 mod runtimes;

@@ -15,6 +15,8 @@ pub mod images;
 pub mod lab;
 pub mod leaks;
 pub mod pack;
+pub mod proxy;
+pub mod publish;
 pub mod registry;
 pub mod tarball;
 pub mod terminal;

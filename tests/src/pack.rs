@@ -59,7 +59,7 @@ impl Image {
         self
     }
 
-    fn config_json(&self) -> Vec<u8> {
+    pub(crate) fn config_json(&self) -> Vec<u8> {
         let diff_ids: Vec<String> = self.layers.iter().map(|l| digest(l)).collect();
         let history: Vec<Value> = (1..=diff_ids.len())
             .map(|n| json!({"created": "2026-01-01T00:00:00Z", "created_by": format!("layer {n}")}))

@@ -15,7 +15,7 @@ use http::{Method, StatusCode};
 use knarr_content::Ingest;
 use knarr_oci::image::Descriptor;
 use reqwest::Response;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -47,18 +47,37 @@ struct Plan<'a> {
     state: Mutex<State>,
     /// The segment where the first lane began.
     from: u64,
+    /// Where its answer ends before the end of the blob.
+    until: Option<u64>,
     /// No piece is left to take.
     all_taken: CancellationToken,
 }
 
+/// Who takes care of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Care {
+    /// It is there, or bytes of it come.
+    Sure,
+    /// This lane has asked for it. The first lane does not wait for that.
+    Asked(usize),
+}
+
 struct State {
-    /// Numbers of segments that are there or that some lane takes care of.
-    taken: BTreeSet<u64>,
+    taken: BTreeMap<u64, Care>,
     /// How much of a segment was there from the start.
     begun: Vec<(u64, u64)>,
     received: u64,
     /// The server answered a range with something else.
     whole_only: bool,
+}
+
+/// What came of a piece that was asked for.
+enum Got {
+    Piece,
+    /// The first lane was there before the answer.
+    NotWanted,
+    /// The server does not answer ranges.
+    Whole,
 }
 
 /// Fetches what is missing, as far as it goes. The ingest comes back with whatever arrived; the outer error is the disk's.
@@ -68,24 +87,26 @@ pub(crate) async fn transfer(
     mut ingest: Ingest,
     progress: Progress<'_>,
 ) -> Result<(Ingest, Result<()>)> {
-    let response = match first_request(session, blob, ingest.offset()).await {
+    // Up to what an earlier transfer had taken further on.
+    let until = ingest.ahead().iter().map(|(start, _)| *start).filter(|start| *start > ingest.offset()).min();
+    let response = match first_request(session, blob, ingest.offset(), until).await {
         Ok(response) => response,
         Err(error) => return Ok((ingest, Err(error))),
     };
     let partial = content_range(&response);
-    let whole_only = ingest.offset() > 0 && partial.map(|(start, _)| start) != Some(ingest.offset());
+    let asked = ingest.offset() > 0 || until.is_some();
+    let whole_only = asked && partial.map(|(start, _)| start) != Some(ingest.offset());
     if whole_only {
         // The server begins at the beginning.
         ingest.restart()?;
     }
     let (offset, received) = (ingest.offset(), ingest.received());
     let begun = ingest.ahead();
-    let full = |(start, len): &(u64, u64)| {
-        (*start + *len >= segment_end(*start, blob.size)).then_some(start / SEGMENT)
-    };
-    let mut taken: BTreeSet<u64> =
-        begun.iter().filter(|(start, _)| start % SEGMENT == 0).filter_map(full).collect();
-    taken.insert(offset / SEGMENT);
+    let full = begun.iter().filter(|(start, len)| {
+        start % SEGMENT == 0 && start.saturating_add(*len) >= segment_end(*start, blob.size)
+    });
+    let mut taken: BTreeMap<u64, Care> = full.map(|(start, _)| (start / SEGMENT, Care::Sure)).collect();
+    taken.insert(offset / SEGMENT, Care::Sure);
     let (sender, receiver) = mpsc::channel::<Piece>(QUEUE);
     let writer = tokio::task::spawn_blocking(move || write(ingest, receiver));
     let plan = Plan {
@@ -95,6 +116,7 @@ pub(crate) async fn transfer(
         sender,
         state: Mutex::new(State { taken, begun, received, whole_only }),
         from: offset / SEGMENT,
+        until: until.filter(|_| !whole_only),
         all_taken: CancellationToken::new(),
     };
     let result = plan.run(response, offset).await;
@@ -116,8 +138,8 @@ impl Plan<'_> {
     async fn run(&self, response: Response, offset: u64) -> Result<()> {
         let mut lanes: Vec<Pin<Box<dyn Future<Output = Result<()>> + Send + '_>>> =
             vec![Box::pin(self.first_lane(response, offset))];
-        for _ in 1..LANES {
-            lanes.push(Box::pin(self.further_lane()));
+        for lane in 1..LANES {
+            lanes.push(Box::pin(self.further_lane(lane)));
         }
         join_all(lanes).await.into_iter().collect()
     }
@@ -128,6 +150,7 @@ impl Plan<'_> {
         drop(response);
         match outcome {
             Ok(true) => {}
+            Ok(false) if self.until == Some(at) => {}
             done => {
                 // At the end, or cut: those that only wait for their turn need not.
                 if done.is_err() {
@@ -137,7 +160,7 @@ impl Plan<'_> {
                 return done.map(drop);
             }
         }
-        self.further_pieces().await
+        self.further_pieces(0).await
     }
 
     /// Whether it ended at another lane's segment.
@@ -148,7 +171,7 @@ impl Plan<'_> {
             while !bytes.is_empty() {
                 let number = *at / SEGMENT;
                 if current != number && *at < self.blob.size {
-                    if !self.lock().taken.insert(number) {
+                    if self.lock().taken.insert(number, Care::Sure) == Some(Care::Sure) {
                         return Ok(true);
                     }
                     current = number;
@@ -164,73 +187,110 @@ impl Plan<'_> {
     }
 
     /// Begins when the transfer takes long.
-    async fn further_lane(&self) -> Result<()> {
+    async fn further_lane(&self, lane: usize) -> Result<()> {
         tokio::select! {
             () = self.all_taken.cancelled() => return Ok(()),
             () = tokio::time::sleep(LANES_AFTER) => {}
         }
         // What fails here is the first lane's to fetch.
-        if let Err(error) = self.further_pieces().await {
+        if let Err(error) = self.further_pieces(lane).await {
             tracing::debug!(digest = %self.blob.digest, error = error.to_string(), "a range failed");
         }
         Ok(())
     }
 
-    async fn further_pieces(&self) -> Result<()> {
-        while let Some((start, end)) = self.take() {
-            let done = self.piece(start, end).await;
-            if !matches!(done, Ok(true)) {
-                self.lock().taken.remove(&(start / SEGMENT));
-                return done.map(drop);
+    async fn further_pieces(&self, lane: usize) -> Result<()> {
+        while let Some((start, end)) = self.take(lane) {
+            let number = start / SEGMENT;
+            let mut at = start;
+            match self.piece(lane, &mut at, end).await {
+                Ok(Got::Piece | Got::NotWanted) => {}
+                Ok(Got::Whole) => {
+                    self.give_back(lane, number, at > start);
+                    let mut state = self.lock();
+                    state.whole_only = true;
+                }
+                Err(error) => {
+                    self.give_back(lane, number, at > start);
+                    return Err(error);
+                }
             }
+        }
+        let whole_only = self.lock().whole_only;
+        if lane == 0 && whole_only {
+            // It answered ranges before.
+            let url = without_secrets(&self.session.url(&format!("blobs/{}", self.blob.digest))?);
+            let cause = "no more ranges are answered".to_owned();
+            return Err(Error::Transport {
+                method: Method::GET,
+                url,
+                cause,
+                temporary: true,
+                connected: true,
+            });
         }
         Ok(())
     }
 
+    /// A segment that did not come. One that the first lane has taken over is its own.
+    fn give_back(&self, lane: usize, number: u64, begun: bool) {
+        let mut state = self.lock();
+        if begun || state.taken.get(&number) == Some(&Care::Asked(lane)) {
+            state.taken.remove(&number);
+        }
+    }
+
     /// The next piece that nobody has, from where it was left.
-    fn take(&self) -> Option<(u64, u64)> {
+    fn take(&self, lane: usize) -> Option<(u64, u64)> {
         if self.all_taken.is_cancelled() {
             return None;
         }
         let mut state = self.lock();
         let number =
-            (self.from..self.blob.size.div_ceil(SEGMENT)).find(|number| !state.taken.contains(number));
+            (self.from..self.blob.size.div_ceil(SEGMENT)).find(|number| !state.taken.contains_key(number));
         let Some(number) = number.filter(|_| !state.whole_only) else {
             drop(state);
             self.all_taken.cancel();
             return None;
         };
-        state.taken.insert(number);
+        state.taken.insert(number, Care::Asked(lane));
         let begun =
             state.begun.iter().find(|(start, _)| *start == number * SEGMENT).map_or(0, |(_, len)| *len);
         Some((number * SEGMENT + begun, segment_end(number * SEGMENT, self.blob.size)))
     }
 
-    /// Fetches one piece; false if the server does not do that.
-    async fn piece(&self, mut at: u64, end: u64) -> Result<bool> {
+    /// Fetches one piece, from `at` on.
+    async fn piece(&self, lane: usize, at: &mut u64, end: u64) -> Result<Got> {
         let url = self.session.url(&format!("blobs/{}", self.blob.digest))?;
         let range = format!("bytes={at}-{}", end - 1);
+        let number = *at / SEGMENT;
         let mut response =
             self.session.send(None, |http| http.get(url.clone()).header(RANGE, range.as_str())).await?;
         let right =
-            |(start, total): (u64, Option<u64>)| start == at && total.is_none_or(|t| t == self.blob.size);
+            |(start, total): (u64, Option<u64>)| start == *at && total.is_none_or(|t| t == self.blob.size);
         if !content_range(&response).is_some_and(right) {
             if response.status() == StatusCode::OK || response.status() == StatusCode::PARTIAL_CONTENT {
-                self.lock().whole_only = true;
-                return Ok(false);
+                return Ok(Got::Whole);
             }
             return Err(transport::failure(Method::GET, response).await);
         }
-        while at < end {
+        {
+            let mut state = self.lock();
+            if state.taken.get(&number) != Some(&Care::Asked(lane)) {
+                return Ok(Got::NotWanted);
+            }
+            state.taken.insert(number, Care::Sure);
+        }
+        while *at < end {
             let Some(bytes) = next(&mut response).await? else {
                 let what = "a range ended early".to_owned();
                 return Err(Error::Protocol { url: without_secrets(response.url()), what });
             };
-            let len = bytes.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
-            self.pass_on(at, bytes.slice(..len)).await?;
-            at += len as u64;
+            let len = bytes.len().min(usize::try_from(end - *at).unwrap_or(usize::MAX));
+            self.pass_on(*at, bytes.slice(..len)).await?;
+            *at += len as u64;
         }
-        Ok(true)
+        Ok(Got::Piece)
     }
 
     async fn pass_on(&self, at: u64, bytes: Bytes) -> Result<()> {
@@ -253,17 +313,26 @@ async fn next(response: &mut Response) -> Result<Option<Bytes>> {
     chunk.map_err(|error| transport::transport_error(Method::GET, without_secrets(response.url()), &error))
 }
 
-/// Everything from where the store is.
-async fn first_request(session: &Session, blob: &Descriptor, offset: u64) -> Result<Response> {
+/// Everything from where the store is, or up to what is there further on.
+async fn first_request(
+    session: &Session,
+    blob: &Descriptor,
+    offset: u64,
+    until: Option<u64>,
+) -> Result<Response> {
     let url = session.url(&format!("blobs/{}", blob.digest))?;
     let request = |http: &reqwest::Client| {
         let request = http.get(url.clone());
-        if offset > 0 { request.header(RANGE, format!("bytes={offset}-")) } else { request }
+        match until {
+            Some(until) => request.header(RANGE, format!("bytes={offset}-{}", until - 1)),
+            None if offset > 0 => request.header(RANGE, format!("bytes={offset}-")),
+            None => request,
+        }
     };
     let response = session.send(None, request).await?;
     match response.status() {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
-        StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => {
+        StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 || until.is_some() => {
             // What is there is not the beginning of this blob for the server: begin again.
             let whole = session.send(None, |http| http.get(url.clone())).await?;
             if whole.status() == StatusCode::OK {
