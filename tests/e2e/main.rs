@@ -12,6 +12,7 @@ mod formats;
 mod guest;
 mod images;
 mod isolation;
+mod names;
 mod networks;
 mod options;
 mod program;

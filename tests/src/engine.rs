@@ -33,6 +33,8 @@ pub struct Options {
     pub peer: Option<PathBuf>,
     /// The bridge's address and prefix length.
     pub bip: Option<String>,
+    /// The host's `/etc/resolv.conf`, as the engine sees it; `resolv.conf` in the test's directory.
+    pub resolv_conf: Option<String>,
     /// Another knarr binary than the one under test.
     pub binary: Option<PathBuf>,
 }
@@ -44,6 +46,11 @@ impl Options {
     #[must_use]
     pub fn arg(mut self, a: &str) -> Options {
         self.args.push(a.to_owned());
+        self
+    }
+    #[must_use]
+    pub fn args(mut self, all: &[&str]) -> Options {
+        self.args.extend(all.iter().map(|a| (*a).to_owned()));
         self
     }
     #[must_use]
@@ -70,6 +77,11 @@ impl Options {
     #[must_use]
     pub fn bip(mut self, cidr: &str) -> Options {
         self.bip = Some(cidr.to_owned());
+        self
+    }
+    #[must_use]
+    pub fn resolv_conf(mut self, text: &str) -> Options {
+        self.resolv_conf = Some(text.to_owned());
         self
     }
     pub fn start(self) -> Engine {
@@ -149,6 +161,9 @@ impl Engine {
         let dir = std::env::temp_dir().join(format!("knarr-e2e-{}-{}", std::process::id(), slot.number));
         std::fs::create_dir_all(dir.join("config")).expect("test directory");
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o711)).expect("mode");
+        if let Some(text) = &options.resolv_conf {
+            std::fs::write(dir.join("resolv.conf"), text).expect("resolv.conf");
+        }
         let net = (!options.host_network).then(Netns::new);
         Engine { dir, slot, net, daemon: None, options }
     }
@@ -190,10 +205,17 @@ impl Engine {
     fn knarr_command(&self) -> Command {
         let bin = self.options.binary.as_deref().unwrap_or_else(|| workspace::knarr());
         let bin = bin.to_str().expect("UTF-8 path");
+        let own_file = self.options.resolv_conf.is_some();
+        let first = if own_file { "unshare" } else { bin };
         let mut c = match &self.net {
-            Some(n) => n.command(bin),
-            None => Command::new(bin),
+            Some(n) => n.command(first),
+            None => Command::new(first),
         };
+        if own_file {
+            // The same process: without --fork the daemon has the number that we know.
+            let script = "mount --bind $0/resolv.conf /etc/resolv.conf && exec \"$@\"";
+            c.args(["-m", "--propagation", "slave", "sh", "-c", script]).arg(&self.dir).arg(bin);
+        }
         c.arg("daemon").args(self.common_flags());
         c
     }

@@ -12,6 +12,7 @@ use crate::spec::Facts;
 use crate::supervisor::Spawner;
 use crate::userns::Userns;
 use knarr_base::ContainerId;
+use knarr_network::resolv_conf;
 use knarr_image::{Images, RegistryConfig};
 use knarr_network::Networks;
 use knarr_snapshot::Trash;
@@ -35,7 +36,8 @@ pub(crate) struct Inner {
     pub paths: Paths,
     pub store: Store,
     pub images: Images,
-    pub networks: Networks,
+    pub networks: Arc<Networks>,
+    pub dns: knarr_dns::Server,
     pub volumes: Volumes,
     pub spawner: Spawner,
     pub containers: Registry,
@@ -64,6 +66,11 @@ impl Engine {
         let parts = opened.map_err(|e| Error::Internal(e.to_string()))??;
         let executable = parts.executable;
         let spawner = Spawner::start(executable).await?;
+        let networks = Arc::new(parts.networks);
+        let dns = {
+            let networks = Arc::clone(&networks);
+            knarr_dns::Server::new(resolv_conf::HOST_PATH, move || networks.names())
+        };
         let inner = Arc::new(Inner {
             spawner,
             config: parts.config,
@@ -71,7 +78,8 @@ impl Engine {
             paths: parts.paths,
             store: parts.store,
             images: parts.images,
-            networks: parts.networks,
+            networks,
+            dns,
             volumes: parts.volumes,
             containers: Registry::default(),
             execs: Execs::default(),

@@ -27,6 +27,7 @@ mod log_options;
 mod logs;
 mod lsm;
 pub mod machine;
+mod name_server;
 mod paths;
 mod process;
 mod progress;

@@ -9,7 +9,7 @@ use netlink_sys::Socket as Inner;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const TYPE_NOOP: u16 = 1;
 const TYPE_ERROR: u16 = 2;
@@ -58,6 +58,11 @@ impl Socket {
         inner.set_ext_ack(true).map_err(failed)?;
         inner.set_cap_ack(true).map_err(failed)?;
         Ok(Self { inner, port, sequence: 1, buffer: vec![0; RECEIVE_BYTES] })
+    }
+
+    pub fn into_fd(self) -> Result<OwnedFd> {
+        let failed = |source| Error::Socket { operation: "keep netlink socket".into(), source };
+        self.inner.as_fd().try_clone_to_owned().map_err(failed)
     }
 
     /// Makes room for a batch of `bytes`.

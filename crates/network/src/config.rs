@@ -36,8 +36,8 @@ pub struct NetworkConfig {
     pub firewall: bool,
     /// `--ip`: host address of published ports that name none.
     pub host_ip: Ipv4Addr,
-    /// `--host-gateway-ip`: what `host-gateway` in `--add-host` means; `None`: the default bridge's gateway.
-    pub host_gateway_ip: Option<IpAddr>,
+    /// `--host-gateway-ip`: what `host-gateway` in `--add-host` means; empty: the default bridge's gateways.
+    pub host_gateway_ips: Vec<IpAddr>,
     /// `--dns`
     pub dns: Vec<IpAddr>,
     /// `--dns-search`
@@ -60,7 +60,7 @@ impl Default for NetworkConfig {
             ip_masq: true,
             firewall: true,
             host_ip: Ipv4Addr::UNSPECIFIED,
-            host_gateway_ip: None,
+            host_gateway_ips: Vec::new(),
             dns: Vec::new(),
             dns_search: Vec::new(),
             dns_options: Vec::new(),

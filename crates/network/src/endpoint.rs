@@ -4,7 +4,7 @@ use crate::port::{ExposedPort, PortBinding, PublishedPort};
 use knarr_base::{ContainerId, NetworkId};
 use knarr_state::Record;
 use serde::{Deserialize, Serialize};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 
 /// What is asked for when a container joins a network.
@@ -16,6 +16,8 @@ pub struct EndpointRequest {
     /// Name, id or unambiguous prefix of the id.
     pub network: String,
     pub aliases: Vec<String>,
+    /// `--link`: other containers of the network under names that this one alone uses.
+    pub links: Vec<Link>,
     /// Further names of the container on the network: its host name.
     pub hostname: Option<String>,
     pub mac: Option<MacAddr>,
@@ -40,6 +42,7 @@ impl EndpointRequest {
             container_name: container_name.into(),
             network: network.into(),
             aliases: Vec::new(),
+            links: Vec::new(),
             hostname: None,
             mac: None,
             ipv4: None,
@@ -49,6 +52,13 @@ impl EndpointRequest {
             default_route: true,
         }
     }
+}
+
+/// Another container's name, and the one that the endpoint's container has for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    pub name: String,
+    pub alias: String,
 }
 
 /// An endpoint in force. The addresses are absent on `host` and `none`.
@@ -68,6 +78,8 @@ pub struct Endpoint {
     pub gateway: Option<Ipv4Addr>,
     pub mac: Option<MacAddr>,
     pub aliases: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
     /// Names under which others on the network find it: container name, aliases, short id, host name.
     pub dns_names: Vec<String>,
     pub ports: Vec<PublishedPort>,
@@ -78,6 +90,11 @@ impl Record for Endpoint {
 }
 
 impl Endpoint {
+    /// All its addresses.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        self.ipv4.map(IpAddr::V4).into_iter()
+    }
+
     /// Key of the row. Rows of one container are neighbours.
     pub(crate) fn key(&self) -> String {
         Self::key_of(&self.container, &self.network)

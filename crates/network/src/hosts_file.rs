@@ -2,7 +2,7 @@
 //! ([hosts(5)](https://man7.org/linux/man-pages/man5/hosts.5.html)). Pure but
 //! for `loopback_has_ipv6`.
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 /// Whether containers have IPv6 on their loopback: the kernel has it.
 pub fn loopback_has_ipv6() -> bool {
@@ -17,11 +17,9 @@ pub struct HostsFile<'a> {
     pub hostname: &'a str,
     pub domainname: &'a str,
     /// Addresses of the container's endpoints.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
     /// `--add-host`, already split (`parse_extra_host`).
     pub extra: Vec<(String, IpAddr)>,
-    /// Other containers of its user-defined networks: address and names.
-    pub peers: Vec<(Ipv4Addr, Vec<String>)>,
 }
 
 impl HostsFile<'_> {
@@ -32,17 +30,19 @@ impl HostsFile<'_> {
             text.push_str("fe00::\tip6-localnet\nff00::\tip6-mcastprefix\n");
             text.push_str("ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n");
         }
-        for (name, address) in &self.extra {
+        let shown = |address: &IpAddr| self.ipv6 || address.is_ipv4();
+        for (name, address) in self.extra.iter().filter(|(_, address)| shown(address)) {
             let _ = writeln!(text, "{address}\t{name}");
         }
-        let names = self.own_names();
-        for address in &self.addresses {
-            let _ = writeln!(text, "{address}\t{names}");
-        }
-        for (address, names) in &self.peers {
-            let _ = writeln!(text, "{address}\t{}", names.join(" "));
+        for address in self.addresses.iter().filter(|address| shown(address)) {
+            text.push_str(&self.own_line(*address));
         }
         text
+    }
+
+    /// The line of one of the container's addresses.
+    pub fn own_line(&self, address: IpAddr) -> String {
+        format!("{address}\t{}\n", self.own_names())
     }
 
     /// The full name first, then the short one.
@@ -55,6 +55,12 @@ impl HostsFile<'_> {
             Some((short, _)) if !short.is_empty() => format!("{full} {short}"),
             _ => full,
         }
+    }
+
+    /// The file without the lines of addresses that the container has no more. What else is in it, whoever wrote it, stays.
+    pub fn without(&self, text: &str, addresses: &[IpAddr]) -> String {
+        let gone: Vec<String> = addresses.iter().map(|address| self.own_line(*address)).collect();
+        text.split_inclusive('\n').filter(|line| !gone.iter().any(|gone| gone == line)).collect()
     }
 }
 
@@ -69,19 +75,23 @@ pub enum InvalidExtraHost {
     NoGateway,
 }
 
-/// Splits `name:address` or `name=address`; `host-gateway` stands for `gateway`.
-pub fn parse_extra_host(text: &str, gateway: Option<IpAddr>) -> Result<(String, IpAddr), InvalidExtraHost> {
+/// Splits `name:address` or `name=address`; `host-gateway` stands for all of `gateways`.
+pub fn parse_extra_host(
+    text: &str,
+    gateways: &[IpAddr],
+) -> Result<Vec<(String, IpAddr)>, InvalidExtraHost> {
     let (name, address) = text
         .split_once('=')
         .or_else(|| text.split_once(':'))
         .filter(|(name, _)| !name.is_empty())
         .ok_or_else(|| InvalidExtraHost::Format(text.to_owned()))?;
     if address == "host-gateway" {
-        return gateway.map(|ip| (name.to_owned(), ip)).ok_or(InvalidExtraHost::NoGateway);
+        let all: Vec<_> = gateways.iter().map(|ip| (name.to_owned(), *ip)).collect();
+        return if all.is_empty() { Err(InvalidExtraHost::NoGateway) } else { Ok(all) };
     }
     let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
     let ip = bare.parse().map_err(|_| InvalidExtraHost::Address(address.to_owned()))?;
-    Ok((name.to_owned(), ip))
+    Ok(vec![(name.to_owned(), ip)])
 }
 
 #[cfg(test)]
@@ -89,14 +99,12 @@ mod tests {
     use super::*;
 
     fn file() -> HostsFile<'static> {
-        let peer = (Ipv4Addr::new(172, 18, 0, 3), vec!["db".to_owned(), "0123456789ab".to_owned()]);
         HostsFile {
             ipv6: true,
             hostname: "web",
             domainname: "",
-            addresses: vec![Ipv4Addr::new(172, 17, 0, 2)],
-            extra: vec![("foo".to_owned(), "1.2.3.4".parse().unwrap())],
-            peers: vec![peer],
+            addresses: vec!["172.17.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
+            extra: vec![("foo".to_owned(), "1.2.3.4".parse().unwrap()), ("foo".to_owned(), "::9".parse().unwrap())],
         }
     }
 
@@ -110,11 +118,24 @@ mod tests {
         ff02::1	ip6-allnodes
         ff02::2	ip6-allrouters
         1.2.3.4	foo
+        ::9	foo
         172.17.0.2	web
-        172.18.0.3	db 0123456789ab
+        fd00::2	web
+        ");
+        insta::assert_snapshot!(HostsFile { ipv6: false, ..file() }.render(), @r"
+        127.0.0.1	localhost
+        1.2.3.4	foo
+        172.17.0.2	web
         ");
         let bare = HostsFile { hostname: "web", ..HostsFile::default() };
         assert_eq!(bare.render(), "127.0.0.1\tlocalhost\n");
+    }
+
+    #[test]
+    fn lines_of_a_network_that_was_left_go() {
+        let edited = format!("{}# 172.17.0.2\tweb\n172.17.0.2\tweb mine\n172.17.0.2\tweb", file().render());
+        let left = file().without(&edited, &file().addresses[..1]);
+        assert_eq!(left, edited.replacen("172.17.0.2\tweb\n", "", 1));
     }
 
     #[test]
@@ -127,14 +148,17 @@ mod tests {
 
     #[test]
     fn extra_hosts_are_split_and_checked() {
-        let gateway = Some("172.17.0.1".parse().unwrap());
-        let parsed = |text| parse_extra_host(text, gateway).map(|(name, ip)| format!("{name} {ip}"));
+        let gateways = ["172.17.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+        let parsed = |text| {
+            let all = parse_extra_host(text, &gateways)?;
+            Ok(all.iter().map(|(name, ip)| format!("{name} {ip}")).collect::<Vec<_>>().join(", "))
+        };
         assert_eq!(parsed("a:1.2.3.4").unwrap(), "a 1.2.3.4");
         assert_eq!(parsed("a=1.2.3.4").unwrap(), "a 1.2.3.4");
         assert_eq!(parsed("a:::1").unwrap(), "a ::1");
         assert_eq!(parsed("a=[::1]").unwrap(), "a ::1");
-        assert_eq!(parsed("a:host-gateway").unwrap(), "a 172.17.0.1");
-        assert_eq!(parse_extra_host("a:host-gateway", None), Err(InvalidExtraHost::NoGateway));
+        assert_eq!(parsed("a:host-gateway").unwrap(), "a 172.17.0.1, a fd00::1");
+        assert_eq!(parse_extra_host("a:host-gateway", &[]), Err(InvalidExtraHost::NoGateway));
         assert!(matches!(parsed(":1.2.3.4"), Err(InvalidExtraHost::Format(_))));
         assert!(matches!(parsed("a"), Err(InvalidExtraHost::Format(_))));
         assert!(matches!(parsed("a:b"), Err(InvalidExtraHost::Address(_))));

@@ -44,6 +44,11 @@ pub enum Call {
     /// Turn this connection into a stream of the container's output and input. Answer: `Done`, then the stream. Allowed
     /// before `Start`: nothing that the container prints is missed then.
     Attach(Streams),
+    /// Keep descriptors open for engines to come, in place of those kept before; they ride on the request's first byte. What
+    /// they are is the engine's affair.
+    Keep,
+    /// Give copies of the kept descriptors, in their order, on the first byte of the reply.
+    Kept,
     /// Close and open the log file again (after a rename by somebody else).
     ReopenLogs,
     /// Everything that the supervisor knows has been taken over: end as soon as no process and no stream is left. Before
@@ -97,6 +102,10 @@ pub enum Answer {
         pid: i32,
     },
     State(StateReport),
+    /// How many descriptors come with this reply.
+    Kept {
+        count: usize,
+    },
 }
 
 /// Everything that the supervisor knows.

@@ -27,6 +27,8 @@ pub enum FdRole {
     NetworkNamespace,
     /// The user namespace that the container joins; its maps are written.
     UserNamespace,
+    /// Nothing of the container's: kept open for the engine, see [`crate::Call::Kept`].
+    Keep,
 }
 
 /// The spawner's answer: the supervisor's process id. What becomes of the container is said on the control connection.

@@ -72,16 +72,17 @@ fn start_of(request: SpawnRequest, fds: Vec<OwnedFd>, oom_score: Option<i32>) ->
     if fds.len() != request.fds.len() {
         return Err(Error::Descriptors);
     }
-    let (mut control, mut netns, mut userns) = (None, None, None);
+    let (mut control, mut netns, mut userns, mut kept) = (None, None, None, Vec::new());
     for (role, fd) in request.fds.into_iter().zip(fds) {
         match role {
             FdRole::Control => control = Some(fd),
             FdRole::NetworkNamespace => netns = Some(fd),
             FdRole::UserNamespace => userns = Some(fd),
+            FdRole::Keep => kept.push(fd),
         }
     }
     let control = control.ok_or(Error::Descriptors)?;
-    Ok(Start { config: request.config, control, netns, userns, oom_score })
+    Ok(Start { config: request.config, control, netns, userns, kept, oom_score })
 }
 
 fn reply(socket: BorrowedFd<'_>, reply: SpawnReply) -> Result<()> {

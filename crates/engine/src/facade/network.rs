@@ -1,6 +1,7 @@
 //! Networks.
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
+use crate::name_server;
 use crate::registry::Snapshot;
 use crate::start;
 use crate::view_image::until;
@@ -78,7 +79,12 @@ impl Engine {
         }
         let settings = request.endpoint_config.unwrap_or_default();
         let given = settings.clone();
-        let network = self.blocking(move |engine| connect(engine, &snapshot, &name, &given)).await?;
+        let joining = Arc::clone(&snapshot);
+        let network = self.blocking(move |engine| connect(engine, &joining, &name, &given)).await?;
+        let names = self.inner.networks.has_names(&network.id) && !self.inner.dns.serves(snapshot.id());
+        if snapshot.is_live() && names {
+            name_server::begin(&self.inner, &snapshot.container, &snapshot.status).await?;
+        }
         let key = network.name.clone();
         let extra = vec![("network".to_owned(), key.clone())];
         entry.inbox.configure("network_connect", extra, move |c| drop(c.networks.insert(key, settings))).await
@@ -91,7 +97,8 @@ impl Engine {
             .blocking(move |engine| {
                 let network = engine.networks.inspect(&name)?;
                 if snapshot.is_live() {
-                    engine.networks.disconnect(snapshot.id(), &name)?;
+                    let endpoint = engine.networks.disconnect(snapshot.id(), &name)?;
+                    start::left(engine, &snapshot.container, &endpoint)?;
                 }
                 engine.emit_now(
                     network_event("disconnect", &network).with("container", snapshot.id().as_str()),
@@ -154,7 +161,8 @@ fn connect(
         let mut request = start::endpoint_request(&snapshot.container, &network.name, Some(settings))?;
         request.default_route = engine.networks.endpoints(snapshot.id())?.is_empty();
         let namespace = start::network_namespace(&snapshot.status)?;
-        engine.networks.connect_in(&request, std::os::fd::AsFd::as_fd(&namespace))?;
+        let endpoint = engine.networks.connect_in(&request, std::os::fd::AsFd::as_fd(&namespace))?;
+        start::joined(engine, &snapshot.container, &endpoint, engine.networks.has_names(&endpoint.network))?;
     }
     engine.emit_now(network_event("connect", &network).with("container", snapshot.id().as_str()))?;
     Ok(network)

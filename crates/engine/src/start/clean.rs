@@ -27,6 +27,7 @@ pub(crate) async fn clean(
     let released = pool.pool.run(move || {
         knarr_base::failpoint!("exit.release");
         let mut events = Vec::new();
+        engine.dns.forget(&container.id);
         if uses_network(&container) {
             let endpoints = engine.networks.endpoints(&container.id).unwrap_or_default();
             events.extend(endpoints.iter().map(|e| super::network::event("disconnect", &container, e)));

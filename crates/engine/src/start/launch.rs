@@ -60,7 +60,7 @@ pub(crate) async fn launch(
 
 async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Attachers) -> Result<Launched> {
     joined::wait(engine, container).await;
-    let Prepared { namespaces, network_events, volumes, joined } = {
+    let Prepared { passed, network_events, volumes, joined } = {
         let (engine, container) = (Arc::clone(engine), Arc::clone(container));
         let pool = Arc::clone(&engine);
         pool.pool.run(move || prepare(&engine, &container)).await??
@@ -70,11 +70,11 @@ async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Att
     // Rows that nobody has waited for so far, such as the endpoints, are durable before the process runs.
     let (store, id) = (engine.store.clone(), container.id.clone());
     let durable = engine.pool.run(move || require_row(&store, id.as_str()));
-    let given: Vec<_> = namespaces.iter().map(|(role, fd)| (*role, fd.as_fd())).collect();
+    let given: Vec<_> = passed.iter().map(|(role, fd)| (*role, fd.as_fd())).collect();
     let (spawned, durable) = tokio::join!(engine.spawner.spawn(config, &given), durable);
     let spawned = spawned.map_err(failed)?;
     drop(given);
-    drop((namespaces, volumes));
+    drop((passed, volumes));
     // The supervisor opened their namespaces by number: it was theirs all the time if they are still there.
     let started = match durable.flatten() {
         Ok(()) if joined.iter().all(Process::is_there) => attach_and_start(&spawned, attachers).await,
@@ -105,8 +105,8 @@ fn require_row(store: &knarr_state::Store, id: &str) -> Result<()> {
 
 /// What the steps before the process give.
 struct Prepared {
-    /// To join.
-    namespaces: Vec<(FdRole, OwnedFd)>,
+    /// Namespaces to join, and what the supervisor keeps.
+    passed: Vec<(FdRole, OwnedFd)>,
     network_events: Vec<Event>,
     /// Named by number in the configuration.
     volumes: volumes::Opened,
@@ -136,8 +136,12 @@ fn prepare(engine: &Arc<Inner>, container: &Arc<Container>) -> Result<Prepared> 
     let network_events = events.collect();
     let namespaces =
         [(FdRole::NetworkNamespace, network.namespace), (FdRole::UserNamespace, user)].into_iter();
-    let namespaces = namespaces.filter_map(|(role, fd)| Some((role, fd?))).collect();
-    Ok(Prepared { namespaces, network_events, volumes, joined })
+    let mut passed: Vec<_> = namespaces.filter_map(|(role, fd)| Some((role, fd?))).collect();
+    if let Some(sockets) = &network.names {
+        let copies = sockets.descriptors().map_err(Error::io("copy the name server's sockets"))?;
+        passed.extend(copies.into_iter().map(|fd| (FdRole::Keep, fd)));
+    }
+    Ok(Prepared { passed, network_events, volumes, joined })
 }
 
 fn shim_config(engine: &Inner, container: &Container) -> Result<ShimConfig> {

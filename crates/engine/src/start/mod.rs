@@ -12,7 +12,9 @@ mod user_namespace;
 mod volumes;
 
 pub(crate) use clean::{clean, freeze, kill_leftovers, remove};
+
 pub(crate) use config_file::{gather_facts, resolve_user};
+pub(crate) use files::{joined, left, resolver_choice};
 pub(crate) use joined::names as joined_names;
 pub(crate) use launch::{Failed, Launched, launch};
 pub(crate) use network::{namespace as network_namespace, request as endpoint_request};

@@ -1,12 +1,14 @@
 //! The network of one run, finished before any process exists.
 use crate::engine::Inner;
 use crate::error::{Error, Result};
+use crate::name_server;
 use crate::process::Process;
 use crate::record::{Container, Status};
 use knarr_base::ContainerId;
+use knarr_dns::Sockets;
 use knarr_docker_types::host_config::PortBinding as AskedBinding;
 use knarr_docker_types::network::EndpointSettings;
-use knarr_network::{Endpoint, EndpointRequest, ExposedPort, Namespace, PortBinding, PortRange, Protocol};
+use knarr_network::{Endpoint, EndpointRequest, ExposedPort, Link, Namespace, PortBinding, PortRange, Protocol};
 use knarr_state::Event;
 use rustix::fs::OFlags;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,6 +21,8 @@ pub(super) struct Network {
     pub endpoints: Vec<Endpoint>,
     /// The container whose network it uses.
     pub shared_with: Option<ContainerId>,
+    /// Of its name server, where it has one.
+    pub names: Option<Sockets>,
 }
 
 /// Connects the container as its network mode says. `given` is a new namespace that belongs to the container's user namespace.
@@ -48,7 +52,7 @@ fn share(engine: &Inner, other: &str) -> Result<Network> {
         )));
     }
     let fd = namespace(&snapshot.status)?;
-    Ok(Network { namespace: Some(fd), endpoints: Vec::new(), shared_with: Some(snapshot.id().clone()) })
+    Ok(Network { namespace: Some(fd), shared_with: Some(snapshot.id().clone()), ..Network::default() })
 }
 
 /// The network namespace of a container that runs.
@@ -72,6 +76,13 @@ fn own(engine: &Inner, container: &Container, given: Option<OwnedFd>) -> Result<
             }
         }
         knarr_base::failpoint!("start.connected", Error::Failpoint("start.connected"));
+    }
+    if let Some(namespace) = &network.namespace
+        && network.endpoints.iter().any(|endpoint| engine.networks.has_names(&endpoint.network))
+    {
+        let sockets = name_server::open(namespace.as_fd())?;
+        name_server::serve(engine, container, &sockets)?;
+        network.names = Some(sockets);
     }
     Ok(network)
 }
@@ -122,6 +133,7 @@ pub(crate) fn request(
     request.hostname = Some(container.hostname().to_owned());
     if let Some(settings) = settings {
         request.aliases = settings.aliases.to_vec();
+        request.links = settings.links.iter().map(|text| link(text)).collect();
         if !settings.mac_address.is_empty() {
             let mac = settings.mac_address.parse();
             request.mac =
@@ -135,6 +147,12 @@ pub(crate) fn request(
         }
     }
     Ok(request)
+}
+
+/// `name:alias`; without an alias the name itself.
+fn link(text: &str) -> Link {
+    let (name, alias) = text.split_once(':').unwrap_or((text, text));
+    Link { name: name.trim_start_matches('/').to_owned(), alias: alias.to_owned() }
 }
 
 /// `80/tcp`; without a protocol it is TCP.

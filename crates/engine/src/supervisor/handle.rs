@@ -2,7 +2,7 @@
 use super::error::{Error, Result};
 use super::{socket, wire};
 use knarr_shim_proto::{
-    Answer, Call, Event, ExecConfig, Failure, FromShim, Reply, Request, StateReport, Streams,
+    Answer, Call, Event, ExecConfig, Failure, FromShim, Request, StateReport, Streams,
 };
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -160,12 +160,7 @@ impl ShimHandle {
         within(ANSWER_TIMEOUT, async {
             let mut stream = socket::connect(&self.inner.dir).await?;
             wire::write(&mut stream, &Request { number: 1, call }).await?;
-            loop {
-                match wire::read(&mut stream).await? {
-                    FromShim::Event(_) => {}
-                    FromShim::Reply(Reply { result, .. }) => return Ok((result?, stream)),
-                }
-            }
+            Ok((wire::answer(&mut stream).await?, stream))
         })
         .await
     }

@@ -13,7 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
@@ -68,11 +68,11 @@ impl Spawner {
     }
 
     /// Starts a supervisor, and waits until the container's init exists.
-    /// `namespaces` are those that the container joins.
+    /// `passed` are the namespaces that the container joins, and what is to be kept.
     pub async fn spawn(
         &self,
         config: ShimConfig,
-        namespaces: &[(FdRole, BorrowedFd<'_>)],
+        passed: &[(FdRole, BorrowedFd<'_>)],
     ) -> Result<Spawned> {
         let dir = config.dir.clone();
         let (ours, theirs) = BlockingUnixStream::pair().map_err(Error::io("make control connection"))?;
@@ -80,8 +80,8 @@ impl Spawner {
         let ours = UnixStream::from_std(ours).map_err(Error::io("make control connection"))?;
         let mut roles = vec![FdRole::Control];
         let mut fds = vec![theirs.as_fd()];
-        roles.extend(namespaces.iter().map(|(role, _)| *role));
-        fds.extend(namespaces.iter().map(|(_, fd)| *fd));
+        roles.extend(passed.iter().map(|(role, _)| *role));
+        fds.extend(passed.iter().map(|(_, fd)| *fd));
         let shim_pid = self.request(config, roles, &fds).await?;
         drop(theirs);
         let (handle, mut events) = ShimHandle::over(ours, &dir);
@@ -113,7 +113,7 @@ impl Spawner {
         let bytes = frame::encode(&SpawnRequest { number, config, fds: roles })?;
         let reply: Result<SpawnReply> = within(SPAWN_TIMEOUT, async {
             let sent =
-                send_with_fds(&process.socket, &bytes, fds).await.map_err(Error::io("send request"))?;
+                wire::send_with_fds(&process.socket, &bytes, fds).await.map_err(Error::io("send request"))?;
             process.socket.write_all(&bytes[sent..]).await.map_err(Error::io("send request"))?;
             wire::read(&mut process.socket).await
         })
@@ -172,22 +172,4 @@ async fn execute(inner: Arc<Inner>) -> Result<Process> {
     let (ours, child) = started.map_err(Error::io("start spawner"))?;
     let socket = UnixStream::from_std(ours).map_err(Error::io("start spawner"))?;
     Ok(Process { socket, child, last_number: 0 })
-}
-
-/// Sends the first bytes with descriptors on them; says how many were sent.
-async fn send_with_fds(socket: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
-    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-    use std::mem::MaybeUninit;
-    const SPACE: usize = rustix::cmsg_space!(ScmRights(knarr_shim_proto::spawn::MAX_FDS));
-    socket
-        .async_io(Interest::WRITABLE, || {
-            let mut space = [MaybeUninit::uninit(); SPACE];
-            let mut control = SendAncillaryBuffer::new(&mut space);
-            if !control.push(SendAncillaryMessage::ScmRights(fds)) {
-                return Err(io::ErrorKind::InvalidInput.into());
-            }
-            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            Ok(sendmsg(socket, &[io::IoSlice::new(bytes)], &mut control, flags)?)
-        })
-        .await
 }

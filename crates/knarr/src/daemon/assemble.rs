@@ -106,8 +106,22 @@ fn network_config(c: &Config) -> anyhow::Result<NetworkConfig> {
         dns: c.dns.iter().map(|d| needed::<IpAddr>("dns", d)).collect::<anyhow::Result<_>>()?,
         dns_search: c.dns_search.clone(),
         dns_options: c.dns_opts.clone(),
+        host_gateway_ips: host_gateways(&c.host_gateway_ips)?,
         ..defaults
     })
+}
+
+/// At most one of each family, as in Docker.
+fn host_gateways(texts: &[String]) -> anyhow::Result<Vec<IpAddr>> {
+    let all: Vec<IpAddr> =
+        texts.iter().map(|text| needed("host-gateway-ip", text)).collect::<anyhow::Result<_>>()?;
+    for (family, count) in [
+        ("IPv4", all.iter().filter(|ip| ip.is_ipv4()).count()),
+        ("IPv6", all.iter().filter(|ip| ip.is_ipv6()).count()),
+    ] {
+        anyhow::ensure!(count <= 1, "only one {family} address may be given as host-gateway-ip");
+    }
+    Ok(all)
 }
 
 fn parsed<T: std::str::FromStr>(what: &str, text: Option<&str>) -> anyhow::Result<Option<T>> {

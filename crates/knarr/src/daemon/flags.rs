@@ -114,6 +114,9 @@ pub struct Flags {
     /// DNS search domain for containers
     #[arg(long, value_name = "DOMAIN")]
     pub dns_search: Vec<String>,
+    /// What `host-gateway` of `--add-host` means (default: the default bridge's addresses)
+    #[arg(long = "host-gateway-ip", value_name = "IP")]
+    pub host_gateway_ips: Vec<String>,
 
     /// Label of the daemon
     #[arg(long = "label", value_name = "KEY=VALUE")]

@@ -6,6 +6,9 @@ use crate::request::flag;
 use crate::socket::CHANGE;
 
 const TABLE_NAME: u16 = 1;
+const TABLE_FLAGS: u16 = 2;
+/// `NFT_TABLE_F_OWNER`
+const OWNED: u32 = 2;
 const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
 const CHAIN_HOOK: u16 = 4;
@@ -116,6 +119,14 @@ impl Batch {
         self.table_request("create", message::NEW_TABLE, flag::CREATE);
         self.delete_table();
         self.table_request("create", message::NEW_TABLE, flag::CREATE);
+    }
+
+    /// A new table that nobody but this connection can change or flush; it goes when the connection is closed.
+    pub fn add_owned_table(&mut self) {
+        let table = self.table.clone();
+        self.push("create", message::NEW_TABLE, flag::CREATE | flag::EXCL, |r| {
+            r.text(TABLE_NAME, &table).be32(TABLE_FLAGS, OWNED)
+        });
     }
 
     pub fn delete_table(&mut self) {

@@ -5,6 +5,7 @@ use crate::request::flag;
 use crate::socket::{Header, Socket, acknowledgement};
 use crate::{Request, Result};
 use netlink_sys::protocols::NETLINK_NETFILTER;
+use std::os::fd::OwnedFd;
 
 const TYPE_ERROR: u16 = 2;
 const TABLE_NAME: u16 = 1;
@@ -37,6 +38,11 @@ impl Nftables {
     /// Number of this connection in notifications.
     pub fn port(&self) -> u32 {
         self.socket.port()
+    }
+
+    /// The socket. As long as it or a copy of it is open, what the connection owns stays.
+    pub fn into_fd(self) -> Result<OwnedFd> {
+        self.socket.into_fd()
     }
 
     /// Carries out the whole batch or nothing.

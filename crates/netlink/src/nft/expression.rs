@@ -9,6 +9,8 @@ const VALUE: u16 = 1;
 const VERDICT: u16 = 2;
 const VERDICT_CODE: u16 = 1;
 const VERDICT_CHAIN: u16 = 2;
+/// `NFT_PAYLOAD_CSUM_INET`
+const CHECKSUM_INTERNET: u32 = 1;
 
 /// One of the kernel's sixteen 32-bit registers. A value longer than four bytes takes the following ones too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +93,19 @@ pub enum Expression {
         len: u32,
         to: Register,
     },
+    /// Puts a value into a register.
+    Value {
+        value: Vec<u8>,
+        to: Register,
+    },
+    /// Changes the packet; the checksum (RFC 1071) at `checksum` in the same header follows.
+    PayloadWrite {
+        header: Header,
+        offset: u32,
+        len: u32,
+        from: Register,
+        checksum: u32,
+    },
     /// `(from & mask) ^ 0`
     Mask {
         from: Register,
@@ -133,7 +148,7 @@ impl Expression {
         match self {
             Expression::Meta { .. } => "meta",
             Expression::Ct { .. } => "ct",
-            Expression::Payload { .. } => "payload",
+            Expression::Payload { .. } | Expression::PayloadWrite { .. } => "payload",
             Expression::Mask { .. } => "bitwise",
             Expression::Compare { .. } => "cmp",
             Expression::Lookup { .. } => "lookup",
@@ -141,7 +156,7 @@ impl Expression {
             Expression::DestinationNat { .. } => "nat",
             Expression::Masquerade => "masq",
             Expression::Counter => "counter",
-            Expression::Verdict(_) => "immediate",
+            Expression::Verdict(_) | Expression::Value { .. } => "immediate",
         }
     }
 
@@ -154,12 +169,16 @@ impl Expression {
             Expression::Meta { key, to } => r.be32(2, meta_key(*key)).be32(1, to.number()),
             Expression::Ct { key, to } => r.be32(2, ct_key(*key)).be32(1, to.number()),
             Expression::Payload { header, offset, len, to } => {
-                let base = match header {
-                    Header::Network => 1,
-                    Header::Transport => 2,
-                };
-                r.be32(1, to.number()).be32(2, base).be32(3, *offset).be32(4, *len)
+                r.be32(1, to.number()).be32(2, base(*header)).be32(3, *offset).be32(4, *len)
             }
+            Expression::PayloadWrite { header, offset, len, from, checksum } => r
+                .be32(2, base(*header))
+                .be32(3, *offset)
+                .be32(4, *len)
+                .be32(5, from.number())
+                .be32(6, CHECKSUM_INTERNET)
+                .be32(7, *checksum),
+            Expression::Value { value, to } => r.be32(1, to.number()).nest(2, |r| r.bytes(VALUE, value)),
             Expression::Mask { from, to, mask } => r
                 .be32(1, from.number())
                 .be32(2, to.number())
@@ -202,6 +221,14 @@ impl Expression {
                 })
             }),
         }
+    }
+}
+
+/// `enum nft_payload_bases`
+fn base(header: Header) -> u32 {
+    match header {
+        Header::Network => 1,
+        Header::Transport => 2,
     }
 }
 

@@ -217,6 +217,7 @@ fn allocate(state: &mut State, request: &EndpointRequest) -> Result<(Endpoint, N
         gateway: None,
         mac: None,
         aliases: request.aliases.clone(),
+        links: request.links.clone(),
         dns_names: dns_names(request),
         ports: Vec::new(),
     };

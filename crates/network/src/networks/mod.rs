@@ -10,12 +10,14 @@ mod reaper;
 mod restore;
 mod spare;
 mod state;
+mod tracked;
 
 use crate::config::NetworkConfig;
 use crate::create::CreateNetwork;
 use crate::endpoint::{Connected, Endpoint, EndpointRequest};
 use crate::error::{Error, Result};
 use crate::firewall::Firewall;
+use crate::names::Names;
 use crate::network::{DEFAULT_NETWORK, Network};
 use knarr_base::{ContainerId, NetworkId};
 use knarr_netlink::Rtnetlink;
@@ -39,6 +41,8 @@ pub struct Networks {
     firewall: Option<Arc<Mutex<Table>>>,
     reaper: Reaper,
     spare: Spare,
+    /// Made again when rows changed since.
+    names: Mutex<(u64, Arc<Names>)>,
     /// Closed at the end: the guard waits for that.
     alive: Mutex<Option<OwnedFd>>,
 }
@@ -67,6 +71,7 @@ impl Networks {
             firewall,
             reaper: Reaper::start()?,
             spare: Spare::start()?,
+            names: Mutex::default(),
             alive: Mutex::default(),
         })
     }
@@ -169,9 +174,20 @@ impl Networks {
         Ok(found)
     }
 
-    /// Other containers on the container's user-defined networks: address and names, for its hosts file.
-    pub fn peers(&self, container: &ContainerId) -> Vec<(std::net::Ipv4Addr, Vec<String>)> {
-        self.state().peers(container)
+    /// Who has which name on which network, as it is now.
+    pub fn names(&self) -> Arc<Names> {
+        let mut cached = lock(&self.names);
+        let state = self.state();
+        let version = state.networks.version() + state.endpoints.version();
+        if cached.0 != version {
+            *cached = (version, Arc::new(Names::new(state.networks.values(), state.endpoints.values())));
+        }
+        Arc::clone(&cached.1)
+    }
+
+    /// Whether containers on it find each other by name.
+    pub fn has_names(&self, network: &NetworkId) -> bool {
+        self.state().networks.get(network).is_some_and(Network::is_user_defined)
     }
 
     /// What a name, id or prefix of an id means.
@@ -180,13 +196,13 @@ impl Networks {
     }
 
     /// What `host-gateway` means.
-    pub fn host_gateway(&self) -> Option<IpAddr> {
-        let default = || {
-            let state = self.state();
-            let id = state.resolve(DEFAULT_NETWORK).ok()?;
-            state.networks.get(&id)?.subnets.first().map(|s| IpAddr::V4(s.gateway))
-        };
-        self.config.host_gateway_ip.or_else(default)
+    pub fn host_gateways(&self) -> Vec<IpAddr> {
+        if !self.config.host_gateway_ips.is_empty() {
+            return self.config.host_gateway_ips.clone();
+        }
+        let state = self.state();
+        let network = state.resolve(DEFAULT_NETWORK).ok().and_then(|id| state.networks.get(&id));
+        network.into_iter().flat_map(|n| &n.subnets).map(|s| IpAddr::V4(s.gateway)).collect()
     }
 
     /// The firewall as it should be, in `nft`'s language.

@@ -7,12 +7,12 @@ use crate::kernel::is_ours;
 use crate::network::{Attached, DEFAULT_NETWORK, Driver, Network, Subnet, option};
 use crate::pools;
 use crate::publish::Reservation;
+use crate::networks::tracked::Tracked;
 use ipnet::Ipv4Net;
 use knarr_base::{ContainerId, NetworkId};
 use knarr_netlink::Rtnetlink;
 use knarr_state::Store;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const DEFAULT_BRIDGE: &str = "knarr0";
@@ -22,9 +22,9 @@ const ENGINE_DIGITS: usize = 9;
 
 #[derive(Default)]
 pub(super) struct State {
-    pub networks: BTreeMap<NetworkId, Network>,
+    pub networks: Tracked<BTreeMap<NetworkId, Network>>,
     /// By `Endpoint::key`.
-    pub endpoints: BTreeMap<String, Endpoint>,
+    pub endpoints: Tracked<BTreeMap<String, Endpoint>>,
     pub allocators: BTreeMap<NetworkId, Allocator>,
     /// By `Endpoint::key`.
     pub reservations: BTreeMap<String, Reservation>,
@@ -37,8 +37,8 @@ impl State {
         let mut state = Self::default();
         // By a writing transaction: it sees what was written behind.
         store.write::<_, Error>(|tx| {
-            state.networks = tx.list::<Network>()?.into_iter().map(|(_, n)| (n.id.clone(), n)).collect();
-            state.endpoints = tx.list::<Endpoint>()?.into_iter().collect();
+            *state.networks = tx.list::<Network>()?.into_iter().map(|(_, n)| (n.id.clone(), n)).collect();
+            *state.endpoints = tx.list::<Endpoint>()?.into_iter().collect();
             Ok(())
         })?;
         let changed = state.predefine(config, host)?;
@@ -211,15 +211,6 @@ impl State {
         let prefix = container.as_str();
         let from = self.endpoints.range(prefix.to_owned()..);
         from.take_while(move |(key, _)| key.starts_with(prefix)).map(|(_, endpoint)| endpoint)
-    }
-
-    pub fn peers(&self, container: &ContainerId) -> Vec<(Ipv4Addr, Vec<String>)> {
-        let named = |id: &NetworkId| self.networks.get(id).is_some_and(Network::is_user_defined);
-        let mine: Vec<&NetworkId> =
-            self.of_container(container).map(|e| &e.network).filter(|n| named(n)).collect();
-        let others =
-            self.endpoints.values().filter(|e| e.container != *container && mine.contains(&&e.network));
-        others.filter_map(|e| Some((e.ipv4?, e.dns_names.clone()))).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the engine asks, and the answers.
 use super::Supervisor;
-use super::connection::{Role, StreamRole};
+use super::connection::{Connection, Role, StreamRole};
 use super::launch;
 use super::poller::Target;
 use super::process::{INIT, Process};
@@ -26,7 +26,7 @@ impl Supervisor {
     /// Reads requests of a control connection and answers them.
     pub(super) fn on_requests(&mut self, id: u32) {
         let mut buffer = self.take_buffer();
-        let read = self.connections.get(&id).map(|connection| connection.read(&mut buffer));
+        let read = self.connections.get_mut(&id).map(|connection| connection.read_requests(&mut buffer));
         let alive = match read {
             Some(Ok(Some(count))) if count > 0 => self.take_requests(id, &buffer[..count]),
             Some(Ok(None)) => true,
@@ -42,7 +42,7 @@ impl Supervisor {
     fn take_requests(&mut self, id: u32, mut bytes: &[u8]) -> bool {
         loop {
             let Some(connection) = self.connections.get_mut(&id) else { return true };
-            let Role::Control(assembler) = &mut connection.role else { return true };
+            let Role::Control(assembler, _) = &mut connection.role else { return true };
             assembler.push(std::mem::take(&mut bytes));
             match assembler.take::<Request>() {
                 Ok(None) => return true,
@@ -57,18 +57,25 @@ impl Supervisor {
     }
 
     fn answer(&mut self, id: u32, request: Request) -> bool {
+        // Closed at the end, unless they are to be kept.
+        let passed = self.connections.get_mut(&id).map(Connection::take_fds).unwrap_or_default();
+        let gives = matches!(request.call, Call::Kept);
+        if matches!(request.call, Call::Keep) {
+            self.kept = passed;
+        }
         let (result, stream) = match self.call(request.call) {
             Ok((answer, stream)) => (Ok(answer), stream),
             Err(error) => (Err(error.failure()), None),
         };
         let reply = FromShim::Reply(Reply { number: request.number, result });
         let Some(connection) = self.connections.get_mut(&id) else { return true };
-        if connection.send(&reply).is_err() {
+        let fds = if gives { &self.kept[..] } else { &[] };
+        if connection.send_with(&reply, fds).is_err() {
             return false;
         }
         let mut early = Vec::new();
         if let Some(stream) = stream
-            && let Role::Control(assembler) = std::mem::replace(&mut connection.role, Role::Stream(stream))
+            && let Role::Control(assembler, _) = std::mem::replace(&mut connection.role, Role::Stream(stream))
         {
             early = assembler.rest();
         }
@@ -89,6 +96,8 @@ impl Supervisor {
             Call::Resize { exec_id, rows, cols } => self.process(exec_id)?.resize(rows, cols).map(done),
             Call::Exec(exec) => self.exec(exec),
             Call::State => Ok((Answer::State(self.state()), None)),
+            Call::Keep => Ok(done(())),
+            Call::Kept => Ok((Answer::Kept { count: self.kept.len() }, None)),
             Call::Attach(streams) => self.attach(streams),
             Call::ReopenLogs => match &mut self.log {
                 Some(log) => log.reopen().map(done),

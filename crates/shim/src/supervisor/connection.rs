@@ -5,6 +5,7 @@
 use super::outbox::Outbox;
 use super::poller::{Poller, Target};
 use crate::error::Result;
+use knarr_linux::fdpass;
 use knarr_shim_proto::frame::{self, Assembler};
 use knarr_shim_proto::stdcopy::{self, Stream};
 use knarr_shim_proto::{FromShim, Streams};
@@ -12,7 +13,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use std::io::IoSlice;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Most bytes of replies and events that a control connection may leave unread.
 const CONTROL_PENDING_MAX: usize = 8 << 20;
@@ -30,7 +31,8 @@ pub struct Connection {
 
 #[derive(Debug)]
 pub enum Role {
-    Control(Assembler),
+    /// With descriptors that came and belong to the next request.
+    Control(Assembler, Vec<OwnedFd>),
     Stream(StreamRole),
 }
 
@@ -55,25 +57,25 @@ pub struct Gone;
 
 impl Connection {
     pub fn new(id: u32, socket: OwnedFd) -> Self {
-        Self { id, socket, out: Outbox::default(), watched: None, role: Role::Control(Assembler::default()) }
+        Self { id, socket, out: Outbox::default(), watched: None, role: Role::Control(Assembler::default(), Vec::new()) }
     }
 
     pub fn stream(&self) -> Option<&StreamRole> {
         match &self.role {
             Role::Stream(stream) => Some(stream),
-            Role::Control(_) => None,
+            Role::Control(..) => None,
         }
     }
 
     pub fn stream_mut(&mut self) -> Option<&mut StreamRole> {
         match &mut self.role {
             Role::Stream(stream) => Some(stream),
-            Role::Control(_) => None,
+            Role::Control(..) => None,
         }
     }
 
     pub fn is_control(&self) -> bool {
-        matches!(self.role, Role::Control(_))
+        matches!(self.role, Role::Control(..))
     }
 
     pub fn has_pending(&self) -> bool {
@@ -95,6 +97,49 @@ impl Connection {
                 Err(_) => Err(Gone),
             };
         }
+    }
+
+    /// Reads requests, with the descriptors that come with them.
+    pub fn read_requests(&mut self, buffer: &mut [u8]) -> std::result::Result<Option<usize>, Gone> {
+        loop {
+            return match fdpass::receive_now(&self.socket, buffer) {
+                Ok((count, mut passed)) => {
+                    if let Role::Control(_, fds) = &mut self.role {
+                        fds.append(&mut passed);
+                        if fds.len() > fdpass::MAX_FDS {
+                            return Err(Gone);
+                        }
+                    }
+                    Ok(Some(count))
+                }
+                Err(Errno::AGAIN) => Ok(None),
+                Err(Errno::INTR) => continue,
+                Err(_) => Err(Gone),
+            };
+        }
+    }
+
+    /// Descriptors that came with the request.
+    pub fn take_fds(&mut self) -> Vec<OwnedFd> {
+        match &mut self.role {
+            Role::Control(_, fds) => std::mem::take(fds),
+            Role::Stream(_) => Vec::new(),
+        }
+    }
+
+    /// Sends a reply with descriptors on its first byte, which has to go at once.
+    pub fn send_with(&mut self, message: &FromShim, fds: &[OwnedFd]) -> std::result::Result<(), Gone> {
+        if fds.is_empty() {
+            return self.send(message);
+        }
+        let bytes = frame::encode(message).map_err(|_| Gone)?;
+        if self.has_pending() {
+            return Err(Gone);
+        }
+        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+        let sent = fdpass::send(&self.socket, &bytes, &fds).map_err(|_| Gone)?;
+        self.out.push(&bytes[sent..]);
+        self.flush()
     }
 
     /// Sends a reply or an event; it may wait in memory.
@@ -141,7 +186,7 @@ impl Connection {
     /// Watches for what matters in the present state.
     pub fn watch(&mut self, poller: &Poller) -> Result<()> {
         let mut flags = match &self.role {
-            Role::Control(_) => EventFlags::IN,
+            Role::Control(..) => EventFlags::IN,
             Role::Stream(stream) if stream.input_open && stream.input_room => EventFlags::IN,
             Role::Stream(_) => EventFlags::empty(),
         };

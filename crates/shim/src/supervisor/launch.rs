@@ -29,10 +29,11 @@ const BACKLOG: i32 = 64;
 
 /// `None`: it failed, and the engine was told.
 pub fn launch(start: Start) -> Option<Supervisor> {
-    let Start { config, control, netns, userns, oom_score } = start;
+    let Start { config, control, netns, userns, kept, oom_score } = start;
     let mut control = Connection::new(0, control);
     match prepare(config.clone(), (netns, userns), oom_score) {
         Ok(mut supervisor) => {
+            supervisor.kept = kept;
             let (pid, start_time) = (supervisor.init_pid, supervisor.init_start_time);
             let created = FromShim::Event(Event::Created { pid, start_time });
             if control.send(&created).is_ok() && control.watch(&supervisor.poller).is_ok() {
@@ -114,6 +115,7 @@ fn prepare(config: ShimConfig, namespaces: Namespaces, oom_score: Option<i32>) -
         hangups: Vec::new(),
         oom_score,
         runtime,
+        kept: Vec::new(),
     };
     supervisor.write_shim_record()?;
     Ok(supervisor)

@@ -54,6 +54,8 @@ pub struct Start {
     pub control: OwnedFd,
     pub netns: Option<OwnedFd>,
     pub userns: Option<OwnedFd>,
+    /// For engines to come.
+    pub kept: Vec<OwnedFd>,
     /// The OOM score that the container gets unless its configuration says otherwise.
     pub oom_score: Option<i32>,
 }
@@ -100,6 +102,8 @@ struct Supervisor {
     /// The score that processes get whose configuration names none.
     oom_score: Option<i32>,
     runtime: Box<dyn ContainerRuntime>,
+    /// Descriptors that engines asked to keep; never looked at.
+    kept: Vec<OwnedFd>,
 }
 
 impl Supervisor {

@@ -160,7 +160,7 @@ impl Supervisor {
             return;
         }
         match self.connections.get(&id).map(|connection| &connection.role) {
-            Some(Role::Control(_)) => self.on_requests(id),
+            Some(Role::Control(..)) => self.on_requests(id),
             Some(Role::Stream(_)) => self.on_stream_input(id, hung_up),
             None => {}
         }

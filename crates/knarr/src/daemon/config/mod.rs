@@ -68,6 +68,9 @@ pub struct File {
     dns: Option<Vec<String>>,
     dns_opts: Option<Vec<String>>,
     dns_search: Option<Vec<String>>,
+    /// Docker's older key, for one address.
+    host_gateway_ip: Option<String>,
+    host_gateway_ips: Option<Vec<String>>,
     labels: Option<Vec<String>>,
     log_driver: Option<String>,
     log_opts: Option<BTreeMap<String, String>>,
@@ -122,6 +125,8 @@ const KEYS: &[&str] = &[
     "dns",
     "dns-opts",
     "dns-search",
+    "host-gateway-ip",
+    "host-gateway-ips",
     "labels",
     "log-driver",
     "log-opts",
@@ -214,6 +219,7 @@ pub struct Config {
     pub dns: Vec<String>,
     pub dns_opts: Vec<String>,
     pub dns_search: Vec<String>,
+    pub host_gateway_ips: Vec<String>,
     pub labels: Vec<String>,
     pub log_driver: String,
     pub log_opts: BTreeMap<String, String>,
@@ -303,6 +309,7 @@ pub fn given(f: &Flags) -> Vec<&'static str> {
     note(!f.dns.is_empty(), "dns");
     note(!f.dns_opts.is_empty(), "dns-opts");
     note(!f.dns_search.is_empty(), "dns-search");
+    note(!f.host_gateway_ips.is_empty(), "host-gateway-ips");
     note(!f.labels.is_empty(), "labels");
     note(f.log_driver.is_some(), "log-driver");
     note(!f.log_opts.is_empty(), "log-opts");
@@ -396,6 +403,11 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
         dns: non_empty(f.dns, file.dns, Vec::new),
         dns_opts: non_empty(f.dns_opts, file.dns_opts, Vec::new),
         dns_search: non_empty(f.dns_search, file.dns_search, Vec::new),
+        host_gateway_ips: non_empty(
+            f.host_gateway_ips,
+            file.host_gateway_ips.or(file.host_gateway_ip.map(|ip| vec![ip])),
+            Vec::new,
+        ),
         labels: non_empty(f.labels, file.labels, Vec::new),
         log_driver: f.log_driver.or(file.log_driver).unwrap_or_else(|| "json-file".into()),
         log_opts: if f.log_opts.is_empty() {

@@ -73,6 +73,11 @@ fn the_file_fills_what_flags_left_open() {
     )
     .unwrap();
     assert_eq!(c.bip.as_deref(), Some("10.1.0.1/24"));
+    for text in [r#"{"host-gateway-ip":"10.0.0.9"}"#, r#"{"host-gateway-ips":["10.0.0.9"]}"#] {
+        assert_eq!(both(&[], text).unwrap().host_gateway_ips, ["10.0.0.9"], "{text}");
+    }
+    let flags = ["--host-gateway-ip", "10.0.0.9", "--host-gateway-ip", "fd00::9"];
+    assert_eq!(both(&flags, "").unwrap().host_gateway_ips, ["10.0.0.9", "fd00::9"]);
     assert_eq!(c.insecure_registries, ["a:1", "b:1"]);
     assert_eq!(c.default_shm_size_bytes, Some(128 << 20));
     assert_eq!(c.default_ulimits[0].hard, 6);

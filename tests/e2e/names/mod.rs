@@ -1,0 +1,186 @@
+//! Names in containers: the engine's own name server, the servers that it asks, and the files that lead to it.
+
+mod files;
+mod harm;
+mod upstream;
+
+use knarr_e2e::command::eventually;
+use knarr_e2e::dns::{client, said};
+use knarr_e2e::{Cli, Engine, Options};
+use std::process::Stdio;
+use std::time::Duration;
+
+const SLEEP: [&str; 3] = ["busybox", "sleep", "600"];
+
+/// A container that does nothing, on a network.
+fn idle(c: &Cli, name: &str, network: &str, options: &[&str]) {
+    let mut args = vec!["run", "-d", "--name", name, "--network", network];
+    args.extend(options);
+    args.extend(SLEEP);
+    c.ok(&args);
+}
+
+fn address(c: &Cli, name: &str, network: &str) -> String {
+    c.field(name, &format!("{{{{(index .NetworkSettings.Networks \"{network}\").IPAddress}}}}"))
+}
+
+#[test]
+fn containers_find_each_other() {
+    let e = Engine::start();
+    for c in e.clients() {
+        c.ok(&["network", "create", "front"]);
+        c.ok(&["network", "create", "back"]);
+        idle(&c, "web", "front", &["--network-alias", "www", "--hostname", "h1"]);
+        idle(&c, "db", "front", &["--link", "web:store"]);
+        idle(&c, "other", "back", &[]);
+        let (web, db) = (address(&c, "web", "front"), address(&c, "db", "front"));
+        let id = c.field("web", "{{.Id}}");
+        let ask = |words: &[&str]| said(&e, &c, "db", &[&["ask"], words].concat());
+        for name in ["web", "WWW", &id[..12], "web.front", "h1", "store"] {
+            assert_eq!(ask(&[name, "A"]), format!("0 {web}"), "{name}");
+            assert_eq!(ask(&[name, "A", "tcp"]), format!("0 {web}"), "{name} over TCP");
+        }
+        for kind in ["AAAA", "MX", "TXT"] {
+            assert_eq!(ask(&["web", kind]), "0", "there is no such record, but there is the name: {kind}");
+        }
+        let reversed = web.split('.').rev().collect::<Vec<_>>().join(".");
+        assert_eq!(ask(&[&format!("{reversed}.in-addr.arpa"), "PTR"]), "0 web.front");
+        assert_eq!(said(&e, &c, "web", &["ask", "store", "A"]).split(' ').count(), 1, "links are one's own");
+        let hidden = said(&e, &c, "other", &["ask", "web.front", "A"]);
+        assert!(!hidden.contains(&web), "names of another network: {hidden}");
+        // What programs use: busybox' and glibc's resolvers.
+        assert!(c.ok(&["exec", "db", "nslookup", "web"]).contains(&web));
+        c.ok(&["exec", "db", "ping", "-c", "1", "-W", "5", "www"]);
+        c.ok(&["rename", "web", "site"]);
+        assert_eq!(ask(&["site", "A"]), format!("0 {web}"));
+        assert!(!ask(&["web", "A"]).contains(&web), "the former name is nobody's");
+        c.ok(&["network", "connect", "--alias", "late", "back", "db"]);
+        assert_eq!(said(&e, &c, "other", &["ask", "late", "A"]), format!("0 {}", address(&c, "db", "back")));
+        assert_eq!(ask(&["other", "A"]), format!("0 {}", address(&c, "other", "back")));
+        c.ok(&["network", "disconnect", "back", "db"]);
+        assert!(!ask(&["other", "A"]).starts_with("0 "));
+        // Who shares a network shares its names.
+        idle(&c, "guest", "container:db", &[]);
+        assert_eq!(said(&e, &c, "guest", &["ask", "db", "A"]), format!("0 {db}"));
+        c.ok(&["rm", "-f", "guest", "site", "db", "other"]);
+        c.ok(&["network", "rm", "front", "back"]);
+    }
+}
+
+#[test]
+fn the_c_library_finds_them() {
+    let e = Options::new().images(&["busybox.tar", "debian-bookworm-slim.tar"]).start();
+    let c = e.docker();
+    c.ok(&["network", "create", "front"]);
+    idle(&c, "web", "front", &[]);
+    let web = address(&c, "web", "front");
+    let image = "debian:bookworm-slim";
+    for name in ["web", "web.front"] {
+        let out = c.ok(&["run", "--rm", "--network", "front", image, "getent", "hosts", name]);
+        assert!(out.starts_with(&web), "{name}: {out}");
+    }
+    let out = c.ok(&["run", "--rm", "--network", "front", image, "getent", "hosts", &web]);
+    assert!(out.ends_with(" web.front"), "{out}");
+}
+
+#[test]
+fn containers_with_one_alias_take_turns() {
+    let e = Engine::start();
+    let c = e.docker();
+    c.ok(&["network", "create", "front"]);
+    let mut all = Vec::new();
+    for name in ["w1", "w2", "w3"] {
+        idle(&c, name, "front", &["--network-alias", "web"]);
+        all.push(address(&c, name, "front"));
+    }
+    all.sort();
+    let mut first = std::collections::BTreeSet::new();
+    eventually("each comes first once", Duration::from_secs(20), || {
+        let out = said(&e, &c, "w1", &["ask", "web", "A", "raw"]);
+        let mut found: Vec<String> = out.split(' ').skip(1).map(str::to_owned).collect();
+        first.insert(found[0].clone());
+        found.sort();
+        assert_eq!(found, all);
+        (first.len() == 3).then_some(())
+    });
+    c.ok(&["rm", "-f", "w2"]);
+    assert_eq!(said(&e, &c, "w1", &["ask", "web", "A"]).split(' ').count(), 3, "the code and two addresses");
+}
+
+#[test]
+fn a_running_container_joins_a_network_with_names() {
+    let mut e = Engine::start();
+    let c = e.docker();
+    c.ok(&["network", "create", "front"]);
+    idle(&c, "web", "front", &[]);
+    idle(&c, "late", "bridge", &[]);
+    assert_eq!(said(&e, &c, "late", &["ask", "web", "A"]), "silence", "the default network has no names");
+    c.ok(&["network", "connect", "front", "late"]);
+    let wanted = format!("0 {}", address(&c, "web", "front"));
+    assert_eq!(said(&e, &c, "late", &["ask", "web", "A"]), wanted);
+    c.ok(&["exec", "late", "ping", "-c", "1", "-W", "5", "web"]);
+    e.crash_and_restart();
+    assert_eq!(said(&e, &c, "late", &["ask", "web", "A"]), wanted);
+    c.ok(&["restart", "-t", "0", "late"]);
+    assert_eq!(said(&e, &c, "late", &["ask", "web", "A"]), wanted);
+}
+
+#[test]
+fn the_engine_dies_amid_queries() {
+    let mut e = Engine::start();
+    let c = e.docker();
+    c.ok(&["network", "create", "front"]);
+    idle(&c, "web", "front", &[]);
+    idle(&c, "asking", "front", &[]);
+    let progress = e.dir.join("progress");
+    let mut stream = client(&e, &c, "asking", &["stream", "100000", "web", progress.to_str().unwrap()]);
+    let stream = stream.stdout(Stdio::piped()).spawn().unwrap();
+    let done = || std::fs::read_to_string(&progress).ok().and_then(|t| t.parse::<u32>().ok()).unwrap_or(0);
+    for _ in 0..3 {
+        let before = done();
+        eventually("queries are answered", Duration::from_secs(10), || (done() > before + 20).then_some(()));
+        e.crash_and_restart();
+    }
+    let before = done();
+    eventually("queries are answered again", Duration::from_secs(10), || (done() > before + 20).then_some(()));
+    std::fs::write(e.dir.join("progress.end"), "").unwrap();
+    let out = String::from_utf8(stream.wait_with_output().unwrap().stdout).unwrap();
+    let numbers: Vec<u64> = out.split_whitespace().map(|n| n.parse().unwrap()).collect();
+    assert!(numbers[0] > 60 && numbers[1] == 0, "asked, failed, longest wait in ms: {out}");
+}
+
+/// Programs that serve names themselves, as dnsmasq does, are not disturbed by ours.
+#[test]
+fn port_53_is_the_containers_own() {
+    let e = Options::new().images(&["busybox.tar", "debian-bookworm-slim.tar"]).start();
+    let c = e.docker();
+    c.ok(&["network", "create", "front"]);
+    // Perl is in every Debian; neither socket sets an option that would let two share a port.
+    let script = r#"use Socket; my $any = sockaddr_in(53, INADDR_ANY);
+        socket(U, PF_INET, SOCK_DGRAM, 17) && bind(U, $any) or die "udp $!";
+        socket(T, PF_INET, SOCK_STREAM, 6) && bind(T, $any) && listen(T, 5) or die "tcp $!";
+        $| = 1; print "bound\n";
+        while (my $from = recv(U, my $q, 4096, 0)) { send(U, "own:$q", 0, $from) }"#;
+    c.ok(&["run", "-d", "--name", "dns", "--network", "front", "debian:bookworm-slim", "perl", "-e", script]);
+    eventually("both ports are bound", Duration::from_secs(10), || {
+        let log = c.run(&["logs", "dns"]);
+        assert!(!log.stderr.contains("in use"), "{log:?}");
+        log.stdout.contains("bound").then_some(())
+    });
+    let own = address(&c, "dns", "front");
+    assert_eq!(said(&e, &c, "dns", &["ask", "dns", "A"]), format!("0 {own}"), "ours still answers");
+    idle(&c, "user", "front", &[]);
+    assert_eq!(said(&e, &c, "user", &["send", &own, "hello"]), "own:hello", "theirs answers on its address");
+}
+
+/// Whoever may change the firewall in the container cannot take the names away.
+#[test]
+fn a_flushed_firewall_inside_changes_nothing() {
+    let e = Engine::start();
+    let c = e.docker();
+    c.ok(&["network", "create", "front"]);
+    idle(&c, "web", "front", &[]);
+    let pid = c.field("web", "{{.State.Pid}}");
+    e.on_host(&format!("nsenter --net=/proc/{pid}/ns/net nft flush ruleset"));
+    assert_eq!(said(&e, &c, "web", &["ask", "web", "A"]), format!("0 {}", address(&c, "web", "front")));
+}
