@@ -118,7 +118,11 @@ mod tests {
         for index in [1, 0, 2, 0] {
             health.failed(index, now);
         }
-        assert_eq!(order(now + LONGEST_BAN), Order { ask: vec![1, 2, 0], probe: vec![] }, "all are ill: all are asked");
+        assert_eq!(
+            order(now + LONGEST_BAN),
+            Order { ask: vec![1, 2, 0], probe: vec![] },
+            "all are ill: all are asked"
+        );
         (0..50).for_each(|_| health.failed(1, now));
         assert_eq!(ban(50), LONGEST_BAN);
     }

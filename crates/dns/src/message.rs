@@ -99,7 +99,8 @@ impl Query {
         }
         let (name, end) = question_name(bytes, HEADER)?;
         let fixed = bytes.get(end..end + 4)?;
-        let (kind, class) = (u16::from_be_bytes([fixed[0], fixed[1]]), u16::from_be_bytes([fixed[2], fixed[3]]));
+        let (kind, class) =
+            (u16::from_be_bytes([fixed[0], fixed[1]]), u16::from_be_bytes([fixed[2], fixed[3]]));
         let mut at = end + 4;
         let mut edns_size = None;
         for _ in 0..records {
@@ -429,7 +430,8 @@ mod tests {
         let query = Query::parse(&with_options(ask("web", kind::A), 1232)).unwrap();
         let address = Answer::Address("10.0.0.2".parse().unwrap());
         let reply = query.reply(Code::OK, std::slice::from_ref(&address), 1232);
-        let mut wanted = vec![0x12, 0x34, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 1, 3, b'w', b'e', b'b', 0, 0, 1, 0, 1];
+        let mut wanted =
+            vec![0x12, 0x34, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 1, 3, b'w', b'e', b'b', 0, 0, 1, 0, 1];
         wanted.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 2, 88, 0, 4, 10, 0, 0, 2]);
         wanted.extend_from_slice(&[0, 0, 41, 16, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(reply, wanted);
@@ -473,8 +475,16 @@ mod tests {
         assert_eq!(reverse("4.3.2.10.IN-ADDR.arpa").as_deref(), Some("10.2.3.4"));
         let v6 = "b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.0.0.0.0.1.2.3.4.ip6.arpa";
         assert_eq!(reverse(v6).as_deref(), Some("4321:0:1:2:3:4:567:89ab"));
-        for wrong in ["3.2.10.in-addr.arpa", "1.4.3.2.10.in-addr.arpa", "a.3.2.10.in-addr.arpa", "01.3.2.10.in-addr.arpa",
-            "256.3.2.10.in-addr.arpa", "in-addr.arpa", "1.ip6.arpa", "web"] {
+        for wrong in [
+            "3.2.10.in-addr.arpa",
+            "1.4.3.2.10.in-addr.arpa",
+            "a.3.2.10.in-addr.arpa",
+            "01.3.2.10.in-addr.arpa",
+            "256.3.2.10.in-addr.arpa",
+            "in-addr.arpa",
+            "1.ip6.arpa",
+            "web",
+        ] {
             assert_eq!(reverse(wrong), None, "{wrong}");
         }
         let longer = format!("0.{v6}");

@@ -58,7 +58,8 @@ impl Sockets {
 
     fn open_here() -> Result<Self, Error> {
         let sockets = Self::bind(0)?;
-        let port = |address: io::Result<SocketAddr>| Ok::<_, Error>(address.map_err(failed("read a port"))?.port());
+        let port =
+            |address: io::Result<SocketAddr>| Ok::<_, Error>(address.map_err(failed("read a port"))?.port());
         let (udp, tcp) = (port(sockets.udp.local_addr())?, port(sockets.tcp.local_addr())?);
         let installed = Nftables::open().and_then(|mut nftables| {
             nftables.commit(rules(udp, tcp))?;

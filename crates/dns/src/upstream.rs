@@ -27,7 +27,8 @@ const HEDGE: Duration = Duration::from_millis(300);
 /// When a denial of a later server counts although one before may still answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// When a datagram is sent again: one may have been lost. In the end the server counts as failed.
-const RESEND: [Duration; 3] = [Duration::from_secs(1), Duration::from_millis(1500), Duration::from_millis(1500)];
+const RESEND: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_millis(1500), Duration::from_millis(1500)];
 /// Datagrams read for one that counts.
 const MAX_FORGED: usize = 64;
 const MAX_DATAGRAM: usize = MAX_MESSAGE;
@@ -248,4 +249,91 @@ fn random_number() -> std::io::Result<u16> {
     let mut bytes = [0; 2];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     Ok(u16::from_be_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Waiting;
+
+    /// `name.` A, number 7.
+    fn query() -> Arc<Query> {
+        let bytes = [0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, b'x', 0, 0, 1, 0, 1];
+        Arc::new(Query::parse(&bytes).unwrap())
+    }
+
+    /// A server that answers after a while with what `answers` makes of a query: as many datagrams as it likes.
+    async fn server(after: Duration, answers: fn(Vec<u8>) -> Vec<Vec<u8>>) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut buffer = [0; 512];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
+                tokio::time::sleep(after).await;
+                for answer in answers(buffer[..length].to_vec()) {
+                    let _ = socket.send_to(&answer, from).await;
+                }
+            }
+        });
+        address
+    }
+
+    fn with(mut query: Vec<u8>, code: u8, last: u8) -> Vec<u8> {
+        query[2] |= 0x80;
+        query[3] = code;
+        if code == 0 {
+            query[7] = 1;
+            query.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 9, 0, 4, 10, 0, 0, last]);
+        }
+        query
+    }
+
+    async fn ask(servers: &[SocketAddr]) -> Option<(u8, u8)> {
+        let upstream = Arc::new(Upstream::at(servers.to_vec(), None));
+        let place = Arc::new(Waiting::default().share().take().unwrap());
+        let answer = upstream.ask(query(), false, place).await?;
+        Some((answer[3] & 15, *answer.last().unwrap()))
+    }
+
+    const NOW: Duration = Duration::ZERO;
+
+    #[tokio::test]
+    async fn the_first_that_can_answers() {
+        let good = server(NOW, |q| vec![with(q, 0, 1)]).await;
+        let other = server(NOW, |q| vec![with(q, 0, 2)]).await;
+        let failing = server(NOW, |q| vec![with(q, 2, 0)]).await;
+        let refusing = server(NOW, |q| vec![with(q, 5, 0)]).await;
+        let silent = server(NOW, |_| vec![]).await;
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+        assert_eq!(ask(&[good, other]).await, Some((0, 1)));
+        for first in [failing, refusing, silent, nobody] {
+            assert_eq!(ask(&[first, other]).await, Some((0, 2)), "{first}");
+        }
+        assert_eq!(ask(&[failing]).await.map(|(code, _)| code), Some(2), "its own words");
+        assert_eq!(ask(&[nobody]).await, None);
+        assert_eq!(ask(&[]).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_slow_yes_beats_a_quick_no() {
+        let slow = server(Duration::from_millis(700), |q| vec![with(q, 0, 1)]).await;
+        let denying = server(NOW, |q| vec![with(q, 3, 0)]).await;
+        assert_eq!(ask(&[slow, denying]).await, Some((0, 1)));
+        assert_eq!(
+            ask(&[denying, slow]).await.map(|(code, _)| code),
+            Some(3),
+            "the first in order is believed"
+        );
+    }
+
+    #[tokio::test]
+    async fn forged_datagrams_do_not_count() {
+        let forged = server(NOW, |q| {
+            let number = [vec![q[0] ^ 1], q[1..].to_vec()].concat();
+            let question = [&q[..13], b"y", &q[14..]].concat();
+            vec![vec![], vec![0; 5], q.clone(), with(number, 0, 66), with(question, 0, 66), with(q, 0, 1)]
+        })
+        .await;
+        assert_eq!(ask(&[forged]).await, Some((0, 1)));
+    }
 }

@@ -76,10 +76,7 @@ pub enum InvalidExtraHost {
 }
 
 /// Splits `name:address` or `name=address`; `host-gateway` stands for all of `gateways`.
-pub fn parse_extra_host(
-    text: &str,
-    gateways: &[IpAddr],
-) -> Result<Vec<(String, IpAddr)>, InvalidExtraHost> {
+pub fn parse_extra_host(text: &str, gateways: &[IpAddr]) -> Result<Vec<(String, IpAddr)>, InvalidExtraHost> {
     let (name, address) = text
         .split_once('=')
         .or_else(|| text.split_once(':'))
@@ -104,7 +101,10 @@ mod tests {
             hostname: "web",
             domainname: "",
             addresses: vec!["172.17.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
-            extra: vec![("foo".to_owned(), "1.2.3.4".parse().unwrap()), ("foo".to_owned(), "::9".parse().unwrap())],
+            extra: vec![
+                ("foo".to_owned(), "1.2.3.4".parse().unwrap()),
+                ("foo".to_owned(), "::9".parse().unwrap()),
+            ],
         }
     }
 

@@ -79,7 +79,8 @@ impl Names {
             };
             let alias = |m: &Member| m.links.iter().find(|l| l.alias.eq_ignore_ascii_case(name)).cloned();
             let linked = asked().find_map(|(m, zone)| zone.get(&alias(m)?.name.to_ascii_lowercase()));
-            linked.or_else(|| asked().filter(|(m, _)| alias(m).is_none()).find_map(|(_, zone)| zone.get(name)))
+            linked
+                .or_else(|| asked().filter(|(m, _)| alias(m).is_none()).find_map(|(_, zone)| zone.get(name)))
         })
     }
 
@@ -169,7 +170,11 @@ mod tests {
         assert_eq!(ask('a', "web.other"), None);
         assert_eq!(ask('a', "store"), Some(vec![ip(5)]), "a link");
         assert_eq!(ask('b', "store"), None, "links are one container's own");
-        assert_eq!(ask('a', "db"), Some(vec![ip(6)]), "a link that leads nowhere hides the name on its network");
+        assert_eq!(
+            ask('a', "db"),
+            Some(vec![ip(6)]),
+            "a link that leads nowhere hides the name on its network"
+        );
         assert_eq!(ask('a', "plain"), None);
         assert_eq!(ask('e', "plain"), None, "no names on the default network");
         assert_eq!(names.name(&by('b'), ip(5)).as_deref(), Some("db2.front"));

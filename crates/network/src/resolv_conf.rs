@@ -98,7 +98,8 @@ pub fn render(path: &str, host: &str, choice: &Choice, resolver: Resolver) -> Re
             let from_host = choice.servers.is_empty();
             let shown = |s: &Server| if from_host { format!("host({})", s.text) } else { s.text.clone() };
             external = file.servers.iter().map(shown).collect();
-            file.servers = vec![Server { text: OWN_SERVER.to_owned(), address: IpAddr::V4(Ipv4Addr::LOCALHOST) }];
+            file.servers =
+                vec![Server { text: OWN_SERVER.to_owned(), address: IpAddr::V4(Ipv4Addr::LOCALHOST) }];
             file.options.retain(|option| is_valid_ndots(option));
             if !has_option(&file.options, "ndots") {
                 file.options.push("ndots:0".to_owned());

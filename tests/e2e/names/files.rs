@@ -43,7 +43,10 @@ fn files_are_dockers() {
         (&["--network", "net1"], NAMED),
         (&["--network", "int1"], NAMED),
         (&["--network", "host"], SHARED),
-        (&["--network", "net1", "--dns", "9.9.9.9", "--dns-search", "a.b", "--dns-option", "ndots:2"], CHOSEN),
+        (
+            &["--network", "net1", "--dns", "9.9.9.9", "--dns-search", "a.b", "--dns-option", "ndots:2"],
+            CHOSEN,
+        ),
     ] {
         assert_eq!(file(&c, options, resolv), format!("{HEADER}{wanted}"), "{options:?}");
     }
@@ -68,7 +71,13 @@ fn edits_stay_while_the_container_runs() {
     c.ok(&["network", "create", "net1"]);
     idle(&c, "plain", "bridge", &[]);
     idle(&c, "edited", "bridge", &[]);
-    c.ok(&["exec", "edited", "sh", "-c", "echo '# mine' >>/etc/resolv.conf; echo '9.9.9.9 mine' >>/etc/hosts"]);
+    c.ok(&[
+        "exec",
+        "edited",
+        "sh",
+        "-c",
+        "echo '# mine' >>/etc/resolv.conf; echo '9.9.9.9 mine' >>/etc/hosts",
+    ]);
     let before = of(&c, "plain", "/etc/hosts");
     for name in ["plain", "edited"] {
         c.ok(&["network", "connect", "net1", name]);

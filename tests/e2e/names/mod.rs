@@ -38,8 +38,8 @@ fn containers_find_each_other() {
         let ask = |words: &[&str]| said(&e, &c, "db", &[&["ask"], words].concat());
         for name in ["web", "WWW", &id[..12], "web.front", "h1", "store"] {
             assert_eq!(ask(&[name, "A"]), format!("0 {web}"), "{name}");
-            assert_eq!(ask(&[name, "A", "tcp"]), format!("0 {web}"), "{name} over TCP");
         }
+        assert_eq!(ask(&["web", "A", "tcp"]), format!("0 {web}"), "over TCP");
         for kind in ["AAAA", "MX", "TXT"] {
             assert_eq!(ask(&["web", kind]), "0", "there is no such record, but there is the name: {kind}");
         }
@@ -142,7 +142,9 @@ fn the_engine_dies_amid_queries() {
         e.crash_and_restart();
     }
     let before = done();
-    eventually("queries are answered again", Duration::from_secs(10), || (done() > before + 20).then_some(()));
+    eventually("queries are answered again", Duration::from_secs(10), || {
+        (done() > before + 20).then_some(())
+    });
     std::fs::write(e.dir.join("progress.end"), "").unwrap();
     let out = String::from_utf8(stream.wait_with_output().unwrap().stdout).unwrap();
     let numbers: Vec<u64> = out.split_whitespace().map(|n| n.parse().unwrap()).collect();

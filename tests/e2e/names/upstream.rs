@@ -32,7 +32,10 @@ fn other_names_are_asked_for_at_the_hosts_servers() {
     assert_eq!(ask("example.test", &["plain"]), "0 203.0.113.1", "without EDNS");
     ask("web", &[]);
     let asked = first.queries();
-    assert!(asked.iter().all(|q| q.ends_with("example.test")), "names of containers are nobody's business: {asked:?}");
+    assert!(
+        asked.iter().all(|q| q.ends_with("example.test")),
+        "names of containers are nobody's business: {asked:?}"
+    );
     drop(first);
     // The machine moves: the next query goes elsewhere, without a restart of anything.
     let other = NameServer::start(&e, &outside, "192.0.2.4", "good", "203.0.113.4");
@@ -113,10 +116,17 @@ fn a_closed_network_asks_nobody() {
     c.ok(&["network", "create", "--internal", "closed"]);
     idle(&c, "shut", "closed", &[]);
     idle(&c, "peer", "closed", &[]);
-    for way in [&["ask", "secret.test", "A"][..], &["ask", "secret.test", "A", "tcp"], &["ask", "9.9.9.9.in-addr.arpa", "PTR"]] {
+    for way in [
+        &["ask", "secret.test", "A"][..],
+        &["ask", "secret.test", "A", "tcp"],
+        &["ask", "9.9.9.9.in-addr.arpa", "PTR"],
+    ] {
         assert_eq!(said(&e, &c, "shut", way), "3", "no such name: {way:?}");
     }
-    assert!(said(&e, &c, "shut", &["ask", "peer", "A"]).starts_with("0 "), "names of the network itself are there");
+    assert!(
+        said(&e, &c, "shut", &["ask", "peer", "A"]).starts_with("0 "),
+        "names of the network itself are there"
+    );
     // A server that the user chose is asked as the container itself would: it is out of reach.
     idle(&c, "chosen", "closed", &["--dns", "192.0.2.2"]);
     assert!(!said(&e, &c, "chosen", &["ask", "secret.test", "A"]).starts_with('0'));

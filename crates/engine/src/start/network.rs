@@ -8,7 +8,9 @@ use knarr_base::ContainerId;
 use knarr_dns::Sockets;
 use knarr_docker_types::host_config::PortBinding as AskedBinding;
 use knarr_docker_types::network::EndpointSettings;
-use knarr_network::{Endpoint, EndpointRequest, ExposedPort, Link, Namespace, PortBinding, PortRange, Protocol};
+use knarr_network::{
+    Endpoint, EndpointRequest, ExposedPort, Link, Namespace, PortBinding, PortRange, Protocol,
+};
 use knarr_state::Event;
 use rustix::fs::OFlags;
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,9 +1,7 @@
 //! One container's supervisor: requests with answers, events, streams.
 use super::error::{Error, Result};
 use super::{socket, wire};
-use knarr_shim_proto::{
-    Answer, Call, Event, ExecConfig, Failure, FromShim, Request, StateReport, Streams,
-};
+use knarr_shim_proto::{Answer, Call, Event, ExecConfig, Failure, FromShim, Request, StateReport, Streams};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -69,11 +69,7 @@ impl Spawner {
 
     /// Starts a supervisor, and waits until the container's init exists.
     /// `passed` are the namespaces that the container joins, and what is to be kept.
-    pub async fn spawn(
-        &self,
-        config: ShimConfig,
-        passed: &[(FdRole, BorrowedFd<'_>)],
-    ) -> Result<Spawned> {
+    pub async fn spawn(&self, config: ShimConfig, passed: &[(FdRole, BorrowedFd<'_>)]) -> Result<Spawned> {
         let dir = config.dir.clone();
         let (ours, theirs) = BlockingUnixStream::pair().map_err(Error::io("make control connection"))?;
         ours.set_nonblocking(true).map_err(Error::io("make control connection"))?;

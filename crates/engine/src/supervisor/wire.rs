@@ -38,8 +38,7 @@ pub async fn write<T: Serialize>(to: &mut (impl AsyncWrite + Unpin), message: &T
 pub async fn read_with_fds<T: DeserializeOwned>(from: &mut UnixStream) -> Result<(T, Vec<OwnedFd>)> {
     let mut header = [0; frame::HEADER];
     let receive = || Ok(knarr_linux::fdpass::receive_now(&*from, &mut header[..1])?);
-    let (count, fds) =
-        from.async_io(Interest::READABLE, receive).await.map_err(gone_or("read message"))?;
+    let (count, fds) = from.async_io(Interest::READABLE, receive).await.map_err(gone_or("read message"))?;
     if count == 0 {
         return Err(Error::Gone);
     }

@@ -2,7 +2,7 @@
 use crate::world::{address_of, ask, ask_here, on_both_hosts, on_host, publish, request, serve, unreachable};
 use knarr_base::{ErrorKind, Kind};
 use knarr_network::{AddressConfig, CreateNetwork, EndpointRequest, Error, Namespace, Networks};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 
 fn create(engine: &Networks, name: &str) -> knarr_network::Network {
@@ -209,7 +209,7 @@ fn what_is_wrong_is_said_and_leaves_nothing() {
 }
 
 #[test]
-fn none_has_loopback_only_and_peers_know_names() {
+fn none_has_loopback_only_and_names_are_found() {
     on_host(|world| {
         let engine = world.engine("aaaa");
         let none = engine.connect(&request("none")).unwrap();
@@ -220,10 +220,12 @@ fn none_has_loopback_only_and_peers_know_names() {
         create(&engine, "net");
         let a = engine.connect(&EndpointRequest { aliases: vec!["db".into()], ..request("net") }).unwrap();
         let b = engine.connect(&request("net")).unwrap();
-        let peers = engine.peers(&b.endpoint.container);
-        assert_eq!(peers, [(a.endpoint.ipv4.unwrap(), a.endpoint.dns_names.clone())]);
-        assert!(peers[0].1.contains(&"db".to_owned()));
+        let find = |name: &str| engine.names().addresses(&b.endpoint.container, name).map(<[IpAddr]>::to_vec);
+        let found = Some(a.endpoint.addresses().collect());
+        assert_eq!(find("db"), found);
         engine.rename(&a.endpoint.container, "fresh").unwrap();
-        assert_eq!(engine.peers(&b.endpoint.container)[0].1[0], "fresh");
+        assert_eq!(find("fresh"), found);
+        engine.release(&a.endpoint.container).unwrap();
+        assert_eq!(find("fresh"), None);
     });
 }

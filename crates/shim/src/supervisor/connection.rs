@@ -57,7 +57,13 @@ pub struct Gone;
 
 impl Connection {
     pub fn new(id: u32, socket: OwnedFd) -> Self {
-        Self { id, socket, out: Outbox::default(), watched: None, role: Role::Control(Assembler::default(), Vec::new()) }
+        Self {
+            id,
+            socket,
+            out: Outbox::default(),
+            watched: None,
+            role: Role::Control(Assembler::default(), Vec::new()),
+        }
     }
 
     pub fn stream(&self) -> Option<&StreamRole> {
