@@ -21,6 +21,7 @@ pub mod publish;
 pub mod registry;
 pub mod tarball;
 pub mod terminal;
+pub mod trap;
 pub mod tree;
 pub mod workspace;
 

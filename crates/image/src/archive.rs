@@ -6,6 +6,7 @@
 use crate::error::Error;
 use knarr_content::{Content, Lease};
 use knarr_oci::digest::Digest;
+use knarr_oci::image::MAX_MANIFEST_LEN;
 use knarr_snapshot::decompress::Decompressor;
 use knarr_snapshot::{Archive, Entry, EntryKind, Limits};
 use std::collections::HashMap;
@@ -19,6 +20,8 @@ const MAX_SMALL_TOTAL: u64 = 64 << 20;
 const MAX_MEMBERS: u64 = 100_000;
 /// Links that are followed from one member to another.
 const MAX_LINKS: usize = 8;
+/// Documents that every archive has under the same name.
+const DOCUMENTS: [&str; 4] = ["manifest.json", "index.json", "oci-layout", "repositories"];
 const READ_BUFFER_LEN: usize = 1 << 20;
 
 /// Where a member's bytes are.
@@ -112,6 +115,10 @@ fn member<R: std::io::BufRead>(
     memory: &mut u64,
 ) -> Result<Member, Error> {
     let size = entry.size;
+    // Looked at before a byte of it is read (CVE-2023-25153).
+    if DOCUMENTS.contains(&path) && size > MAX_MANIFEST_LEN as u64 {
+        return Err(Error::Archive(format!("{path} is larger than {MAX_MANIFEST_LEN} bytes")));
+    }
     if let Some(digest) = digest_of(path) {
         if let Some(mut ingest) = content.begin_or_wait(lease, &digest, Some(size))? {
             ingest.restart()?;

@@ -83,8 +83,10 @@ pub fn apply<R: Read + Send>(
     Ok(Applied { diff_id, stream_len, size, entries, hidden })
 }
 
-/// Most bytes of extended attributes of a layer's directories.
-const MAX_HELD: u64 = 64 << 20;
+/// Memory for names and attributes of a layer's directories, which are kept to the end: about a million directories.
+const MAX_HELD: u64 = 512 << 20;
+/// What one directory takes beside its names and attributes.
+const DIRECTORY_LEN: u64 = 320;
 
 /// Attributes of a directory, set at the end.
 struct DirectoryFacts {
@@ -97,7 +99,7 @@ struct Unpacker {
     whiteouts: Whiteouts,
     limits: Limits,
     size: u64,
-    /// Bytes of attributes in `directories`.
+    /// Bytes that `directories` takes.
     held: u64,
     /// With [`Whiteouts::Listed`].
     hidden: Hidden,
@@ -134,7 +136,17 @@ impl Unpacker {
         let made = self.tree.enter(parent).map_err(|e| e.into_error(entry))?;
         for path in made {
             self.hidden.directory_made(&path);
+            self.hold(&path, 0)?;
             self.directories.entry(path).or_insert(None);
+        }
+        Ok(())
+    }
+
+    /// Counts what a directory takes in memory until the end.
+    fn hold(&mut self, path: &Path, more: u64) -> Result<(), Error> {
+        self.held += DIRECTORY_LEN + path.memory() + more;
+        if self.held > MAX_HELD {
+            return Err(Error::Limit { what: "bytes of facts of directories", limit: MAX_HELD });
         }
         Ok(())
     }
@@ -194,10 +206,7 @@ impl Unpacker {
     /// A directory's attributes are set when nothing is put into it any more; until then they are in memory.
     fn finish_later(&mut self, path: Path, entry: &Entry) -> Result<(), Error> {
         let attributes = entry.xattrs.iter().map(|(name, value)| (name.len() + value.len()) as u64);
-        self.held += attributes.sum::<u64>();
-        if self.held > MAX_HELD {
-            return Err(Error::Limit { what: "bytes of attributes of directories", limit: MAX_HELD });
-        }
+        self.hold(&path, attributes.sum::<u64>() + entry.path.len() as u64)?;
         self.directories.insert(path, Some(DirectoryFacts { entry: entry.clone() }));
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Reading tar streams: ustar, PAX and GNU, one entry after the other, with bounds on all that is held in memory.
 //!
 //! Standards: pax(1) of POSIX.1-2017, GNU tar's manual ("Basic Tar Format", "Sparse Formats"). Where readers differ, this
-//! one reads as Go's `archive/tar` does, since that is what wrote and read images so far: a size in a PAX record wins over
-//! the header's; links, devices and directories have no data whatever their size says. Invariant: the position of the next
+//! one refuses, or reads as GNU tar and Go's `archive/tar` do, which wrote and read images so far: a size in a PAX record wins
+//! over the header's; hard links have no data whatever their size says. Invariant: the position of the next
 //! header follows from this entry alone, and nothing in an extension header changes another extension header.
 use crate::entry::{Entry, EntryKind, Extensions};
 use crate::error::Error;
@@ -263,11 +263,15 @@ impl<R: BufRead> Archive<R> {
             return Err(Error::Limit { what: "entries", limit: self.limits.entries });
         }
         let mut entry = Entry::from_header(block, &extensions).map_err(|reason| self.malformed(reason))?;
-        let stored = match extensions.size {
-            Some(size) => size,
-            None => self.size_field(block)?,
-        };
+        // The header's has to be a number even if another one counts: GNU tar and libarchive read it in any case.
+        let in_header = self.size_field(block)?;
+        let stored = extensions.size.unwrap_or(in_header);
         let has_data = matches!(entry.kind, EntryKind::File);
+        // Of a hard link every reader knows that no data follow. Of the others GNU tar skips data and others do not, so that
+        // one takes for an entry what is data for the other.
+        if !has_data && stored != 0 && entry.kind != EntryKind::HardLink {
+            return Err(self.malformed("size of something that has no data"));
+        }
         let stored = if has_data { stored } else { 0 };
         entry.size = stored;
         let in_header = if block[156] == b'S' { Some(self.gnu_sparse_map(block)?) } else { None };
@@ -314,10 +318,15 @@ impl<R: BufRead> Archive<R> {
         let size = size.ok_or_else(|| self.malformed(bad))?;
         let mut map = sparse::Map::new();
         let mut more = block[482] != 0;
-        sparse::add_pairs(&mut map, &block[386..482]).map_err(|reason| self.malformed(reason))?;
+        let mut full =
+            sparse::add_pairs(&mut map, &block[386..482]).map_err(|reason| self.malformed(reason))?;
         while more {
+            // After a list that has ended GNU tar reads no more blocks of it, others do.
+            if !full {
+                return Err(self.malformed("sparse map goes on after its end"));
+            }
             let block = self.block()?.ok_or_else(|| truncated(self.offset))?;
-            sparse::add_pairs(&mut map, &block[..504]).map_err(|reason| self.malformed(reason))?;
+            full = sparse::add_pairs(&mut map, &block[..504]).map_err(|reason| self.malformed(reason))?;
             more = block[504] != 0;
         }
         Ok((map, size))

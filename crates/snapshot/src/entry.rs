@@ -100,19 +100,17 @@ impl Extensions {
         Ok(())
     }
 
-    /// A later record replaces an earlier one; an empty value takes it back.
+    /// A later record replaces an earlier one.
     fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), &'static str> {
         let text = || (!value.is_empty()).then(|| value.to_vec());
-        let count = |reason| match value {
-            b"" => Ok(None),
-            _ => number::parse_decimal(value).map(Some).ok_or(reason),
-        };
+        // By POSIX an empty value takes an earlier one back; readers do not agree, and no writer does it.
+        let count = |reason| number::parse_decimal(value).map(Some).ok_or(reason);
         let id = |reason| count(reason)?.map(|n| u32::try_from(n).map_err(|_| reason)).transpose();
-        let time = |reason| match value {
-            b"" => Ok(None),
-            _ => number::parse_time(value).map(Some).ok_or(reason),
-        };
+        let time = |reason| number::parse_time(value).map(Some).ok_or(reason);
         match key {
+            b"path" | b"linkpath" | b"GNU.sparse.name" if value.is_empty() => {
+                return Err("empty name in PAX record");
+            }
             b"path" => self.path = text(),
             b"linkpath" => self.link = text(),
             b"size" => self.size = count("malformed PAX size")?,
@@ -189,12 +187,16 @@ fn split_record(data: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((key, value, &data[len..]))
 }
 
-/// Global headers carry comments in practice. One that would change every entry is not something readers agree on.
+/// Global headers carry comments in practice. What would change every entry is not something readers agree on: GNU tar and
+/// Python apply it, libarchive and Go do not.
 fn check_global(data: &[u8]) -> Result<(), &'static str> {
+    const CHANGING: [&[u8]; 9] =
+        [b"path", b"linkpath", b"size", b"uid", b"gid", b"uname", b"gname", b"mtime", b"atime"];
+    const CHANGING_FAMILIES: [&[u8]; 4] = [b"GNU.sparse.", XATTR_PREFIX, b"SCHILY.acl.", b"LIBARCHIVE."];
     for record in records(data) {
         let (key, _) = record?;
-        if matches!(key, b"size" | b"path" | b"linkpath") || key.starts_with(b"GNU.sparse.") {
-            return Err("global PAX header changes names or sizes");
+        if CHANGING.contains(&key) || CHANGING_FAMILIES.iter().any(|family| key.starts_with(family)) {
+            return Err("global PAX header changes names, sizes or attributes");
         }
     }
     Ok(())
@@ -239,10 +241,17 @@ impl Entry {
         if flag == b'\0' && header_path(header).ends_with(b"/") != path.ends_with(b"/") {
             return Err("directory by one name and file by another");
         }
+        // For GNU tar and libarchive it is a directory, for Go and Python a file.
+        if matches!(flag, b'0' | b'7' | b'S') && path.ends_with(b"/") {
+            return Err("file with the name of a directory");
+        }
         if flag == b'S' && header.as_gnu().is_none() {
             return Err("sparse file of GNU tar in another format");
         }
         let kind = kind(flag, &path)?;
+        if matches!(kind, EntryKind::HardLink | EntryKind::Symlink) && link.is_empty() {
+            return Err("link without a target");
+        }
         let id = |field: &[u8]| number::parse(field).and_then(|n| u32::try_from(n).ok());
         let device = match (header.as_ustar(), header.as_gnu()) {
             (Some(h), _) => (id(&h.dev_major), id(&h.dev_minor)),
@@ -255,8 +264,11 @@ impl Entry {
             _ if is_device => return Err("device number is not a number"),
             _ => (0, 0),
         };
-        let uid = extensions.uid.or_else(|| id(&old.uid)).filter(|id| *id != u32::MAX);
-        let gid = extensions.gid.or_else(|| id(&old.gid)).filter(|id| *id != u32::MAX);
+        // As with sizes, the header's is read even if another one counts.
+        let either = |other: Option<u32>, field: &[u8]| {
+            id(field).map(|own| other.unwrap_or(own)).filter(|id| *id != u32::MAX)
+        };
+        let (uid, gid) = (either(extensions.uid, &old.uid), either(extensions.gid, &old.gid));
         let mtime = match extensions.mtime {
             Some(time) => time,
             None => (number::parse(&old.mtime).ok_or("mtime is not a number")?, 0),
@@ -293,13 +305,15 @@ fn kind(flag: u8, path: &[u8]) -> Result<EntryKind, &'static str> {
     })
 }
 
-/// Name of the header itself; with POSIX ustar the prefix stands before it.
+/// Name of the header itself; with POSIX ustar, of whatever version, the prefix stands before it.
 fn header_path(header: &tar::Header) -> Vec<u8> {
+    const PREFIX: std::ops::Range<usize> = 345..500;
     let name = until_nul(&header.as_old().name);
-    match header.as_ustar().map(|h| until_nul(&h.prefix)) {
-        Some(prefix) if !prefix.is_empty() => [prefix, b"/", name].concat(),
-        _ => name.to_vec(),
-    }
+    let prefix = match header.as_bytes()[257..].starts_with(b"ustar\0") {
+        true => until_nul(&header.as_bytes()[PREFIX]),
+        false => &[],
+    };
+    if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
 }
 
 #[cfg(test)]

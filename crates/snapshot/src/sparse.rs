@@ -22,11 +22,12 @@ pub(crate) fn check(map: &Map, size: u64, stored: u64) -> Result<(), &'static st
     if sum == stored { Ok(()) } else { Err("sparse map does not match the data") }
 }
 
-/// Adds pieces of the old GNU format: 12 bytes of offset, 12 of length; an empty one ends the list.
-pub(crate) fn add_pairs(map: &mut Map, bytes: &[u8]) -> Result<(), &'static str> {
+/// Adds pieces of the old GNU format: 12 bytes of offset, 12 of length; an empty one ends the list. Gives whether all were
+/// filled, so that the list may go on.
+pub(crate) fn add_pairs(map: &mut Map, bytes: &[u8]) -> Result<bool, &'static str> {
     for pair in bytes.chunks_exact(24) {
         if pair[0] == 0 || pair[12] == 0 {
-            break;
+            return Ok(false);
         }
         let value = |field| number::parse(field).and_then(|n| u64::try_from(n).ok());
         let (Some(offset), Some(len)) = (value(&pair[..12]), value(&pair[12..])) else {
@@ -34,7 +35,7 @@ pub(crate) fn add_pairs(map: &mut Map, bytes: &[u8]) -> Result<(), &'static str>
         };
         push(map, offset, len)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 pub(crate) fn push(map: &mut Map, offset: u64, len: u64) -> Result<(), &'static str> {

@@ -48,6 +48,11 @@ impl Path {
         let (name, parent) = self.0.split_last()?;
         Some((Self(parent.to_vec()), name))
     }
+    /// Bytes that it takes in memory, about.
+    pub(crate) fn memory(&self) -> u64 {
+        const COMPONENT_LEN: usize = 40;
+        self.0.iter().map(|name| (COMPONENT_LEN + name.len()) as u64).sum()
+    }
     pub(crate) fn is_within(&self, tree: &Self) -> bool {
         self.0.starts_with(&tree.0)
     }

@@ -311,10 +311,10 @@ fn archives_that_mean_harm_are_refused_and_leave_nothing() {
         (vec![Block { kind: b'S', ..Block::default() }.bytes()], "sparse file of GNU tar in another format"),
         (vec![pax(&[("mtime", "1")])], "extension header without an entry"),
         (
-            vec![file(&"n".repeat(99), "1"), pax(&[("path", &"x/".repeat(3000))]), file("f", "")],
+            vec![file(&"n".repeat(99), "1"), pax(&[("path", &"x/y".repeat(3000))]), file("f", "")],
             "name is too long",
         ),
-        (vec![pax(&[("path", &"x/".repeat(1000))]), file("f", "")], "nested too deep"),
+        (vec![pax(&[("path", &"x/y/".repeat(500).trim_end_matches('/'))]), file("f", "")], "nested too deep"),
         (vec![Block { size: b"-0000000001", ..Block::default() }.bytes()], "size is not a number"),
         (
             vec![
@@ -323,6 +323,10 @@ fn archives_that_mean_harm_are_refused_and_leave_nothing() {
             ],
             "size is not a number",
         ),
+        (vec![Block { kind: b'2', link: b"x", data: b"1", ..Block::default() }.bytes()], "has no data"),
+        (vec![Block { kind: b'5', data: b"1", ..Block::default() }.bytes()], "has no data"),
+        (vec![Block { kind: b'6', data: b"1", ..Block::default() }.bytes()], "has no data"),
+        (vec![Block { kind: b'3', data: b"1", ..Block::default() }.bytes()], "has no data"),
         (vec![vec![1; 512]], "checksum"),
     ] {
         refused(&layers, root, &archive(&parts), reason);
@@ -425,7 +429,67 @@ fn bombs_are_bounded() {
         file("s", "1"),
     ]);
     assert!(stage(&sparse).unwrap().contains("limit"));
+    // Attributes of directories wait in memory for the end, also of the same directory again and again.
+    let value = "x".repeat(60_000);
+    let records: Vec<(String, &str)> =
+        (0..4).map(|n| (format!("SCHILY.xattr.user.{n}"), value.as_str())).collect();
+    let records: Vec<(&str, &str)> = records.iter().map(|(k, v)| (k.as_str(), *v)).collect();
+    let heavy = [pax(&records), dir("d")].concat();
+    let many: Vec<u8> = heavy.repeat(2400);
+    let all = layers.stage(
+        zstd::encode_all(many.as_slice(), 3).unwrap().as_slice(),
+        None,
+        Whiteouts::Overlay,
+        Limits::default(),
+    );
+    assert!(all.err().unwrap().to_string().contains("facts of directories"));
     assert_eq!(std::fs::read_dir(guard.path().join("tmp")).unwrap().count(), 0);
+}
+
+/// Windows, dictionaries and streams that are cut or go on: the same in every compression.
+#[test]
+fn every_compression_is_bounded_and_checked() {
+    let (_dir, layers) = layers();
+    let plain = archive(&[dir("d"), file("d/a", &"text".repeat(600)), link(b'2', "l", "d/a")]);
+    let digest = unpack(&layers, &plain).unwrap().diff_id;
+    let by = |program: &str, bytes: &[u8]| {
+        let mut child = std::process::Command::new(program)
+            .arg("-c")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(bytes).unwrap();
+        child.wait_with_output().unwrap().stdout
+    };
+    for program in ["bzip2", "xz"] {
+        let whole = by(program, &plain);
+        let stage = |bytes: &[u8]| {
+            layers
+                .stage(bytes, Some(&digest), Whiteouts::Overlay, Limits::default())
+                .map(|s| s.meta.diff_id.clone())
+        };
+        for cut in 1..whole.len() {
+            assert!(stage(&whole[..cut]).is_err(), "{program} cut at {cut} of {}", whole.len());
+        }
+        for at in (0..whole.len()).step_by(7) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x55;
+            assert!(stage(&damaged).is_err(), "{program} damaged at {at}");
+        }
+        let garbage = [whole.as_slice(), b"garbage"].concat();
+        assert!(unpack(&layers, &garbage).is_err(), "{program} with garbage behind it");
+        let (a, b) = plain.split_at(700);
+        let members = [by(program, a), by(program, b)].concat();
+        assert_eq!(unpack(&layers, &members).unwrap().diff_id, digest, "{program}: two streams are one");
+    }
+    // A zstd frame whose window is longer than what is kept.
+    let mut long = zstd::Encoder::new(Vec::new(), 3).unwrap();
+    long.long_distance_matching(true).unwrap();
+    long.window_log(28).unwrap();
+    long.write_all(&plain).unwrap();
+    let long = long.finish().unwrap();
+    assert!(unpack(&layers, &long).unwrap_err().to_string().contains("memory"));
 }
 
 #[test]

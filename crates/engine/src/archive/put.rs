@@ -14,6 +14,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 const BUFFER_BYTES: usize = 64 << 10;
+/// Longest name in an archive, as the kernel's PATH_MAX.
+const MAX_NAME_BYTES: usize = 4096;
+/// Memory for the directories of one archive, whose attributes are set at the end: about a million.
+const MAX_HELD_BYTES: usize = 512 << 20;
+/// What one of them takes beside its names and attributes.
+const DIRECTORY_BYTES: usize = 320;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Options {
@@ -49,6 +55,7 @@ fn unpack<R: Read>(tree: &Tree, source: R, options: Options) -> Result<()> {
         base: PathBuf::from(&tree.path),
         options,
         directories: Vec::new(),
+        held: 0,
     };
     while let Some(entry) = archive.next_entry()? {
         extraction.entry(&entry, &mut archive)?;
@@ -64,6 +71,8 @@ struct Extraction<'a> {
     options: Options,
     /// Their attributes are set when nothing more is made in them.
     directories: Vec<(PathBuf, Entry)>,
+    /// Bytes that these take.
+    held: usize,
 }
 
 impl Extraction<'_> {
@@ -77,13 +86,13 @@ impl Extraction<'_> {
             .mkdir_all(path.parent().unwrap_or(Path::new("/")), 0o755)
             .map_err(fail("make the directory of", &shown))?;
         if !self.make_room(&dir, &name, entry, &shown)? {
-            self.directories.push((path, entry.clone()));
+            self.finish_later(path, entry)?;
             return Ok(());
         }
         match entry.kind {
             EntryKind::Directory => {
                 dir.mkdir(&name, 0o700).map_err(fail("make", &shown))?;
-                self.directories.push((path, entry.clone()));
+                self.finish_later(path, entry)?;
                 return Ok(());
             }
             EntryKind::File => {
@@ -107,6 +116,18 @@ impl Extraction<'_> {
             EntryKind::Fifo => self.node(&dir, &name, FileType::Fifo, entry, &shown)?,
         }
         self.attributes(&dir, &name, entry, &shown)
+    }
+
+    fn finish_later(&mut self, path: PathBuf, entry: &Entry) -> Result<()> {
+        let attributes: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.held += DIRECTORY_BYTES + path.as_os_str().len() + entry.path.len() + attributes;
+        if self.held > MAX_HELD_BYTES {
+            return Err(Error::Invalid(format!(
+                "archive exceeds the limit of {MAX_HELD_BYTES} bytes of facts of directories"
+            )));
+        }
+        self.directories.push((path, entry.clone()));
+        Ok(())
     }
 
     fn node(&self, dir: &Dir, name: &OsStr, kind: FileType, entry: &Entry, shown: &str) -> Result<()> {
@@ -179,6 +200,9 @@ impl Extraction<'_> {
 
 /// The entry's place below the directory; `None` for the directory itself. Nothing may lead up.
 fn inside(path: &[u8]) -> Result<Option<PathBuf>> {
+    if path.len() > MAX_NAME_BYTES {
+        return Err(Error::Invalid(format!("archive entry has a name longer than {MAX_NAME_BYTES} bytes")));
+    }
     let mut clean = PathBuf::new();
     for component in Path::new(OsStr::from_bytes(path)).components() {
         match component {
@@ -253,6 +277,7 @@ mod tests {
     #[test]
     fn entries_that_lead_up_are_refused_and_kinds_are_not_mixed() {
         assert!(inside(b"../x").is_err() && inside(b"a/../../x").is_err());
+        assert!(inside(&b"x/".repeat(2048)).is_ok() && inside(&b"x/".repeat(2049)).is_err());
         assert_eq!(inside(b"./").unwrap(), None);
         assert_eq!(inside(b"/abs/x").unwrap().unwrap(), Path::new("abs/x"));
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
