@@ -99,7 +99,7 @@ struct Unpacker {
     whiteouts: Whiteouts,
     limits: Limits,
     size: u64,
-    /// Bytes that `directories` takes.
+    /// Bytes that `directories` and `hidden` take.
     held: u64,
     /// With [`Whiteouts::Listed`].
     hidden: Hidden,
@@ -142,7 +142,7 @@ impl Unpacker {
         Ok(())
     }
 
-    /// Counts what a directory takes in memory until the end.
+    /// Counts what a directory or a hidden name takes in memory until the end.
     fn hold(&mut self, path: &Path, more: u64) -> Result<(), Error> {
         self.held += DIRECTORY_LEN + path.memory() + more;
         if self.held > MAX_HELD {
@@ -307,6 +307,7 @@ impl Unpacker {
         if name == OPAQUE_MARKER {
             self.parent(parent, entry)?;
             if self.whiteouts == Whiteouts::Listed {
+                self.hold(parent, 0)?;
                 self.hidden.make_opaque(parent.clone());
                 return Ok(());
             }
@@ -324,6 +325,8 @@ impl Unpacker {
         let os = crate::tree::os(hidden);
         if self.whiteouts == Whiteouts::Listed {
             let path = parent.child(hidden);
+            // A list takes no inode of the disk for each name, so that nothing else bounds it.
+            self.hold(&path, 0)?;
             match self.tree.current().metadata(os) {
                 Err(Errno::NOENT) => self.hidden.hide(path),
                 Err(errno) => return Err(fail("stat")(errno)),

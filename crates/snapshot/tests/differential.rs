@@ -95,7 +95,7 @@ fn mode(text: &str) -> (char, u32) {
 }
 
 /// The name, and where it leads.
-fn name_and_link<'a>(text: &'a str, kind: char) -> (&'a str, &'a str, char) {
+fn name_and_link(text: &str, kind: char) -> (&str, &str, char) {
     if let Some((name, target)) = text.split_once(" link to ") {
         return (name, target, 'h');
     }
