@@ -6,6 +6,7 @@ mod bad_input;
 mod commands;
 mod copies;
 mod cves;
+mod drivers;
 mod endings;
 mod exit_codes;
 mod formats;

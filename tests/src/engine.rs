@@ -4,6 +4,7 @@
 use crate::api::Api;
 use crate::cli::Cli;
 use crate::command::{eventually, wait_until};
+use crate::disk::Disk;
 use crate::lab::Netns;
 use crate::{leaks, workspace};
 use std::fs::File;
@@ -37,6 +38,8 @@ pub struct Options {
     pub resolv_conf: Option<String>,
     /// Another knarr binary than the one under test.
     pub binary: Option<PathBuf>,
+    /// The data root lies here.
+    pub data: Option<PathBuf>,
 }
 
 impl Options {
@@ -82,6 +85,12 @@ impl Options {
     #[must_use]
     pub fn resolv_conf(mut self, text: &str) -> Options {
         self.resolv_conf = Some(text.to_owned());
+        self
+    }
+    /// The data root is a directory on this file system.
+    #[must_use]
+    pub fn data_on(mut self, disk: &Disk) -> Options {
+        self.data = Some(disk.path().join("data"));
         self
     }
     pub fn start(self) -> Engine {
@@ -163,6 +172,10 @@ impl Engine {
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o711)).expect("mode");
         if let Some(text) = &options.resolv_conf {
             std::fs::write(dir.join("resolv.conf"), text).expect("resolv.conf");
+        }
+        if let Some(data) = &options.data {
+            std::fs::create_dir_all(data).expect("data root");
+            std::os::unix::fs::symlink(data, dir.join("data")).expect("link to the data root");
         }
         let net = (!options.host_network).then(Netns::new);
         Engine { dir, slot, net, daemon: None, options }
@@ -373,6 +386,13 @@ impl Engine {
     pub fn crash_and_restart(&mut self) {
         self.kill9();
         self.launch();
+    }
+
+    /// Change a flag with a value for the next start.
+    pub fn set_arg(&mut self, flag: &str, value: &str) {
+        let begin = format!("{flag}=");
+        self.options.args.retain(|arg| !arg.starts_with(&begin));
+        self.options.args.push(format!("{begin}{value}"));
     }
 
     /// Change the environment for the next start.

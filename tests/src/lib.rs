@@ -9,6 +9,7 @@ pub mod api;
 pub mod attack;
 pub mod cli;
 pub mod command;
+pub mod disk;
 pub mod dns;
 pub mod engine;
 pub mod guest;

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use knarr_network::{AddressPool, NetworkConfig};
+pub use knarr_snapshot::driver::Kind as StorageDriver;
 
 /// An image that this program carries: a pull of exactly this reference needs no registry.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +30,8 @@ pub struct EngineConfig {
     pub data_root: PathBuf,
     /// State of this boot: sockets of supervisors, exit records.
     pub exec_root: PathBuf,
+    /// How containers are made of layers; `None`: the best way that works on the data root's file system.
+    pub storage_driver: Option<StorageDriver>,
     /// This program's executable; copies of it become the spawner and `/sbin/docker-init`.
     pub exe: PathBuf,
     /// Network defaults; `engine_id` is filled in.
@@ -90,6 +93,7 @@ impl Default for EngineConfig {
         Self {
             data_root: "/var/lib/knarr".into(),
             exec_root: "/run/knarr".into(),
+            storage_driver: None,
             exe: "/proc/self/exe".into(),
             network: NetworkConfig::default(),
             insecure_registries: Vec::new(),

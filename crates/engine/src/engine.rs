@@ -216,7 +216,9 @@ fn open_parts(mut config: EngineConfig) -> Result<Parts> {
     config.network.engine_id.clone_from(&id);
     let networks = Networks::open(store.clone(), config.network.clone())?;
     let volumes = Volumes::open(&config.data_root, store.clone())?;
-    let images = Images::open(&config.data_root, store.clone())?.with_registries(RegistryConfig {
+    let images = Images::open_with(&config.data_root, store.clone(), config.storage_driver)?;
+    check_driver(&images, &lsm)?;
+    let images = images.with_registries(RegistryConfig {
         mirrors: config.registry_mirrors.clone(),
         insecure: config.insecure_registries.clone(),
         certs_dir: Some("/etc/docker/certs.d".into()),
@@ -242,6 +244,16 @@ fn open_parts(mut config: EngineConfig) -> Result<Parts> {
         init_program,
         descriptor_limit,
     })
+}
+
+/// An overlay's files are labelled by its mount; those of a container's own directory would have to be labelled one by one.
+fn check_driver(images: &Images, lsm: &Lsm) -> Result<()> {
+    let kind = images.driver().kind();
+    if lsm.selinux.is_some() && kind != crate::config::StorageDriver::Overlay {
+        let name = kind.name();
+        return Err(Error::Invalid(format!("SELinux is not supported with the {name} storage driver")));
+    }
+    Ok(())
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<()> {

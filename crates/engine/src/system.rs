@@ -65,12 +65,10 @@ pub(crate) fn info(engine: &Inner) -> Result<Info> {
             matches!(p, Phase::Created | Phase::Exited | Phase::Dead | Phase::Removing)
         }),
         images: i64::try_from(engine.images.list()?.len()).unwrap_or(i64::MAX),
-        driver: "overlay2".to_owned(),
-        driver_status: vec![
-            pair("Backing Filesystem", &backing(&config.data_root)),
-            pair("Mount API", "fsopen"),
-        ]
-        .into(),
+        driver: engine.images.driver().kind().name().to_owned(),
+        driver_status: std::iter::once(pair("Backing Filesystem", &backing(&config.data_root)))
+            .chain(engine.images.driver().status().iter().map(|(key, value)| pair(key, value)))
+            .collect(),
         plugins: PluginsInfo {
             volume: list(&["local"]),
             network: list(&["bridge", "host", "null"]),
@@ -197,6 +195,10 @@ fn backing(path: &std::path::Path) -> String {
         0x5846_5342 => "xfs",
         0x9123_683e => "btrfs",
         0x0102_1994 => "tmpfs",
+        0xca45_1a4e => "bcachefs",
+        0x6969 => "nfs",
+        0xf2f5_2010 => "f2fs",
+        0x6573_5546 => "fuse",
         0x2fc1_2fc1 => "zfs",
         0x794c_7630 => "overlayfs",
         _ => "<unknown>",

@@ -85,7 +85,7 @@ pub(crate) fn history(engine: &Inner, name: &str) -> Result<Vec<HistoryItem>> {
     Ok(lines.into_iter().map(item).collect())
 }
 
-pub(crate) fn inspect(image: &Image) -> InspectResponse {
+pub(crate) fn inspect(engine: &Inner, image: &Image) -> InspectResponse {
     let document = image.config.document();
     InspectResponse {
         id: format!("sha256:{}", image.id),
@@ -102,7 +102,10 @@ pub(crate) fn inspect(image: &Image) -> InspectResponse {
         os: document.os.clone(),
         os_version: document.os_version.clone().unwrap_or_default(),
         size: number(image.size),
-        graph_driver: Some(DriverData { name: "overlay2".to_owned(), data: Map::nil() }),
+        graph_driver: Some(DriverData {
+            name: engine.images.driver().kind().name().to_owned(),
+            data: Map::nil(),
+        }),
         root_fs: RootFs {
             kind: "layers".to_owned(),
             layers: image.layers().map(ToString::to_string).collect(),

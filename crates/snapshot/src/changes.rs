@@ -3,7 +3,7 @@
 //! Invariant: the list is what comparing the whole tree before and after would give: a directory is listed when something
 //! in it changed or its own mode or owner did; what was removed or came with its directory is listed by the rules that
 //! Docker's clients know (a removed tree by its top alone, an added one entry by entry).
-use crate::compare::{Found, Moment, compare, is_different};
+use crate::compare::{CAPABILITY, Found, Moment, compare, is_different};
 use crate::error::Error;
 use crate::layers::open_dir;
 use crate::union::Union;
@@ -62,10 +62,10 @@ pub(crate) fn of_copy(union: &Union, top: &Dir, complete: Moment) -> Result<Vec<
         let (path, kind) = match found {
             Found::Deleted(path) => (path, ChangeKind::Deleted),
             Found::Added(visit) => (visit.path, ChangeKind::Added),
-            Found::Modified(visit) | Found::Parent(visit) => (visit.path, ChangeKind::Modified),
-            Found::Touched(_) => return Ok(()),
+            Found::Modified(visit) => (visit.path, ChangeKind::Modified),
+            Found::Touched(_) | Found::Parent(_) => return Ok(()),
         };
-        list.insert(components(path), kind);
+        add(&mut list, components(path), kind);
         Ok(())
     })?;
     Ok(sorted(list))
@@ -156,8 +156,8 @@ fn capability_changed(below: &Root, visit: &Visit<'_>) -> Result<bool, Error> {
     if visit.kind() != FileType::RegularFile {
         return Ok(false);
     }
-    let after = visit.xattr("security.capability")?;
+    let after = visit.xattr(CAPABILITY)?;
     let (dir, name) = below.parent(OsStr::from_bytes(visit.path)).map_err(visit.fail("look up"))?;
-    let before = dir.xattr(&name, "security.capability").map_err(visit.fail("read attribute of"))?;
+    let before = dir.xattr(&name, CAPABILITY).map_err(visit.fail("read attribute of"))?;
     Ok(before != after)
 }

@@ -1,7 +1,7 @@
 //! A container's own directory against the layers that it was made from.
 //!
 //! Nobody writes down what a container does to a plain directory. So names are compared, and facts (mode, owner, device, size,
-//! time, attributes); what was written to and looks the same is told by its change time, which nobody can set: it is not
+//! time, capabilities); what was written to and looks the same is told by its change time, which nobody can set: it is not
 //! before the moment at which the directory was complete. Invariant: a parent is visited before what is in it.
 use crate::error::Error;
 use crate::tree::{Path, os};
@@ -13,6 +13,9 @@ use rustix::fs::{FileType, Stat};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
+
+/// What makes a program more than its mode says.
+pub(crate) const CAPABILITY: &str = "security.capability";
 
 /// Seconds and nanoseconds.
 pub(crate) type Moment = (i64, i64);
@@ -164,18 +167,20 @@ impl Comparison<'_> {
         if !is_touched {
             return Ok(None);
         }
-        if self.attributes_differ(before, visit, path)? {
+        if self.capability_differs(before, visit, path)? {
             return Ok(Some(Found::Modified(visit)));
         }
-        // Times of directories change with what is in them, and that is told itself.
-        Ok((visit.kind() != FileType::Directory).then_some(Found::Touched(visit)))
+        Ok(Some(Found::Touched(visit)))
     }
 
-    fn attributes_differ(&self, before: &Node, visit: &Visit<'_>, path: &Path) -> Result<bool, Error> {
+    fn capability_differs(&self, before: &Node, visit: &Visit<'_>, path: &Path) -> Result<bool, Error> {
+        if visit.kind() != FileType::RegularFile {
+            return Ok(false);
+        }
         let parent = path.split().map_or_else(Path::default, |(parent, _)| parent);
         let dir = self.union.directory(before.layer, &parent)?;
         let old = Visit { dir: &dir, name: visit.name, path: visit.path, stat: &before.stat };
-        Ok(old.xattrs()? != visit.xattrs()?)
+        Ok(old.xattr(CAPABILITY)? != visit.xattr(CAPABILITY)?)
     }
 }
 

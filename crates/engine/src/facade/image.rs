@@ -39,7 +39,7 @@ impl Engine {
 
     pub async fn image_inspect(&self, image: &str, _manifests: bool) -> Result<InspectResponse> {
         let name = image.to_owned();
-        self.blocking(move |engine| Ok(view::inspect(&engine.images.resolve(&name)?))).await
+        self.blocking(move |engine| Ok(view::inspect(engine, &engine.images.resolve(&name)?))).await
     }
 
     pub async fn image_history(&self, image: &str) -> Result<Vec<HistoryItem>> {

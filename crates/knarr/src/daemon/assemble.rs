@@ -48,6 +48,7 @@ fn engine_config(c: &Config) -> anyhow::Result<EngineConfig> {
     Ok(EngineConfig {
         data_root: c.data_root.clone(),
         exec_root: c.exec_root.clone(),
+        storage_driver: c.storage_driver,
         exe: "/proc/self/exe".into(),
         network: network_config(c)?,
         insecure_registries: c.insecure_registries.clone(),

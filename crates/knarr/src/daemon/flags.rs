@@ -166,9 +166,12 @@ pub struct Flags {
     /// Path to the default seccomp profile, or "builtin" or "unconfined"
     #[arg(long, value_name = "PROFILE")]
     pub seccomp_profile: Option<String>,
-    /// Storage driver (overlay2)
+    /// Storage driver (overlay2, btrfs, vfs); default: what works here, in this order
     #[arg(short = 's', long, value_name = "DRIVER")]
     pub storage_driver: Option<String>,
+    /// Storage driver option
+    #[arg(long = "storage-opt", value_name = "KEY=VALUE")]
+    pub storage_opts: Vec<String>,
     /// Accepted for compatibility: containers always outlive the engine
     #[arg(long)]
     pub live_restore: bool,

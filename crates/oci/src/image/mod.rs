@@ -18,8 +18,9 @@ pub use manifest::{Document, Index, Manifest};
 pub const MAX_MANIFEST_LEN: usize = 4 << 20;
 /// Largest image configuration that is read.
 pub const MAX_CONFIG_LEN: usize = 8 << 20;
-/// Most layers of one image: the kernel's overlay takes 500 lower directories.
-pub const MAX_LAYERS: usize = 500;
+/// Most layers of one image: the kernel's overlay takes 500 lower directories, one of which is a container's own where it is
+/// looked at from outside.
+pub const MAX_LAYERS: usize = 499;
 /// Most entries of one index.
 pub const MAX_INDEX_ENTRIES: usize = 4096;
 

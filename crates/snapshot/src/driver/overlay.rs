@@ -13,8 +13,8 @@ use knarr_oci::rootfs::RootfsMount;
 use rustix::fs::{FileType, XattrFlags};
 use std::path::Path;
 
-/// Most layers that the kernel takes (`OVL_MAX_STACK`).
-const MAX_LOWER: usize = 500;
+/// Most layers: the kernel takes 500 (`OVL_MAX_STACK`), and a container that is looked at from outside is one itself.
+const MAX_LOWER: usize = 499;
 
 pub(super) struct Overlay {
     layers: Layers,

@@ -5,11 +5,12 @@
 mod values;
 
 use super::flags::Flags;
+use knarr_engine::config::StorageDriver;
 use serde::Deserialize;
 use std::{collections::BTreeMap, path::PathBuf};
 use values::{
     absolute, cgroupns_mode, exec_opts, key_values, non_empty, parse_pool, parse_size, parse_ulimit,
-    runtimes, tls,
+    runtimes, storage_driver, storage_opts, tls,
 };
 
 pub const DEFAULT_DATA_ROOT: &str = "/var/lib/knarr";
@@ -88,6 +89,7 @@ pub struct File {
     no_new_privileges: Option<bool>,
     seccomp_profile: Option<String>,
     storage_driver: Option<String>,
+    storage_opts: Option<Vec<String>>,
     live_restore: Option<bool>,
     shutdown_timeout: Option<u64>,
 }
@@ -144,6 +146,7 @@ const KEYS: &[&str] = &[
     "no-new-privileges",
     "seccomp-profile",
     "storage-driver",
+    "storage-opts",
     "live-restore",
     "shutdown-timeout",
 ];
@@ -195,6 +198,7 @@ pub struct Config {
     pub hosts: Vec<String>,
     pub data_root: PathBuf,
     pub exec_root: PathBuf,
+    pub storage_driver: Option<StorageDriver>,
     pub pidfile: PathBuf,
     pub group: Option<String>,
     pub debug: bool,
@@ -327,6 +331,7 @@ pub fn given(f: &Flags) -> Vec<&'static str> {
     note(f.no_new_privileges, "no-new-privileges");
     note(f.seccomp_profile.is_some(), "seccomp-profile");
     note(f.storage_driver.is_some(), "storage-driver");
+    note(!f.storage_opts.is_empty(), "storage-opts");
     note(f.live_restore, "live-restore");
     note(f.shutdown_timeout.is_some(), "shutdown-timeout");
     v
@@ -337,14 +342,8 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
     let exec_root = absolute("exec-root", f.exec_root.or(file.exec_root), DEFAULT_EXEC_ROOT)?;
     let data_root = absolute("data-root", f.data_root.or(file.data_root), DEFAULT_DATA_ROOT)?;
     let hosts = non_empty(f.hosts, file.hosts, || vec![format!("unix://{}/knarr.sock", exec_root.display())]);
-    let storage = f.storage_driver.or(file.storage_driver);
-    if let Some(driver) = storage.filter(|d| !matches!(d.as_str(), "overlay2" | "overlay" | "overlayfs")) {
-        return Err(ConfigError::Invalid {
-            what: "storage driver",
-            value: driver,
-            why: "only overlay2 is there",
-        });
-    }
+    let storage_driver = storage_driver(f.storage_driver.or(file.storage_driver))?;
+    storage_opts(&non_empty(f.storage_opts, file.storage_opts, Vec::new))?;
     let log_level = f.log_level.or(file.log_level).unwrap_or_else(|| "info".into());
     if !matches!(log_level.as_str(), "debug" | "info" | "warn" | "error" | "fatal" | "panic" | "trace") {
         return Err(ConfigError::Invalid {
@@ -377,6 +376,7 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
         hosts,
         data_root,
         exec_root,
+        storage_driver,
         group: f.group.or(file.group),
         log_level: if debug { "debug".into() } else { log_level },
         debug,

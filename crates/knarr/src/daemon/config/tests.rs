@@ -95,6 +95,24 @@ fn unknown_keys_and_directives_given_twice_are_named() {
 }
 
 #[test]
+fn storage_drivers_have_dockers_names() {
+    for (name, driver) in [
+        ("", None),
+        ("overlay2", Some(StorageDriver::Overlay)),
+        ("overlay", Some(StorageDriver::Overlay)),
+        ("btrfs", Some(StorageDriver::Btrfs)),
+        ("vfs", Some(StorageDriver::Copy)),
+        ("copy", Some(StorageDriver::Copy)),
+    ] {
+        assert_eq!(both(&["--storage-driver", name], "").unwrap().storage_driver, driver, "{name}");
+    }
+    let text = r#"{"storage-driver":"vfs","storage-opts":["overlay2.override_kernel_check=true"]}"#;
+    assert_eq!(both(&[], text).unwrap().storage_driver, Some(StorageDriver::Copy));
+    let twice = both(&["--storage-opt", "a=b"], text).unwrap_err();
+    assert!(matches!(&twice, ConfigError::Twice { keys, .. } if keys == "storage-opts"), "{twice}");
+}
+
+#[test]
 fn runtimes_are_given_as_flags_or_in_the_file() {
     let c = both(&["--add-runtime", "crun=/usr/bin/crun", "--default-runtime", "crun"], "").unwrap();
     assert_eq!(c.runtimes["crun"].path, Path::new("/usr/bin/crun"));
@@ -120,6 +138,10 @@ fn what_cannot_be_meant_is_refused() {
     for args in [
         &["--data-root", "rel"][..],
         &["--storage-driver", "aufs"],
+        &["--storage-driver", "fuse-overlayfs"],
+        &["--storage-opt", "overlay2.size=1G"],
+        &["--storage-opt", "dm.basesize=1G"],
+        &["--storage-opt", "overlay2.size"],
         &["--log-level", "loud"],
         &["--tlsverify"],
         &["--tls", "--tlscert", "/c"],

@@ -1,5 +1,6 @@
 //! How single values of flags and of `daemon.json` are read: sizes, pools, limits, runtimes. Pure.
 use super::{ConfigError, Pool, RuntimeEntry, Tls, Ulimit};
+use knarr_engine::config::StorageDriver;
 use std::{collections::BTreeMap, path::PathBuf};
 
 pub fn non_empty(
@@ -154,4 +155,30 @@ pub fn parse_size(text: &str) -> Result<u64, ConfigError> {
         _ => return Err(bad()),
     };
     digits.trim().parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(bad)
+}
+
+/// `None`: what works best.
+pub fn storage_driver(name: Option<String>) -> Result<Option<StorageDriver>, ConfigError> {
+    let Some(value) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+    let why = match value.as_str() {
+        "fuse-overlayfs" => "it is not supported; vfs works on every file system",
+        _ => "expected overlay2, btrfs or vfs",
+    };
+    let known = StorageDriver::parse(&value);
+    known.map(Some).ok_or(ConfigError::Invalid { what: "storage driver", value, why })
+}
+
+/// There is nothing to choose yet; what would be ignored is refused.
+pub fn storage_opts(list: &[String]) -> Result<(), ConfigError> {
+    for (key, value) in key_values("storage-opt", list)? {
+        let why = match key.as_str() {
+            // It is for kernels of before version 4.
+            "overlay2.override_kernel_check" | "overlay.override_kernel_check" => continue,
+            "overlay2.size" | "overlay.size" => "a limit needs quotas of projects, which are not set",
+            "btrfs.min_space" => "a limit needs quota groups, which are not set",
+            _ => "no storage driver has this option",
+        };
+        return Err(ConfigError::Invalid { what: "storage-opt", value: format!("{key}={value}"), why });
+    }
+    Ok(())
 }
