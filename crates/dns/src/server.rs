@@ -33,7 +33,8 @@ const MAX_QUERIES: usize = 1000;
 /// Pause after an error that would come again at once, such as no free descriptor.
 const PAUSE: Duration = Duration::from_millis(100);
 
-type NamesNow = dyn Fn() -> Arc<Names> + Send + Sync;
+/// Shows the names as they are now.
+type WithNames = dyn Fn(&mut dyn FnMut(&Names)) + Send + Sync;
 
 /// Serves all containers of an engine. Copies share it.
 #[derive(Clone)]
@@ -42,7 +43,7 @@ pub struct Server {
 }
 
 struct Shared {
-    names: Box<NamesNow>,
+    names: Box<WithNames>,
     resolvers: Resolvers,
     waiting: Waiting,
     /// Tasks per container.
@@ -63,13 +64,19 @@ struct Served {
     client: Client,
     shared: Arc<Shared>,
     share: Share,
+    /// Of all its queries, whichever way they come.
+    pace: Mutex<Pace>,
     /// `None`: the host's.
     chosen: Option<Arc<Upstream>>,
 }
 
 impl Server {
     /// `host` is the `resolv.conf` of the host.
-    pub fn new(host: impl Into<PathBuf>, names: impl Fn() -> Arc<Names> + Send + Sync + 'static) -> Self {
+    /// `names` calls what it is given with the names as they are.
+    pub fn new(
+        host: impl Into<PathBuf>,
+        names: impl Fn(&mut dyn FnMut(&Names)) + Send + Sync + 'static,
+    ) -> Self {
         let shared = Shared {
             names: Box::new(names),
             resolvers: Resolvers::of(host.into()),
@@ -89,7 +96,8 @@ impl Server {
         let tcp = TcpListener::from_std(sockets.tcp.try_clone()?)?;
         let container = client.container.clone();
         let share = self.shared.waiting.share();
-        let served = Arc::new(Served { client, shared: Arc::clone(&self.shared), share, chosen });
+        let pace = Mutex::new(Pace::new(Instant::now()));
+        let served = Arc::new(Served { client, shared: Arc::clone(&self.shared), share, pace, chosen });
         let tasks = [
             tokio::spawn(datagrams(Arc::clone(&served), Arc::new(udp))).abort_handle(),
             tokio::spawn(connections(served, tcp)).abort_handle(),
@@ -138,13 +146,18 @@ impl Served {
             Err(Invalid::Ignore) => return Next::Nothing,
             Err(Invalid::Reply(reply)) => return Next::Send(reply),
         };
-        let names = (self.shared.names)();
-        match decide(&query, &names, &self.client.container, self.client.ndots_set) {
+        let mut decision = Decision::Reply(Code::SERVER_FAILURE, Vec::new());
+        let mut confined = true;
+        (self.shared.names)(&mut |names| {
+            decision = decide(&query, names, &self.client.container, self.client.ndots_set);
+            confined = names.is_confined(&self.client.container);
+        });
+        match decision {
             Decision::Reply(code, mut answers) => {
                 shuffle(&mut answers);
                 Next::Send(query.reply(code, &answers, limit(&query, way)))
             }
-            Decision::Forward => match self.upstream(&names) {
+            Decision::Forward => match self.upstream(confined) {
                 Some(upstream) => Next::Ask(Arc::new(query), upstream),
                 None => Next::Send(query.reply(Code::NO_SUCH_NAME, &[], limit(&query, way))),
             },
@@ -152,11 +165,19 @@ impl Served {
     }
 
     /// Whom to ask; nobody for a container whose networks are closed, but servers that it could reach itself.
-    fn upstream(&self, names: &Names) -> Option<Arc<Upstream>> {
+    fn upstream(&self, confined: bool) -> Option<Arc<Upstream>> {
         match &self.chosen {
             Some(chosen) => Some(Arc::clone(chosen)),
-            None if names.is_confined(&self.client.container) => None,
+            None if confined => None,
             None => Some(self.shared.resolvers.current(Instant::now())),
+        }
+    }
+
+    /// After each query: a client that sends too many waits.
+    async fn slow_down(&self) {
+        let pause = self.pace.lock().unwrap_or_else(PoisonError::into_inner).step(Instant::now());
+        if let Some(pause) = pause {
+            sleep(pause).await;
         }
     }
 
@@ -197,7 +218,6 @@ fn shuffle(answers: &mut [Answer]) {
 async fn datagrams(served: Arc<Served>, socket: Arc<UdpSocket>) {
     // One byte more than a query may have: what is longer is seen to be so.
     let mut buffer = vec![0; MAX_QUERY + 1];
-    let mut pace = Pace::new(Instant::now());
     loop {
         let (length, from) = match socket.recv_from(&mut buffer).await {
             Ok(received) => received,
@@ -215,9 +235,7 @@ async fn datagrams(served: Arc<Served>, socket: Arc<UdpSocket>) {
             }
             Next::Nothing => {}
         }
-        if let Some(pause) = pace.step(Instant::now()) {
-            sleep(pause).await;
-        }
+        served.slow_down().await;
     }
 }
 
@@ -263,6 +281,7 @@ async fn connection(served: Arc<Served>, mut stream: TcpStream, _place: OwnedSem
             Ok(Ok(())) => {}
             _ => return,
         }
+        served.slow_down().await;
     }
 }
 

@@ -69,7 +69,7 @@ impl Engine {
         let networks = Arc::new(parts.networks);
         let dns = {
             let networks = Arc::clone(&networks);
-            knarr_dns::Server::new(resolv_conf::HOST_PATH, move || networks.names())
+            knarr_dns::Server::new(resolv_conf::HOST_PATH, move |look| networks.with_names(look))
         };
         let inner = Arc::new(Inner {
             spawner,

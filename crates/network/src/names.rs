@@ -6,14 +6,18 @@
 use crate::endpoint::{Endpoint, Link};
 use crate::network::{Driver, Network};
 use knarr_base::{ContainerId, NetworkId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-/// Names of all networks at one moment.
+/// Names of all networks.
 #[derive(Debug, Default)]
 pub struct Names {
     zones: HashMap<NetworkId, Zone>,
     members: HashMap<ContainerId, Vec<Member>>,
+    /// Networks that lead out of this machine.
+    open: HashSet<NetworkId>,
+    /// What the above is made of, by `Endpoint::key`.
+    endpoints: HashMap<String, Endpoint>,
 }
 
 /// One user-defined network.
@@ -30,8 +34,6 @@ struct Zone {
 struct Member {
     network: NetworkId,
     interface: String,
-    /// It leads out of this machine.
-    leads_out: bool,
     links: Vec<Link>,
 }
 
@@ -41,29 +43,54 @@ impl Names {
         endpoints: impl Iterator<Item = &'a Endpoint>,
     ) -> Self {
         let mut all = Self::default();
-        let mut leading_out = HashMap::new();
         for network in networks {
-            let isolated = network.internal || network.driver == Driver::Null;
-            leading_out.insert(&network.id, !isolated);
+            if !network.internal && network.driver != Driver::Null {
+                all.open.insert(network.id.clone());
+            }
             if network.is_user_defined() {
                 let zone = Zone { name: network.name.to_ascii_lowercase(), ..Zone::default() };
                 all.zones.insert(network.id.clone(), zone);
             }
         }
-        for endpoint in endpoints {
-            let member = Member {
-                network: endpoint.network.clone(),
-                interface: endpoint.interface.clone(),
-                leads_out: leading_out.get(&endpoint.network).copied().unwrap_or(false),
-                links: endpoint.links.clone(),
-            };
-            all.members.entry(endpoint.container.clone()).or_default().push(member);
-            if let Some(zone) = all.zones.get_mut(&endpoint.network) {
-                zone.add(endpoint);
+        endpoints.for_each(|endpoint| all.add(endpoint));
+        all
+    }
+
+    /// An endpoint is as given now, or gone.
+    pub(crate) fn update(&mut self, key: &str, now: Option<&Endpoint>) {
+        if let Some(before) = self.endpoints.remove(key) {
+            self.forget(&before);
+        }
+        if let Some(now) = now {
+            self.add(now);
+        }
+    }
+
+    fn add(&mut self, endpoint: &Endpoint) {
+        let member = Member {
+            network: endpoint.network.clone(),
+            interface: endpoint.interface.clone(),
+            links: endpoint.links.clone(),
+        };
+        let members = self.members.entry(endpoint.container.clone()).or_default();
+        members.push(member);
+        members.sort_by(|a, b| a.interface.cmp(&b.interface));
+        if let Some(zone) = self.zones.get_mut(&endpoint.network) {
+            zone.add(endpoint);
+        }
+        self.endpoints.insert(endpoint.key(), endpoint.clone());
+    }
+
+    fn forget(&mut self, endpoint: &Endpoint) {
+        if let Some(members) = self.members.get_mut(&endpoint.container) {
+            members.retain(|m| m.network != endpoint.network);
+            if members.is_empty() {
+                self.members.remove(&endpoint.container);
             }
         }
-        all.members.values_mut().for_each(|m| m.sort_by(|a, b| a.interface.cmp(&b.interface)));
-        all
+        if let Some(zone) = self.zones.get_mut(&endpoint.network) {
+            zone.forget(endpoint);
+        }
     }
 
     /// What a name means to a container; `None`: nothing, somebody else may know it. The list has addresses of both families.
@@ -92,7 +119,10 @@ impl Names {
 
     /// Whether all its networks are closed (`--internal`): nothing may leave this machine for it.
     pub fn is_confined(&self, container: &ContainerId) -> bool {
-        !self.members.get(container).is_some_and(|members| members.iter().any(|m| m.leads_out))
+        !self
+            .members
+            .get(container)
+            .is_some_and(|members| members.iter().any(|m| self.open.contains(&m.network)))
     }
 }
 
@@ -112,6 +142,21 @@ impl Zone {
             if let Some(first) = endpoint.dns_names.first() {
                 self.names.insert(address, first.clone());
             }
+        }
+    }
+
+    fn forget(&mut self, endpoint: &Endpoint) {
+        for address in endpoint.addresses() {
+            for name in &endpoint.dns_names {
+                let name = name.to_ascii_lowercase();
+                if let Some(known) = self.addresses.get_mut(&name) {
+                    known.retain(|other| *other != address);
+                    if known.is_empty() {
+                        self.addresses.remove(&name);
+                    }
+                }
+            }
+            self.names.remove(&address);
         }
     }
 }
@@ -181,5 +226,35 @@ mod tests {
         assert_eq!(names.name(&by('b'), ip(6)), None);
         assert!(names.is_confined(&by('d')) && !names.is_confined(&by('a')) && !names.is_confined(&by('e')));
         assert!(names.is_confined(&by('f')), "nobody knows it");
+    }
+
+    #[test]
+    fn following_changes_is_the_same_as_starting_anew() {
+        let front = network('1', "front", false, false);
+        let by = |c: char| ContainerId::parse(&id(c)).unwrap();
+        let (web, db) = (
+            endpoint('a', &front, "eth0", 2, &["web", "any"]),
+            endpoint('b', &front, "eth0", 3, &["db", "Any"]),
+        );
+        let mut names = Names::new([&front].into_iter(), [&web].into_iter());
+        let ask = |names: &Names, name: &str| names.addresses(&by('a'), name).map(<[IpAddr]>::to_vec);
+        names.update(&db.key(), Some(&db));
+        assert_eq!(ask(&names, "any"), Some(vec![ip(2), ip(3)]));
+        let renamed = endpoint('b', &front, "eth0", 3, &["store"]);
+        names.update(&renamed.key(), Some(&renamed));
+        assert_eq!((ask(&names, "any"), ask(&names, "db")), (Some(vec![ip(2)]), None));
+        assert_eq!(names.name(&by('a'), ip(3)).as_deref(), Some("store.front"));
+        names.update(&renamed.key(), Some(&renamed));
+        names.update(&renamed.key(), None);
+        names.update(&renamed.key(), None);
+        assert_eq!((ask(&names, "store"), names.name(&by('a'), ip(3))), (None, None));
+        assert!(names.addresses(&by('b'), "web").is_none(), "it is on no network any more");
+        let alone = Names::new([&front].into_iter(), [&web].into_iter());
+        let sorted = |names: &Names| {
+            let mut all: Vec<_> = names.zones.values().flat_map(|z| z.addresses.clone()).collect();
+            all.sort();
+            all
+        };
+        assert_eq!(sorted(&names), sorted(&alone));
     }
 }

@@ -28,6 +28,7 @@ use state::State;
 use std::net::IpAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tracked::Changes;
 
 /// All networks of an engine. Share it behind an `Arc`; every method takes `&self` and blocks.
 ///
@@ -41,8 +42,8 @@ pub struct Networks {
     firewall: Option<Arc<Mutex<Table>>>,
     reaper: Reaper,
     spare: Spare,
-    /// Made again when rows changed since.
-    names: Mutex<(u64, Arc<Names>)>,
+    /// Follows the rows when it is asked.
+    names: Mutex<Names>,
     /// Closed at the end: the guard waits for that.
     alive: Mutex<Option<OwnedFd>>,
 }
@@ -174,15 +175,19 @@ impl Networks {
         Ok(found)
     }
 
-    /// Who has which name on which network, as it is now.
-    pub fn names(&self) -> Arc<Names> {
-        let mut cached = lock(&self.names);
-        let state = self.state();
-        let version = state.networks.version() + state.endpoints.version();
-        if cached.0 != version {
-            *cached = (version, Arc::new(Names::new(state.networks.values(), state.endpoints.values())));
+    /// Looks at who has which name on which network, as it is now. Costs what has changed since it was asked last.
+    pub fn with_names<T>(&self, look: impl FnOnce(&Names) -> T) -> T {
+        let mut names = lock(&self.names);
+        {
+            let mut state = self.state();
+            match (state.networks.take_changes(), state.endpoints.take_changes()) {
+                (Changes::Some(networks), Changes::Some(keys)) if networks.is_empty() => {
+                    keys.iter().for_each(|key| names.update(key, state.endpoints.get(key)));
+                }
+                _ => *names = Names::new(state.networks.values(), state.endpoints.values()),
+            }
         }
-        Arc::clone(&cached.1)
+        look(&names)
     }
 
     /// Whether containers on it find each other by name.

@@ -22,9 +22,9 @@ const ENGINE_DIGITS: usize = 9;
 
 #[derive(Default)]
 pub(super) struct State {
-    pub networks: Tracked<BTreeMap<NetworkId, Network>>,
+    pub networks: Tracked<NetworkId, Network>,
     /// By `Endpoint::key`.
-    pub endpoints: Tracked<BTreeMap<String, Endpoint>>,
+    pub endpoints: Tracked<String, Endpoint>,
     pub allocators: BTreeMap<NetworkId, Allocator>,
     /// By `Endpoint::key`.
     pub reservations: BTreeMap<String, Reservation>,

@@ -220,7 +220,9 @@ fn none_has_loopback_only_and_names_are_found() {
         create(&engine, "net");
         let a = engine.connect(&EndpointRequest { aliases: vec!["db".into()], ..request("net") }).unwrap();
         let b = engine.connect(&request("net")).unwrap();
-        let find = |name: &str| engine.names().addresses(&b.endpoint.container, name).map(<[IpAddr]>::to_vec);
+        let find = |name: &str| {
+            engine.with_names(|n| n.addresses(&b.endpoint.container, name).map(<[IpAddr]>::to_vec))
+        };
         let found = Some(a.endpoint.addresses().collect());
         assert_eq!(find("db"), found);
         engine.rename(&a.endpoint.container, "fresh").unwrap();
