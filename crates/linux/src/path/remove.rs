@@ -13,6 +13,8 @@ struct Removal<'a> {
     top: &'a Dir,
     moved: Vec<OsString>,
     count: usize,
+    /// Directories may be subvolumes.
+    btrfs: bool,
 }
 
 impl Dir {
@@ -20,7 +22,12 @@ impl Dir {
     pub fn remove_tree(&self, name: impl AsRef<OsStr>) -> Result<()> {
         let name = name.as_ref();
         check_name(name)?;
-        let mut removal = Removal { top: self, moved: vec![name.to_owned()], count: 0 };
+        let mut removal = Removal {
+            top: self,
+            moved: vec![name.to_owned()],
+            count: 0,
+            btrfs: crate::btrfs::is_btrfs(self).unwrap_or(false),
+        };
         while let Some(name) = removal.moved.pop() {
             removal.remove(self, &name, 0)?;
         }
@@ -49,7 +56,7 @@ impl Removal<'_> {
             Err(errno) => return Err(errno),
         };
         // A subvolume goes at once. One with another inside, or without the privilege, is emptied as any directory.
-        if crate::btrfs::is_subvolume(&child)? && crate::btrfs::destroy(dir, name).is_ok() {
+        if self.btrfs && crate::btrfs::is_subvolume(&child)? && crate::btrfs::destroy(dir, name).is_ok() {
             return Ok(());
         }
         for _ in 0..MAX_REFILLS {

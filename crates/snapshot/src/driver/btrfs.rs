@@ -38,7 +38,7 @@ impl Btrfs {
                 why: format!("{action}: {}", std::io::Error::from(errno)),
             }
         };
-        let place = Place::make(&layers.data_root().join("tmp"))?;
+        let place = Place::make(&layers.data_root().join("tmp"), Some(layers.trash()))?;
         if !btrfs::is_btrfs(&place.dir).map_err(fail("look at the file system"))? {
             let why = format!("{} is not on btrfs", layers.data_root().display());
             return Err(Error::Driver { driver: Kind::Btrfs.name(), why });

@@ -11,6 +11,7 @@ mod overlay;
 use crate::error::Error;
 use crate::flatten;
 use crate::layers::{Layers, open_dir};
+use crate::trash::Trash;
 use knarr_linux::path::Dir;
 use knarr_oci::digest::Digest;
 use knarr_oci::rootfs::RootfsMount;
@@ -139,7 +140,7 @@ fn best(layers: &Layers) -> Result<Arc<dyn Driver>, Error> {
 
 /// Whether overlayfs's marks can be kept in a directory: devices without numbers, attributes of the kernel's own.
 pub(crate) fn keeps_marks(tmp: &Path) -> Result<bool, Error> {
-    let place = Place::make(tmp)?;
+    let place = Place::make(tmp, None)?;
     let mark = place.dir.mknod("mark", FileType::CharacterDevice, 0, 0);
     let attribute = rustix::fs::fsetxattr(&place.dir, crate::apply::OPAQUE_XATTR, b"y", XattrFlags::empty());
     Ok(mark.is_ok() && attribute.is_ok())
@@ -151,10 +152,12 @@ struct Place {
     name: String,
     dir: Dir,
     path: PathBuf,
+    /// Nobody waits for its removal.
+    trash: Option<Trash>,
 }
 
 impl Place {
-    fn make(tmp: &Path) -> Result<Self, Error> {
+    fn make(tmp: &Path, trash: Option<&Trash>) -> Result<Self, Error> {
         // Two engines never have one data root; an earlier one may have left this.
         let name = "layer-try".to_owned();
         let path = tmp.join(&name);
@@ -162,12 +165,15 @@ impl Place {
         parent.remove_tree(&name).map_err(Error::errno("remove", &path))?;
         DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("create", &path))?;
         let dir = open_dir(&path)?;
-        Ok(Self { tmp: parent, name, dir, path })
+        Ok(Self { tmp: parent, name, dir, path, trash: trash.cloned() })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if let Some(trash) = &self.trash {
+            return trash.discard(&self.path);
+        }
         if let Err(errno) = self.tmp.remove_tree(&self.name) {
             tracing::warn!(path = %self.path.display(), %errno, "not removed");
         }

@@ -26,7 +26,7 @@ impl Overlay {
         if layers.are_listed() {
             return Err(unusable("layers were unpacked on a file system that keeps no whiteouts"));
         }
-        let place = Place::make(&layers.data_root().join("tmp"))?;
+        let place = Place::make(&layers.data_root().join("tmp"), Some(layers.trash()))?;
         try_one(&place)?;
         Ok(Self { layers: layers.clone() })
     }
