@@ -19,6 +19,8 @@ mod options;
 mod program;
 mod pulls;
 mod registries;
+mod registry_access;
+mod registry_manifests;
 mod runtime_peers;
 mod runtimes;
 mod security_modules;

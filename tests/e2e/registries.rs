@@ -5,17 +5,17 @@ use knarr_e2e::{Engine, Options, workspace};
 use std::process::Command;
 
 /// A registry is reached through the engine's network namespace: here it is the machine's own.
-fn engine() -> Engine {
+pub fn engine() -> Engine {
     Options::new().host_network().start()
 }
 
-fn skopeo(args: &[&str]) -> String {
+pub fn skopeo(args: &[&str]) -> String {
     let out = Command::new("skopeo").args(args).output().expect("skopeo");
     assert!(out.status.success(), "skopeo {args:?}: {}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
-fn publish(r: &Registry, file: &str, source_tag: &str, name: &str) {
+pub fn publish(r: &Registry, file: &str, source_tag: &str, name: &str) {
     let from = format!("docker-archive:{}:{source_tag}", workspace::image(file).display());
     skopeo(&["copy", "-q", "--dest-tls-verify=false", &from, &format!("docker://{}", r.reference(name))]);
 }

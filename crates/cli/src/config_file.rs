@@ -1,6 +1,7 @@
 //! `~/.docker/config.json`: read leniently, written back with everything that was in it.
 //!
 //! Standard: <https://docs.docker.com/reference/cli/docker/#docker-cli-configuration-file-configjson-properties>.
+use crate::credentials;
 use crate::failure::{Failure, Outcome, os_text};
 use base64::Engine as _;
 use knarr_docker_types::registry::AuthConfig;
@@ -22,6 +23,8 @@ pub fn directory(flag: &str) -> PathBuf {
 pub struct ConfigFile {
     path: PathBuf,
     document: Map<String, Value>,
+    /// A credential store of this machine that nobody configured: used as long as the file knows nothing of credentials.
+    default_store: Option<&'static str>,
 }
 
 impl ConfigFile {
@@ -41,7 +44,13 @@ impl ConfigFile {
                 Map::new()
             }
         };
-        Ok(Self { path, document })
+        let known = ["auths", "credHelpers"].iter().any(|name| {
+            document.get(*name).and_then(Value::as_object).is_some_and(|object| !object.is_empty())
+        });
+        let configured =
+            document.get("credsStore").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
+        let default_store = if known || configured { None } else { default_store() };
+        Ok(Self { path, document, default_store })
     }
 
     pub fn text(&self, name: &str) -> &str {
@@ -60,7 +69,22 @@ impl ConfigFile {
     /// The credential helper of a server.
     pub fn credential_helper(&self, server: &str) -> Option<&str> {
         let own = self.document.get("credHelpers").and_then(|h| h.get(server)).and_then(Value::as_str);
-        own.or_else(|| Some(self.text("credsStore")).filter(|store| !store.is_empty()))
+        own.or_else(|| Some(self.text("credsStore")).filter(|store| !store.is_empty())).or(self.default_store)
+    }
+
+    /// The store of [`Self::credential_helper`] that is not in the file.
+    pub fn default_store(&self) -> Option<&'static str> {
+        self.default_store
+    }
+
+    /// All credential helpers.
+    pub fn helpers(&self) -> Vec<&str> {
+        let mut helpers: Vec<&str> =
+            self.entries("credHelpers").filter_map(|(_, name)| name.as_str()).collect();
+        helpers.extend(self.credential_helper(""));
+        helpers.sort_unstable();
+        helpers.dedup();
+        helpers
     }
 
     /// Credentials kept in the file itself.
@@ -140,6 +164,12 @@ impl ConfigFile {
         file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
         std::fs::rename(&temporary, &target).map_err(failed)
     }
+}
+
+/// As in Docker's client: `pass` where there is that program, else the desktop's keyring; if there is a helper for it.
+fn default_store() -> Option<&'static str> {
+    let name = if credentials::has_program("pass") { "pass" } else { "secretservice" };
+    credentials::has_helper(name).then_some(name)
 }
 
 /// A directory that only the owner reads.

@@ -3,7 +3,7 @@
 //!
 //! A command is a row of a constant table (`cmd`), so nothing is built before it is known which command runs.
 //!
-//! Invariant: this crate reaches an engine only through `knarr-docker-client`.
+//! Invariant: this crate reaches an engine only through `knarr-docker-client`; registries directly, for `manifest` alone.
 mod arguments;
 mod cli;
 mod cmd;
@@ -16,6 +16,7 @@ mod failure;
 mod flag;
 mod format;
 mod help;
+mod manifest_store;
 mod spec;
 mod term;
 

@@ -4,7 +4,9 @@
 //! only in memory; credentials go to the registry itself, or to the token server that it names over a connection no less
 //! safe than its own.
 use crate::challenge::Challenge;
+use crate::client::Client;
 use crate::credentials::Credentials;
+use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::transport::{self, Transport};
 use base64::Engine;
@@ -26,6 +28,8 @@ const MAX_TOKENS: usize = 64;
 /// Authentication at one endpoint.
 #[derive(Debug)]
 pub struct Auth {
+    client: Client,
+    endpoint: Endpoint,
     credentials: Option<Credentials>,
     state: Mutex<State>,
 }
@@ -34,6 +38,8 @@ pub struct Auth {
 struct State {
     challenges: Vec<Challenge>,
     tokens: HashMap<String, Token>,
+    /// The identity token that the token server gave in exchange for the last one.
+    identity_token: Option<String>,
 }
 
 struct Token {
@@ -67,25 +73,29 @@ impl TokenDocument {
 }
 
 impl Auth {
-    pub fn new(credentials: Option<Credentials>) -> Self {
+    pub fn new(client: Client, endpoint: Endpoint, credentials: Option<Credentials>) -> Self {
         let credentials = credentials.filter(|credentials| !credentials.is_empty());
-        Self { credentials, state: Mutex::default() }
+        Self { client, endpoint, credentials, state: Mutex::default() }
     }
 
-    /// What the registry asks for from now on. Tokens are forgotten: it did not like them.
+    /// What the registry asks for from now on.
     pub async fn challenged(&self, challenges: Vec<Challenge>) {
+        self.state.lock().await.challenges = challenges;
+    }
+
+    /// The registry did not like this header. Whether there is another one to try: the token may have expired, or not
+    /// been asked for yet. One that somebody else has renewed meanwhile stays.
+    pub async fn refused(&self, used: Option<&HeaderValue>, challenges: Vec<Challenge>) -> bool {
         let mut state = self.state.lock().await;
+        let is_bearer = challenges.iter().any(|challenge| matches!(challenge, Challenge::Bearer { .. }));
+        let given = self.credentials.as_ref().is_some_and(|c| !c.registry_token.is_empty());
         state.challenges = challenges;
-        state.tokens.clear();
+        state.tokens.retain(|_, token| Some(&token.header) != used);
+        used.is_none() || (is_bearer && !given)
     }
 
     /// The `Authorization` header for a scope; `None` where nothing is asked for.
-    pub async fn header(
-        &self,
-        transport: &Transport,
-        base: &Url,
-        scope: &str,
-    ) -> Result<Option<HeaderValue>> {
+    pub async fn header(&self, scope: &str) -> Result<Option<HeaderValue>> {
         let mut state = self.state.lock().await;
         if let Some(credentials) = &self.credentials
             && !credentials.registry_token.is_empty()
@@ -97,7 +107,11 @@ impl Auth {
             if let Some(token) = state.tokens.get(scope).filter(|token| Instant::now() < token.until) {
                 return Ok(Some(token.header.clone()));
             }
-            let document = self.token(transport, base, &realm, service.as_deref(), scope, false).await?;
+            let known = state.identity_token.clone();
+            let document = self.token(&realm, service.as_deref(), scope, false, known).await?;
+            if !document.refresh_token.is_empty() && self.has_identity() {
+                state.identity_token = Some(document.refresh_token.clone());
+            }
             let header = secret(format!("Bearer {}", document.bearer()))?;
             let lifetime = Duration::from_secs(document.expires_in).max(MIN_LIFETIME) - MARGIN;
             if state.tokens.len() >= MAX_TOKENS {
@@ -123,23 +137,28 @@ impl Auth {
             && state.challenges.iter().all(|challenge| *challenge == Challenge::Basic)
     }
 
-    /// Asks a token server.
+    fn has_identity(&self) -> bool {
+        self.credentials.as_ref().is_some_and(|credentials| !credentials.identity_token.is_empty())
+    }
+
+    /// Asks a token server. Credentials go there over TLS, or in the clear where the registry's own connection is.
     pub async fn token(
         &self,
-        transport: &Transport,
-        base: &Url,
         realm: &str,
         service: Option<&str>,
         scope: &str,
         offline: bool,
+        identity_token: Option<String>,
     ) -> Result<TokenDocument> {
+        let base = &self.endpoint.base;
         let protocol = |what: String| Error::Protocol { url: transport::without_secrets(base), what };
         let realm = Url::parse(realm).map_err(|error| protocol(format!("token server: {error}")))?;
         let safe = realm.scheme() == "https" || (realm.scheme() == "http" && base.scheme() == "http");
         if !safe {
             return Err(protocol(format!("token server at {}://", realm.scheme())));
         }
-        let request = self.token_request(transport, realm, service, scope, offline)?;
+        let transport = &self.client.token_transport(&self.endpoint, &realm)?;
+        let request = self.token_request(transport, realm, service, scope, offline, identity_token)?;
         let method = request.method().clone();
         let response = transport.send(request).await?;
         if !response.status().is_success() {
@@ -161,6 +180,7 @@ impl Auth {
         service: Option<&str>,
         scope: &str,
         offline: bool,
+        identity_token: Option<String>,
     ) -> Result<reqwest::Request> {
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         pairs.extend(service.map(|service| ("service", service)));
@@ -170,7 +190,7 @@ impl Auth {
         if let Some(credentials) = identity {
             pairs.extend([
                 ("grant_type", "refresh_token"),
-                ("refresh_token", &credentials.identity_token),
+                ("refresh_token", identity_token.as_ref().unwrap_or(&credentials.identity_token)),
                 ("client_id", CLIENT_ID),
             ]);
             let body = encode_form(&pairs);
@@ -204,7 +224,7 @@ fn encode_form(pairs: &[(&str, &str)]) -> String {
     url.query().unwrap_or_default().to_owned()
 }
 
-fn basic(credentials: &Credentials) -> Result<HeaderValue> {
+pub fn basic(credentials: &Credentials) -> Result<HeaderValue> {
     let pair = format!("{}:{}", credentials.username, credentials.password);
     secret(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)))
 }

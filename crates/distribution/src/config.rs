@@ -1,18 +1,25 @@
 //! Which registries there are beside their names' own hosts, and which are trusted without proof.
+use crate::proxy::Proxies;
 use ipnet::IpNet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-/// As given to the engine (`--registry-mirror`, `--insecure-registry`).
+/// As given to the engine (`--registry-mirror`, `--insecure-registry`, `daemon.json`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RegistryConfig {
     /// URLs of mirrors of `docker.io`, tried in this order before it.
     pub mirrors: Vec<String>,
+    /// URLs of mirrors by the beginning of a repository's full name (`ghcr.io`, `quay.io/team`); the longest one that fits
+    /// counts, its mirrors are tried in this order before `mirrors` and the registry itself. See [`crate::mirror`].
+    pub prefix_mirrors: BTreeMap<String, Vec<String>>,
     /// Hosts (`host`, `host:port`) and networks (`10.0.0.0/8`) whose certificates are not verified and that may speak
     /// plain HTTP. Loopback always may.
     pub insecure: Vec<String>,
-    /// Directory of `<host>/*.crt`, `*.cert`, `*.key`, as `/etc/docker/certs.d`.
-    pub certs_dir: Option<PathBuf>,
+    /// Directories of `<host>/*.crt`, `*.cert`, `*.key`, as `/etc/docker/certs.d`.
+    pub certs_dirs: Vec<PathBuf>,
+    /// Proxies that are given; what is empty is the environment's.
+    pub proxies: Proxies,
     /// `User-Agent` of all requests; empty: `knarr`.
     pub user_agent: String,
 }

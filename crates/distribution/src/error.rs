@@ -23,10 +23,24 @@ pub enum Error {
     TooManyRequests { message: String, retry_after: Option<Duration> },
     /// Any other answer that is not what was asked for.
     #[error("{method} \"{url}\": {cause}")]
-    Status { method: http::Method, url: String, status: StatusCode, cause: RegistryError },
+    Status {
+        method: http::Method,
+        url: String,
+        status: StatusCode,
+        cause: RegistryError,
+        retry_after: Option<Duration>,
+    },
     /// No answer.
     #[error("{method} \"{url}\": {cause}")]
-    Transport { method: http::Method, url: String, cause: String, temporary: bool, connected: bool },
+    Transport {
+        method: http::Method,
+        url: String,
+        cause: String,
+        temporary: bool,
+        connected: bool,
+        /// The server speaks TLS, and did not want to with us.
+        refused: bool,
+    },
     #[error("{url}: no answer in {limit:?}")]
     Timeout { url: String, limit: Duration },
     #[error("{url}: answer is larger than {limit} bytes")]
@@ -37,6 +51,9 @@ pub enum Error {
     DigestMismatch { expected: knarr_oci::digest::Digest, found: knarr_oci::digest::Digest },
     #[error("invalid registry configuration: {0}")]
     Config(String),
+    /// What was asked for cannot be meant.
+    #[error("{0}")]
+    Invalid(String),
     #[error(transparent)]
     Content(#[from] knarr_content::Error),
     #[error("read blob: {0}")]
@@ -111,6 +128,15 @@ fn clean(text: &str) -> String {
 }
 
 impl Error {
+    /// Whether the registry says that there is no such thing.
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::ManifestUnknown { .. } => true,
+            Self::Status { status, .. } => *status == StatusCode::NOT_FOUND,
+            _ => false,
+        }
+    }
+
     /// Whether the same request may succeed a little later.
     pub fn is_temporary(&self) -> bool {
         match self {
@@ -125,12 +151,22 @@ impl Error {
     }
 }
 
+impl Error {
+    /// What the server said about when to come back.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyRequests { retry_after, .. } | Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
 impl Kind for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::ManifestUnknown { .. } | Self::PullDenied { .. } => ErrorKind::NotFound,
             Self::PushDenied { .. } => ErrorKind::Forbidden,
-            Self::Unauthorized { .. } | Self::NoCredentials { .. } => ErrorKind::Unauthorized,
+            Self::Unauthorized { .. } => ErrorKind::Unauthorized,
             Self::Status { status, .. } => match *status {
                 StatusCode::NOT_FOUND => ErrorKind::NotFound,
                 StatusCode::FORBIDDEN => ErrorKind::Forbidden,
@@ -139,12 +175,15 @@ impl Kind for Error {
                 _ => ErrorKind::Internal,
             },
             Self::TooManyRequests { .. } | Self::Timeout { .. } => ErrorKind::Unavailable,
-            // Docker's daemon answers 500 when a registry cannot be reached.
-            Self::Transport { .. } | Self::Protocol { .. } | Self::Read(_) | Self::Cancelled => {
-                ErrorKind::Internal
-            }
+            // Docker's daemon answers 500 when a registry cannot be reached, and when nobody gave credentials: its client
+            // takes 401 for a reason to ask for some.
+            Self::NoCredentials { .. }
+            | Self::Transport { .. }
+            | Self::Protocol { .. }
+            | Self::Read(_)
+            | Self::Cancelled => ErrorKind::Internal,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
-            Self::DigestMismatch { .. } | Self::Config(_) => ErrorKind::InvalidArgument,
+            Self::DigestMismatch { .. } | Self::Config(_) | Self::Invalid(_) => ErrorKind::InvalidArgument,
             Self::Content(error) => error.kind(),
         }
     }

@@ -17,13 +17,18 @@ mod endpoint;
 mod error;
 mod login;
 mod manifest;
+mod mirror;
+mod proxy;
 mod ranges;
+mod rate_limit;
 mod repository;
 mod retry;
+mod search;
 mod tags;
 mod tls;
 mod transport;
 mod upload;
+mod upload_plan;
 
 pub use client::Client;
 pub use config::RegistryConfig;
@@ -31,7 +36,9 @@ pub use credentials::Credentials;
 pub use error::{Error, RegistryError, Result};
 pub use login::Login;
 pub use manifest::{Fetched, Select};
+pub use proxy::Proxies;
 pub use repository::{Access, Repository};
+pub use search::{Found, Search};
 pub use upload::Uploaded;
 
 /// Called with the bytes that are there and the bytes that there will be.

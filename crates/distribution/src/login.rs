@@ -18,7 +18,7 @@ impl Client {
     pub async fn login(&self, server: &str, credentials: Credentials) -> Result<Login> {
         let domain = domain_of(server);
         // Endpoints come from the address itself: as part of a name, a host without a dot would mean `docker.io`.
-        let endpoints = endpoint::endpoints(domain, self.config(), false)?;
+        let endpoints = endpoint::endpoints(domain, "", self.config(), false)?;
         let nothing = Reference::parse("login").map_err(|error| Error::Config(error.to_string()))?;
         let repository = Repository::new(self.clone(), &nothing, Some(credentials), Access::Push, endpoints);
         match each!(repository, session => session.login()) {

@@ -55,6 +55,11 @@ impl Repository {
         each!(self, session => retry::retry(|| head(session, select)))
     }
 
+    /// A small blob, such as a configuration, without keeping it.
+    pub async fn small_blob(&self, blob: &Descriptor, limit: usize) -> Result<Vec<u8>> {
+        each!(self, session => retry::retry(|| small_blob(session, blob, limit)))
+    }
+
     /// Puts a manifest or an index. Its parts must be there already.
     pub async fn put_manifest(&self, select: Select<'_>, media_type: &str, bytes: &[u8]) -> Result<Digest> {
         each!(self, session => retry::retry(|| put(session, select, media_type, bytes)))
@@ -84,6 +89,19 @@ async fn get(session: &Session, select: Select<'_>) -> Result<Fetched> {
     }
     let descriptor = Descriptor::new(&media_type, expected.unwrap_or(found), bytes.len() as u64);
     Ok(Fetched { descriptor, bytes })
+}
+
+async fn small_blob(session: &Session, blob: &Descriptor, limit: usize) -> Result<Vec<u8>> {
+    let url = session.url(&format!("blobs/{}", blob.digest))?;
+    let response = session.send(None, |http| http.get(url.clone())).await?;
+    if !response.status().is_success() {
+        return Err(transport::failure(Method::GET, response).await);
+    }
+    let bytes = transport::document(response, limit).await?;
+    if !blob.digest.matches(&bytes) {
+        return Err(Error::DigestMismatch { expected: blob.digest.clone(), found: Digest::sha256(&bytes) });
+    }
+    Ok(bytes)
 }
 
 async fn head(session: &Session, select: Select<'_>) -> Result<Option<Descriptor>> {

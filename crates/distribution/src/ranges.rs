@@ -227,6 +227,7 @@ impl Plan<'_> {
                 cause,
                 temporary: true,
                 connected: true,
+                refused: false,
             });
         }
         Ok(())

@@ -40,7 +40,6 @@ pub struct Repository {
 pub(crate) struct Session {
     client: Client,
     endpoint: Endpoint,
-    path: String,
     scope: String,
     auth: Auth,
     transport: OnceCell<Transport>,
@@ -60,10 +59,13 @@ impl Repository {
         };
         let sessions = endpoints.into_iter().map(|endpoint| Session {
             client: client.clone(),
-            auth: Auth::new(credentials.clone().filter(|_| !endpoint.mirror)),
+            auth: Auth::new(
+                client.clone(),
+                endpoint.clone(),
+                credentials.clone().filter(|_| !endpoint.mirror),
+            ),
+            scope: format!("repository:{}:{actions}", endpoint.repository),
             endpoint,
-            path: reference.path().to_owned(),
-            scope: format!("repository:{}:{actions}", reference.path()),
             transport: OnceCell::new(),
         });
         Self {
@@ -170,11 +172,13 @@ impl Session {
     /// Whether another endpoint may know better.
     fn gives_way(&self, error: &Error) -> bool {
         match error {
+            // It does speak TLS: the same server without is no better.
+            Error::Transport { refused, connected, .. } if *refused || *connected => self.endpoint.mirror,
             // The endpoint was never reached: try the other protocol, or the next mirror.
             Error::Transport { .. } | Error::Timeout { .. } | Error::Protocol { .. } => {
                 self.endpoint.mirror || (self.endpoint.fallback && self.transport.get().is_none())
             }
-            Error::Cancelled | Error::Config(_) => false,
+            Error::Cancelled | Error::Config(_) | Error::Invalid(_) => false,
             Error::Content(error) => {
                 self.endpoint.mirror && error.kind() == knarr_base::ErrorKind::InvalidArgument
             }
@@ -203,7 +207,7 @@ impl Session {
         let url = self.base_url("")?;
         let response = transport.send(auth::build(transport.http().get(url))?).await?;
         let status = response.status();
-        if status == StatusCode::UNAUTHORIZED {
+        if status == StatusCode::UNAUTHORIZED && self.is_own(response.url()) {
             self.auth.challenged(challenges(response.headers())).await;
             return Ok(());
         }
@@ -222,7 +226,7 @@ impl Session {
 
     /// `<endpoint>/v2/<repository>/<rest>`.
     pub(crate) fn url(&self, rest: &str) -> Result<Url> {
-        self.base_url(&format!("{}/{rest}", self.path))
+        self.base_url(&format!("{}/{rest}", self.endpoint.repository))
     }
 
     /// Whether credentials of this session are for this URL.
@@ -235,11 +239,30 @@ impl Session {
         let url = transport::without_secrets(response.url());
         let location = response.headers().get(http::header::LOCATION).and_then(|value| value.to_str().ok());
         let joined = location.and_then(|location| response.url().join(location).ok());
-        let allowed = |to: &Url| to.scheme() == "https" || (to.scheme() == "http" && !self.endpoint.verify);
-        let plain_already = self.endpoint.base.scheme() == "http";
         joined
-            .filter(|to| allowed(to) || (plain_already && to.scheme() == "http"))
+            .map(|to| self.same_server(to))
+            .filter(|to| to.scheme() == "https" || (to.scheme() == "http" && self.is_plain(to)))
             .ok_or(Error::Protocol { url, what: "no usable location".to_owned() })
+    }
+
+    /// Plain HTTP is for those that are spoken to plainly anyway, or need not prove who they are.
+    fn is_plain(&self, to: &Url) -> bool {
+        self.endpoint.base.scheme() == "http" || (!self.endpoint.verify && !self.is_host(to))
+    }
+
+    fn is_host(&self, url: &Url) -> bool {
+        url.host_str() == self.endpoint.base.host_str()
+    }
+
+    /// A registry behind a proxy that does TLS for it names itself without: what is meant is where we are already.
+    fn same_server(&self, mut to: Url) -> Url {
+        let base = &self.endpoint.base;
+        let same_port = to.port().is_none() || to.port() == base.port_or_known_default();
+        if base.scheme() == "https" && to.scheme() == "http" && self.is_host(&to) && same_port {
+            let _ = to.set_scheme("https");
+            let _ = to.set_port(base.port());
+        }
+        to
     }
 
     /// Sends a request, with authentication where it is asked for and belongs. Any answer but 401 is the caller's.
@@ -258,23 +281,26 @@ impl Session {
             let mut request = auth::build(request(transport.http()))?;
             let (method, url) = (request.method().clone(), request.url().clone());
             let own = self.is_own(&url);
-            if own && let Some(header) = self.auth.header(transport, &self.endpoint.base, &scope).await? {
-                request.headers_mut().insert(AUTHORIZATION, header);
+            let used = if own { self.auth.header(&scope).await? } else { None };
+            if let Some(header) = &used {
+                request.headers_mut().insert(AUTHORIZATION, header.clone());
             }
-            let repeatable = request.body().is_none_or(|body| body.as_bytes().is_some());
             let response = transport.send(request).await?;
             if response.status() != StatusCode::UNAUTHORIZED {
                 return Ok(response);
             }
+            // The challenge of another server that a redirect led to is not answered with what is for this one.
+            let asked_here = own && self.is_own(response.url());
             let challenges = challenges(response.headers());
-            if again || !own || !repeatable || challenges.is_empty() {
-                if self.auth.wants_basic().await && !self.auth.has_credentials() {
-                    return Err(Error::NoCredentials { method, url: transport::without_secrets(&url) });
-                }
-                return Err(transport::failure(method, response).await);
+            let renew = asked_here && !again && !challenges.is_empty();
+            if renew && self.auth.refused(used.as_ref(), challenges).await {
+                again = true;
+                continue;
             }
-            self.auth.challenged(challenges).await;
-            again = true;
+            if self.auth.wants_basic().await && !self.auth.has_credentials() {
+                return Err(Error::NoCredentials { method, url: transport::without_secrets(&url) });
+            }
+            return Err(transport::failure(method, response).await);
         }
     }
 
@@ -282,7 +308,7 @@ impl Session {
         let transport = self.client.transport(&self.endpoint)?;
         let url = self.base_url("")?;
         let response = transport.send(auth::build(transport.http().get(url.clone()))?).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
+        if response.status() != StatusCode::UNAUTHORIZED || !self.is_own(response.url()) {
             return if response.status().is_success() {
                 Ok(None)
             } else {
@@ -297,8 +323,7 @@ impl Session {
         });
         if let Some((realm, service, scope)) = bearer {
             let scope = scope.as_deref().unwrap_or_default();
-            let base = &self.endpoint.base;
-            let document = self.auth.token(&transport, base, realm, service.as_deref(), scope, true).await?;
+            let document = self.auth.token(realm, service.as_deref(), scope, true, None).await?;
             let request = transport.http().get(url).bearer_auth(document.bearer());
             let response = transport.send(auth::build(request)?).await?;
             return if response.status().is_success() {
@@ -308,7 +333,7 @@ impl Session {
             };
         }
         let mut request = auth::build(transport.http().get(url))?;
-        if let Some(header) = self.auth.header(&transport, &self.endpoint.base, "").await? {
+        if let Some(header) = self.auth.header("").await? {
             request.headers_mut().insert(AUTHORIZATION, header);
         }
         let response = transport.send(request).await?;
@@ -320,7 +345,7 @@ impl Session {
     }
 }
 
-fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
+pub(crate) fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     let values = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(challenge::parse).collect()
 }

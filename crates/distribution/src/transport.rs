@@ -1,14 +1,15 @@
 //! HTTP to one server: requests, redirects, answers.
 //!
 //! Invariants: a redirect to another origin carries no credentials, and none leads from a verified server to plain HTTP; a
-//! document is read up to its bound; loopback is never reached through a proxy.
-use crate::config::{RegistryConfig, host_of};
+//! document is read up to its bound; the certificate that is for one server is not shown to another.
+use crate::config::RegistryConfig;
 use crate::error::{Error, RegistryError, Result};
-use crate::{dns, tls};
+use crate::tls::{self, HostFiles, NoIdentity};
+use crate::{dns, rate_limit};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION, RETRY_AFTER};
-use http::{HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
 use reqwest::{Request, Response, Url};
-use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 const MAX_REDIRECTS: usize = 8;
@@ -22,30 +23,39 @@ const MAX_ERROR: usize = 64 << 10;
 #[derive(Debug, Clone)]
 pub struct Transport {
     http: reqwest::Client,
+    /// For other servers that this one leads to: they are not shown the certificate that is for this one.
+    foreign: reqwest::Client,
+    authority: String,
     verify: bool,
+    nobody: Arc<NoIdentity>,
 }
 
 impl Transport {
     /// For the server at `base`.
-    pub fn new(base: &Url, verify: bool, config: &RegistryConfig) -> Result<Self> {
-        let authority = base.authority().rsplit('@').next().unwrap_or_default();
-        let certs =
-            config.certs_dir.as_ref().filter(|_| is_plain_name(authority)).map(|dir| dir.join(authority));
-        let agent = if config.user_agent.is_empty() { "knarr" } else { &config.user_agent };
-        let mut builder = reqwest::Client::builder()
-            .user_agent(agent)
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .dns_resolver(dns::Resolver)
-            .tls_backend_preconfigured(tls::config(certs.as_deref(), verify)?);
-        if is_loopback(host_of(authority)) {
-            builder = builder.no_proxy();
-        }
-        let http = builder.build().map_err(|error| Error::Config(chain(&error)))?;
-        Ok(Self { http, verify })
+    pub fn new(base: &Url, verify: bool, files: &HostFiles, config: &RegistryConfig) -> Result<Self> {
+        let build = |files: &HostFiles| {
+            let agent = if config.user_agent.is_empty() { "knarr" } else { &config.user_agent };
+            let proxies = config.proxies.clone();
+            let (tls, nobody) = tls::config(files, verify)?;
+            let http = reqwest::Client::builder()
+                .user_agent(agent)
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(CONNECT_TIMEOUT)
+                .read_timeout(READ_TIMEOUT)
+                .dns_resolver(dns::Resolver)
+                .no_proxy()
+                .proxy(reqwest::Proxy::custom(move |url| proxies.of(url)))
+                .tls_backend_preconfigured(tls)
+                .build()
+                .map_err(|error| Error::Config(chain(&error)))?;
+            Ok::<_, Error>((http, nobody))
+        };
+        let (http, nobody) = build(files)?;
+        let foreign = if files.has_identity() { build(&files.authorities())?.0 } else { http.clone() };
+        Ok(Self { http, foreign, authority: base.authority().to_owned(), verify, nobody })
     }
 
+    /// Makes requests; which of the two sends them is seen by their URL.
     pub fn http(&self) -> &reqwest::Client {
         &self.http
     }
@@ -56,6 +66,7 @@ impl Transport {
             let (method, url) = (request.method().clone(), request.url().clone());
             let again = matches!(method, Method::GET | Method::HEAD).then(|| request.try_clone()).flatten();
             let response = self.execute(request).await?;
+            rate_limit::warn(&url, response.headers());
             let Some(again) = again.filter(|_| is_redirect(response.status())) else { return Ok(response) };
             request = self.redirected(again, &url, &response)?;
         }
@@ -65,7 +76,18 @@ impl Transport {
 
     async fn execute(&self, request: Request) -> Result<Response> {
         let (method, url) = (request.method().clone(), without_secrets(request.url()));
-        self.http.execute(request).await.map_err(|error| transport_error(method, url, &error))
+        let own = request.url().authority() == self.authority;
+        let http = if own { &self.http } else { &self.foreign };
+        let asked = || own && self.nobody.was_asked();
+        http.execute(request).await.map_err(|error| match transport_error(method, url, &error) {
+            Error::Transport { method, url, cause, connected, .. } if asked() => {
+                let cause = format!(
+                    "{cause} (the server asks for a client certificate, and there is none for it in certs.d)"
+                );
+                Error::Transport { method, url, cause, temporary: false, connected, refused: true }
+            }
+            error => error,
+        })
     }
 
     fn redirected(&self, mut request: Request, from: &Url, response: &Response) -> Result<Request> {
@@ -88,15 +110,6 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// Usable as the name of a directory.
-fn is_plain_name(authority: &str) -> bool {
-    !authority.is_empty() && !authority.starts_with('.') && !authority.contains('/')
-}
-
 /// A URL as it may be shown: without user information and query, where secrets can be.
 pub fn without_secrets(url: &Url) -> String {
     let mut url = url.clone();
@@ -112,7 +125,29 @@ pub fn transport_error(method: Method, url: String, error: &reqwest::Error) -> E
         || error.is_body()
         || error.is_request()
         || error.is_decode();
-    Error::Transport { method, url, cause: chain(error), temporary, connected: !error.is_connect() }
+    let (connected, refused) = (!error.is_connect(), is_tls_refusal(error));
+    Error::Transport {
+        method,
+        url,
+        cause: chain(error),
+        temporary: temporary && !refused,
+        connected,
+        refused,
+    }
+}
+
+/// Whether the other side ended TLS with an alert, such as for a certificate that we have not shown.
+fn is_tls_refusal(error: &reqwest::Error) -> bool {
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = next {
+        let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = io.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if matches!(tls.or(error.downcast_ref()), Some(rustls::Error::AlertReceived(_))) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// The innermost cause says most.
@@ -150,7 +185,8 @@ pub async fn document(mut response: Response, limit: usize) -> Result<Vec<u8>> {
 pub async fn failure(method: Method, response: Response) -> Error {
     let status = response.status();
     let url = without_secrets(response.url());
-    let retry_after = response.headers().get(RETRY_AFTER).and_then(seconds);
+    let retry_after =
+        response.headers().get(RETRY_AFTER).and_then(|value| rate_limit::retry_after(value, now()));
     let body = document(response, MAX_ERROR).await.unwrap_or_default();
     let cause = RegistryError::parse(status, &body);
     match status {
@@ -158,10 +194,10 @@ pub async fn failure(method: Method, response: Response) -> Error {
             Error::TooManyRequests { message: cause.message.clone(), retry_after }
         }
         StatusCode::UNAUTHORIZED => Error::Unauthorized { method, url, cause },
-        _ => Error::Status { method, url, status, cause },
+        _ => Error::Status { method, url, status, cause, retry_after },
     }
 }
 
-fn seconds(value: &HeaderValue) -> Option<Duration> {
-    value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
 }

@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use knarr_image::Proxies;
 pub use knarr_network::{AddressPool, NetworkConfig};
 pub use knarr_snapshot::driver::Kind as StorageDriver;
 
@@ -42,6 +43,12 @@ pub struct EngineConfig {
     pub registry_mirrors: Vec<String>,
     /// Layers that one pull fetches at a time.
     pub max_concurrent_downloads: u32,
+    /// Mirrors of any part of any registry: the beginning of a repository's full name, and URLs in order.
+    pub registry_prefix_mirrors: BTreeMap<String, Vec<String>>,
+    /// Proxies on the way to registries; what is empty is the environment's.
+    pub proxies: Proxies,
+    /// Layers of one push that are sent at the same time.
+    pub max_concurrent_uploads: usize,
     /// Parent control group; `None`: `/knarr-<engine id>`, with systemd `system.slice`.
     pub cgroup_parent: Option<String>,
     /// Whether systemd makes the control groups; `None`: where it runs, on cgroup v2.
@@ -99,6 +106,9 @@ impl Default for EngineConfig {
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
             max_concurrent_downloads: 3,
+            registry_prefix_mirrors: BTreeMap::new(),
+            proxies: Proxies::default(),
+            max_concurrent_uploads: knarr_image::MAX_UPLOADS,
             cgroup_parent: None,
             systemd_cgroup: None,
             log_driver: "json-file".to_owned(),

@@ -221,11 +221,14 @@ fn open_parts(mut config: EngineConfig) -> Result<Parts> {
     let images = images.with_registries(RegistryConfig {
         mirrors: config.registry_mirrors.clone(),
         insecure: config.insecure_registries.clone(),
-        certs_dir: Some("/etc/docker/certs.d".into()),
+        prefix_mirrors: config.registry_prefix_mirrors.clone(),
+        certs_dirs: ["/etc/knarr/certs.d", "/etc/docker/certs.d"].map(Into::into).into(),
+        proxies: config.proxies.clone(),
         user_agent: format!("knarr/{}", config.version),
     })?;
     let images =
         images.with_downloads(usize::try_from(config.max_concurrent_downloads).unwrap_or(usize::MAX));
+    let images = images.with_uploads(config.max_concurrent_uploads);
     let trash = images.layers().trash().clone();
     Ok(Parts {
         config,

@@ -34,6 +34,12 @@ pub(crate) fn message(progress: Progress) -> Message {
             aux: Some(serde_json::json!({ "Tag": tag, "Digest": digest, "Size": size })),
             ..Message::default()
         },
+        Progress::InsteadOfIndex { index, manifest } => Message {
+            aux: Some(serde_json::json!({
+                "manifestPushedInsteadOfIndex": true, "originalIndex": index, "selectedManifest": manifest
+            })),
+            ..Message::default()
+        },
     }
 }
 

@@ -101,9 +101,9 @@ pub(crate) fn info(engine: &Inner) -> Result<Info> {
         n_cpu: i64::try_from(std::thread::available_parallelism().map_or(1, |n| n.get())).unwrap_or(1),
         mem_total: memory_total(),
         docker_root_dir: config.data_root.to_string_lossy().into_owned(),
-        http_proxy: proxy("HTTP_PROXY"),
-        https_proxy: proxy("HTTPS_PROXY"),
-        no_proxy: proxy("NO_PROXY"),
+        http_proxy: proxy(&config.proxies.http, "HTTP_PROXY"),
+        https_proxy: proxy(&config.proxies.https, "HTTPS_PROXY"),
+        no_proxy: proxy(&config.proxies.none, "NO_PROXY"),
         name: engine.host.hostname.clone(),
         labels: config.labels.clone().into(),
         server_version: config.version.clone(),
@@ -165,8 +165,23 @@ fn is_network(text: &str) -> bool {
     text.split_once('/').is_some_and(|(address, _)| address.parse::<std::net::IpAddr>().is_ok())
 }
 
-fn proxy(name: &str) -> String {
-    std::env::var(name).or_else(|_| std::env::var(name.to_ascii_lowercase())).unwrap_or_default()
+/// What is configured, or the environment's; without the password, as Docker shows it.
+fn proxy(configured: &str, name: &str) -> String {
+    let text = if configured.is_empty() {
+        std::env::var(name).or_else(|_| std::env::var(name.to_ascii_lowercase())).unwrap_or_default()
+    } else {
+        configured.to_owned()
+    };
+    masked(&text)
+}
+
+fn masked(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let authority = rest.split('/').next().unwrap_or_default();
+    let Some((_, host)) = authority.rsplit_once('@') else { return url.to_owned() };
+    let tail = rest.strip_prefix(authority).unwrap_or_default();
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    format!("{scheme}{separator}xxxxx:xxxxx@{host}{tail}")
 }
 
 fn memory_total() -> i64 {

@@ -180,6 +180,7 @@ impl Images {
             size: self.size_of(&layers),
             layers,
             manifest: None,
+            index: None,
             parent,
             updated_nanos: now_nanos(),
         };

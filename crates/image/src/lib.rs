@@ -20,6 +20,7 @@ mod progress;
 mod publish;
 mod pull;
 mod push;
+mod push_index;
 mod query;
 mod record;
 mod resolve;
@@ -29,7 +30,9 @@ mod transfers;
 mod unpack;
 mod whole;
 
-pub use knarr_distribution::{Client, Credentials, Login, RegistryConfig};
+pub use knarr_distribution::{
+    Access, Client, Credentials, Found, Login, Proxies, RegistryConfig, Repository, Search, Select,
+};
 
 pub use create::{CommitOptions, ImportOptions};
 pub use error::Error;
@@ -37,5 +40,6 @@ pub use image::Image;
 pub use names::{ImageUse, InUse, Removed};
 pub use progress::{Progress, Report, SharedReport};
 pub use pull::PullOptions;
+pub use push::{MAX_UPLOADS, PushOptions};
 pub use query::{HistoryLine, ImageFilter, Usage};
 pub use service::Images;

@@ -83,6 +83,7 @@ impl Images {
         let record = ImageRecord {
             layers: image.layers.clone(),
             manifest: image.manifest.clone(),
+            index: None,
             parent: None,
             size: self.size_of(&image.layers),
             updated_nanos: now_nanos(),

@@ -1,5 +1,7 @@
 //! What long operations report while they run; the API turns it into Docker's JSON messages.
 
+use knarr_oci::image::Descriptor;
+
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
@@ -11,6 +13,8 @@ pub enum Progress {
     Stream(String),
     /// `{"aux":{"Tag":...,"Digest":...,"Size":...}}` at the end of a push.
     Pushed { tag: String, digest: String, size: u64 },
+    /// A push sent one platform's manifest in the place of the index that it was chosen from.
+    InsteadOfIndex { index: Box<Descriptor>, manifest: Box<Descriptor> },
 }
 
 impl Progress {

@@ -44,6 +44,8 @@ struct Wanted {
     manifest: Manifest,
     descriptor: Descriptor,
     bytes: Vec<u8>,
+    /// The index that the manifest was chosen from.
+    index: Option<Fetched>,
 }
 
 /// What the tasks of one pull share.
@@ -201,8 +203,10 @@ impl Pull {
     async fn wanted(&self, select: Select<'_>, platform: Option<&Platform>) -> Result<Wanted, Error> {
         let Fetched { descriptor, bytes } = self.repository.manifest(select).await?;
         let top = descriptor.digest.clone();
-        let chosen = match Document::parse(&bytes, &descriptor.media_type)? {
-            Document::Manifest(manifest) => return wanted(top, manifest, descriptor, bytes),
+        let document = Document::parse(&bytes, &descriptor.media_type)?;
+        let media_type = document.media_type().to_owned();
+        let chosen = match document {
+            Document::Manifest(manifest) => return wanted(top, manifest, descriptor, bytes, None),
             Document::Index(index) => {
                 let platform = platform.cloned().unwrap_or_else(Platform::host);
                 index.select(&platform, false).cloned().ok_or_else(|| {
@@ -223,7 +227,10 @@ impl Pull {
             )));
         }
         match Document::parse(&fetched.bytes, &chosen.media_type)? {
-            Document::Manifest(parsed) => wanted(top, parsed, fetched.descriptor, fetched.bytes),
+            Document::Manifest(parsed) => {
+                let index = Fetched { descriptor: Descriptor { media_type, ..descriptor }, bytes };
+                wanted(top, parsed, fetched.descriptor, fetched.bytes, Some(index))
+            }
             Document::Index(_) => Err(Error::Archive("an index of indexes".to_owned())),
         }
     }
@@ -277,27 +284,34 @@ impl Pull {
         missing: usize,
     ) -> Result<(), Error> {
         let manifest = &wanted.descriptor.digest;
-        if missing == 0 && config.is_none() && self.images.content.exists(manifest) {
+        let index = wanted.index.as_ref().map(|index| &index.descriptor.digest);
+        let all_here = || [Some(manifest), index].iter().flatten().all(|d| self.images.content.exists(d));
+        if missing == 0 && config.is_none() && all_here() {
             self.lease.hold(manifest);
-            if self.images.content.exists(manifest) {
+            index.into_iter().for_each(|index| self.lease.hold(index));
+            if all_here() {
                 return Ok(());
             }
         }
         let mut blobs = vec![manifest.clone(), wanted.manifest.config.digest.clone()];
         blobs.extend(layers.iter().map(|layer| layer.blob.digest.clone()));
+        blobs.extend(index.cloned());
         let record = PullRecord {
             blobs,
             layers: layers.iter().map(|layer| layer.diff_id.clone()).collect(),
             started_nanos: now_nanos(),
         };
         let (images, lease, key) = (self.images.clone(), Arc::clone(&self.lease), reference.to_string());
-        let bytes = wanted.bytes.clone();
+        let documents = std::iter::once(&wanted.bytes).chain(wanted.index.iter().map(|index| &index.bytes));
+        let documents: Vec<Vec<u8>> = documents.cloned().collect();
         self.blocking(move || {
             images.store.write(|tx| Ok::<_, Error>(tx.put(&key, &record)?))?;
             images
                 .publisher
                 .publish(&lease, Ready { blobs: config.into_iter().collect(), ..Ready::default() })?;
-            images.content.put(&lease, &bytes)?;
+            for bytes in &documents {
+                images.content.put(&lease, bytes)?;
+            }
             Ok(())
         })
         .await
@@ -372,13 +386,16 @@ impl Pull {
         }
         let (images, lease, manifest) =
             (self.images.clone(), Arc::clone(&self.lease), wanted.descriptor.clone());
+        let index = wanted.index.as_ref().map(|index| index.descriptor.clone());
         let event =
             Event::now("image", "pull", &reference.familiar()).with("name", reference.familiar_name());
         let pull_key = reference.to_string();
         self.blocking(move || {
             let (known, pending) = images.store.read(|tx| {
                 let row = tx.get::<ImageRecord>(id.as_str())?;
-                let mut known = row.is_some_and(|row| row.manifest.as_ref() == Some(&manifest));
+                let same_index = |row: &ImageRecord| index.is_none() || row.index == index;
+                let mut known =
+                    row.is_some_and(|row| row.manifest.as_ref() == Some(&manifest) && same_index(&row));
                 for name in &names {
                     let row = tx.get::<ReferenceRecord>(&name.to_string())?;
                     known &= row.is_some_and(|row| row.image == id);
@@ -397,6 +414,7 @@ impl Pull {
                 size: images.size_of(&layers),
                 layers,
                 manifest: Some(manifest),
+                index,
                 parent: None,
                 updated_nanos: now_nanos(),
             };
@@ -414,13 +432,14 @@ fn wanted(
     manifest: Manifest,
     mut descriptor: Descriptor,
     bytes: Vec<u8>,
+    index: Option<Fetched>,
 ) -> Result<Wanted, Error> {
     manifest.check_image()?;
     descriptor.media_type = Document::Manifest(manifest.clone()).media_type().to_owned();
     if !media_type::is_manifest(&descriptor.media_type) {
         descriptor.media_type = media_type::OCI_MANIFEST.to_owned();
     }
-    Ok(Wanted { top, manifest, descriptor, bytes })
+    Ok(Wanted { top, manifest, descriptor, bytes, index })
 }
 
 /// Work that waits for a disk.

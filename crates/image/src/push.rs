@@ -1,7 +1,8 @@
 //! `push`: an image to a registry.
 //!
-//! The manifest that the image came with goes as it is, so its digest survives. An image that has none gets one, which is
-//! kept. Layers that are here as plain tars are compressed once, and stay compressed.
+//! The manifest that the image came with goes as it is, so its digest survives; so does the index that it was chosen from,
+//! when the registry has everything else that the index names (see [`crate::push_index`]). An image that has no manifest gets
+//! one, which is kept. Layers that are here as plain tars are compressed once, and stay compressed.
 use crate::error::Error;
 use crate::image::Image;
 use crate::progress::{Progress, SharedReport};
@@ -10,20 +11,31 @@ use crate::record::{ImageRecord, LayerRef};
 use crate::service::{Images, all_references, set_reference};
 use knarr_content::Lease;
 use knarr_distribution::{Access, Credentials, Repository, Select, Uploaded};
+use knarr_oci::digest::Digest;
 use knarr_oci::image::{Descriptor, MAX_MANIFEST_LEN, Manifest, media_type};
+use knarr_oci::platform::Platform;
 use knarr_oci::reference::Reference;
 use knarr_state::Event;
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// Layers that are sent at the same time, as in Docker.
-const MAX_UPLOADS: usize = 5;
+/// Layers that are sent at the same time, as in Docker, unless the engine is told otherwise.
+pub const MAX_UPLOADS: usize = 5;
 const REPORT_EVERY: u64 = 512 << 10;
 /// Repositories that a layer is looked for in, to be mounted from.
 const MAX_SOURCES: usize = 3;
+
+/// How an image is sent.
+#[derive(Debug, Clone, Default)]
+pub struct PushOptions {
+    pub credentials: Option<Credentials>,
+    /// Only this platform's manifest; the image has to be of it.
+    pub platform: Option<Platform>,
+}
 
 /// A manifest ready to be sent, with what it is made of.
 struct Ready {
@@ -34,9 +46,10 @@ struct Ready {
 
 /// What the tasks of one push share.
 #[derive(Clone)]
-struct Push {
-    images: Images,
-    repository: Arc<Repository>,
+pub(crate) struct Push {
+    pub images: Images,
+    pub repository: Arc<Repository>,
+    pub options: Arc<PushOptions>,
     report: SharedReport,
     slots: Arc<Semaphore>,
 }
@@ -46,19 +59,20 @@ impl Images {
     pub async fn push(
         &self,
         reference: &Reference,
-        credentials: Option<Credentials>,
+        options: PushOptions,
         report: SharedReport,
     ) -> Result<(), Error> {
         let images = self.clone();
         let _pass = blocking(move || Ok(images.enter())).await?;
         let wanted = self.tags_of(reference)?;
-        let repository = self.client.repository(reference, credentials, Access::Push)?;
+        let repository = self.client.repository(reference, options.credentials.clone(), Access::Push)?;
         report(Progress::line(format!("The push refers to repository [{}]", reference.name())));
         let push = Push {
             images: self.clone(),
             repository: Arc::new(repository),
+            options: Arc::new(options),
             report,
-            slots: Arc::new(Semaphore::new(MAX_UPLOADS)),
+            slots: Arc::new(Semaphore::new(self.max_uploads)),
         };
         for name in wanted {
             push.one(&name).await?;
@@ -157,33 +171,65 @@ impl Images {
     }
 }
 
+/// In Docker's words.
+fn check_platform(image: &Image, name: &str, wanted: &Platform) -> Result<(), Error> {
+    if wanted.is_same(&image.config.platform()) {
+        return Ok(());
+    }
+    let shown = Reference::parse(name).map_or_else(|_| name.to_owned(), |name| name.familiar());
+    Err(Error::Missing(format!(
+        "image with reference {shown} was found but does not provide the specified platform ({wanted})"
+    )))
+}
+
 impl Push {
     async fn one(&self, name: &Reference) -> Result<(), Error> {
         let lease = Arc::new(self.images.content.lease());
         let (images, text, held) = (self.images.clone(), name.to_string(), Arc::clone(&lease));
+        let platform = self.options.platform.clone();
         let ready = blocking(move || {
             let image = images.resolve(&text)?;
+            if let Some(platform) = platform {
+                check_platform(&image, &text, &platform)?;
+            }
             images.ready(&image, &held).map(|ready| (image, ready))
         });
         let (image, ready) = ready.await?;
-        let mut tasks = JoinSet::new();
-        for layer in ready.layers.iter().rev() {
-            (self.report)(Progress::status(layer.diff_id.short(), "Preparing"));
-            let (push, layer, name) = (self.clone(), layer.clone(), name.clone());
-            tasks.spawn(async move { push.layer(&name, &layer).await });
-        }
-        while let Some(done) = tasks.join_next().await {
-            match done {
-                Ok(result) => result?,
-                Err(error) => return Err(Error::Task(error.to_string())),
-            }
-        }
+        self.layers(name, &ready.layers).await?;
         let size = image.config.raw().len() as u64;
         let config = Descriptor::new(media_type::OCI_CONFIG, image.config.digest(), size);
         self.repository.push_blob(&config, &self.images.content, &[], &|_, _| {}).await?;
+
         let tag = name.tag().unwrap_or_default();
-        let media_type = ready.descriptor.media_type.as_str();
-        let digest = self.repository.put_manifest(Select::Tag(tag), media_type, &ready.bytes).await?;
+        let own = &ready.descriptor;
+        let index = match &image.record.index {
+            Some(index) if self.options.platform.is_none() => self.index(index, &lease).await?,
+            _ => None,
+        };
+        let mut sent = (ready.descriptor.digest.clone(), ready.bytes.len() as u64);
+        match index {
+            Some(index) => {
+                let select = Select::Digest(&own.digest);
+                self.repository.put_manifest(select, &own.media_type, &ready.bytes).await?;
+                if self.complete(name, &image.id, &index, own).await? {
+                    let (media_type, bytes) = (&index.descriptor.media_type, &index.bytes);
+                    sent = (
+                        self.repository.put_manifest(Select::Tag(tag), media_type, bytes).await?,
+                        bytes.len() as u64,
+                    );
+                } else {
+                    self.repository.put_manifest(Select::Tag(tag), &own.media_type, &ready.bytes).await?;
+                    (self.report)(Progress::InsteadOfIndex {
+                        index: Box::new(index.descriptor),
+                        manifest: Box::new(own.clone()),
+                    });
+                }
+            }
+            None => {
+                self.repository.put_manifest(Select::Tag(tag), &own.media_type, &ready.bytes).await?;
+            }
+        }
+        let (digest, size) = sent;
         let (images, by_digest, id) = (self.images.clone(), name.with_digest(&digest), image.id.clone());
         let event = Event::now("image", "push", &name.familiar()).with("name", name.familiar_name());
         blocking(move || {
@@ -196,10 +242,43 @@ impl Push {
             })
         })
         .await?;
-        let size = ready.bytes.len() as u64;
         (self.report)(Progress::line(format!("{tag}: digest: {digest} size: {size}")));
         (self.report)(Progress::Pushed { tag: tag.to_owned(), digest: digest.to_string(), size });
         drop(lease);
+        Ok(())
+    }
+
+    /// Sends layers, each blob once.
+    async fn layers(&self, name: &Reference, layers: &[LayerRef]) -> Result<(), Error> {
+        let mut tasks = JoinSet::new();
+        let mut seen: HashMap<Digest, Vec<String>> = HashMap::new();
+        let mut distinct = Vec::new();
+        for layer in layers.iter().rev() {
+            (self.report)(Progress::status(layer.diff_id.short(), "Preparing"));
+            let ids = seen.entry(layer.blob.digest.clone()).or_default();
+            if ids.is_empty() {
+                distinct.push(layer.clone());
+            }
+            ids.push(layer.diff_id.short().to_owned());
+        }
+        for layer in distinct {
+            let (push, name) = (self.clone(), name.clone());
+            let others = seen.remove(&layer.blob.digest).unwrap_or_default().into_iter().skip(1);
+            let others: Vec<String> = others.collect();
+            tasks.spawn(async move {
+                push.layer(&name, &layer).await?;
+                for id in others {
+                    (push.report)(Progress::status(id, "Layer already exists"));
+                }
+                Ok::<_, Error>(())
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            match done {
+                Ok(result) => result?,
+                Err(error) => return Err(Error::Task(error.to_string())),
+            }
+        }
         Ok(())
     }
 

@@ -18,6 +18,9 @@ pub(crate) struct ImageRecord {
     /// The manifest as it came, if it came with one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Descriptor>,
+    /// The index that the manifest was chosen from, if it came by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<Descriptor>,
     /// The image that this one was committed from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ImageId>,
@@ -44,6 +47,7 @@ impl ImageRecord {
     pub(crate) fn blobs(&self, id: &ImageId) -> Vec<Digest> {
         let mut blobs = vec![Digest::of_image(id)];
         blobs.extend(self.manifest.as_ref().map(|m| m.digest.clone()));
+        blobs.extend(self.index.as_ref().map(|index| index.digest.clone()));
         blobs.extend(self.layers.iter().map(|layer| layer.blob.digest.clone()));
         blobs
     }

@@ -29,6 +29,7 @@ pub struct Images {
     pub(crate) limits: Limits,
     pub(crate) gate: Gate,
     pub(crate) client: Client,
+    pub(crate) max_uploads: usize,
     pub(crate) base_layer: Digest,
     pub(crate) publisher: Publisher,
     pub(crate) transfers: Transfers,
@@ -61,6 +62,7 @@ impl Images {
             limits: Limits::default(),
             gate: Gate::default(),
             client: Client::new(RegistryConfig::default())?,
+            max_uploads: crate::push::MAX_UPLOADS,
         };
         if let Err(error) = images.collect() {
             tracing::warn!(%error, "leftovers of images not collected");
@@ -77,6 +79,12 @@ impl Images {
     #[must_use]
     pub fn with_downloads(self, max_downloads: usize) -> Self {
         Self { max_downloads: max_downloads.max(1), ..self }
+    }
+
+    /// The same with so many layers of a push on their way at a time.
+    #[must_use]
+    pub fn with_uploads(self, max_uploads: usize) -> Self {
+        Self { max_uploads, ..self }
     }
 
     /// Keeps collection out while data is brought in.
@@ -218,7 +226,14 @@ impl Images {
                 }
             } else if let Some(existing) = existing {
                 record.parent = record.parent.or(existing.parent);
-                record.manifest = record.manifest.or(existing.manifest);
+                // A manifest, its index and the blobs that it names belong together.
+                if record.manifest.is_none() && existing.manifest.is_some() {
+                    record.layers = existing.layers;
+                    record.manifest = existing.manifest;
+                    record.index = existing.index;
+                } else if record.manifest == existing.manifest {
+                    record.index = record.index.or(existing.index);
+                }
             }
             tx.put(id.as_str(), &record)?;
             let mut moved = Vec::new();

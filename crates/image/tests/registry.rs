@@ -1,7 +1,7 @@
 //! Pull and push against a real registry: `KNARR_TEST_REGISTRY` names one on loopback (`127.0.0.1:5000`, plain HTTP) that
 //! takes pushes; skipped with a message without.
 use knarr_base::{ErrorKind, Kind};
-use knarr_image::{Images, ImportOptions, Progress, PullOptions, SharedReport};
+use knarr_image::{Images, ImportOptions, Progress, PullOptions, PushOptions, SharedReport};
 use knarr_oci::platform::Platform;
 use knarr_oci::reference::Reference;
 use knarr_snapshot::{Entry, EntryKind, TarWriter};
@@ -23,6 +23,9 @@ fn recorder() -> (SharedReport, Arc<Mutex<Vec<String>>>) {
             Progress::Status { id: None, status } => status,
             Progress::Transfer { .. } | Progress::Stream(_) => return,
             Progress::Pushed { tag, digest, size } => format!("aux {tag} {digest} {size}"),
+            Progress::InsteadOfIndex { index, manifest } => {
+                format!("{} -> {}", index.digest, manifest.digest)
+            }
         };
         sink.lock().unwrap().push(line);
     });
@@ -52,7 +55,7 @@ async fn what_is_pushed_can_be_pulled() {
     let (report, lines) = recorder();
     let push = tokio::spawn({
         let (images, reference) = (images.clone(), reference.clone());
-        async move { images.push(&reference, None, report).await }
+        async move { images.push(&reference, PushOptions::default(), report).await }
     });
     push.await.unwrap().unwrap();
     let pushed = lines.lock().unwrap().clone();
@@ -64,14 +67,14 @@ async fn what_is_pushed_can_be_pulled() {
 
     // Again: everything is there, the digest is the same.
     let (report, lines) = recorder();
-    images.push(&reference, None, report).await.unwrap();
+    images.push(&reference, PushOptions::default(), report).await.unwrap();
     assert!(lines.lock().unwrap().iter().any(|l| l.ends_with(": Layer already exists")));
     assert_eq!(images.resolve(&name).unwrap().repo_digests, digests);
     // Under another name: mounted from the first.
     let other = format!("{registry}/test/two");
     images.tag(&name, &other).unwrap();
     let (report, lines) = recorder();
-    images.push(&Reference::parse(&other).unwrap(), None, report).await.unwrap();
+    images.push(&Reference::parse(&other).unwrap(), PushOptions::default(), report).await.unwrap();
     let lines = lines.lock().unwrap().clone();
     assert!(
         lines.iter().any(|l| l.ends_with("Mounted from test/one") || l.ends_with("already exists")),
@@ -107,7 +110,7 @@ async fn what_is_pushed_can_be_pulled() {
     let none = pull(&format!("{registry}/test/nosuch")).await.unwrap_err();
     assert_eq!(none.kind(), ErrorKind::NotFound, "{none}");
     let absent = Reference::parse(&format!("{registry}/absent")).unwrap();
-    let error = images.push(&absent, None, recorder().0).await.unwrap_err();
+    let error = images.push(&absent, PushOptions::default(), recorder().0).await.unwrap_err();
     assert_eq!(error.to_string(), format!("An image does not exist locally with the tag: {registry}/absent"));
 }
 

@@ -44,7 +44,3 @@ pub async fn checkpoint(_: Context) -> Answer {
 pub async fn attestations(_: Context) -> Answer {
     Err(ApiError::not_implemented("attestations are not supported by this engine"))
 }
-
-pub async fn distribution(_: Context) -> Answer {
-    Err(ApiError::not_implemented("inspecting images in registries is not supported by this engine yet"))
-}

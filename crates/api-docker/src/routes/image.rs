@@ -85,3 +85,8 @@ pub async fn search(cx: Context) -> Answer {
     };
     reply::json(&cx.engine.image_search(options).await?)
 }
+
+/// What a name means in its registry.
+pub async fn distribution(cx: Context) -> Answer {
+    reply::json(&cx.engine.distribution_inspect(&cx.name, cx.auth()).await?)
+}

@@ -74,7 +74,7 @@ pub static ROUTES: &[Route] = routes! {
     POST "/images/{}/push" 24 Served image_transfer::push;
     POST "/images/{}/tag" 24 Served image::tag;
     DELETE "/images/{}" 24 Served image::remove;
-    GET "/distribution/{}/json" 30 NotImplemented absent::distribution;
+    GET "/distribution/{}/json" 30 Served image::distribution;
 
     GET "/networks" 24 Served network::list;
     POST "/networks/create" 24 Served network::create;

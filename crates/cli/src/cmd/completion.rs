@@ -117,6 +117,12 @@ async fn objects(cli: &Shared, command: &Command) -> Outcome<Vec<String>> {
     if usage.contains("SHELL") {
         return Ok(["bash", "zsh", "fish"].map(str::to_owned).to_vec());
     }
+    if usage.contains("[SERVER]") {
+        return Ok(crate::credentials::servers(cli.config()?));
+    }
+    if usage.contains("MANIFEST") {
+        return Ok(Vec::new());
+    }
     let client = cli.client().await?;
     if usage.contains("CONTAINER") || usage.contains("NAME|ID") {
         let list: Vec<container::Summary> = client.get("/containers/json").flag("all", true).fetch().await?;

@@ -101,7 +101,7 @@ async fn post(
 async fn pull(cli: &Cli, m: &Matches, image: &str) -> Outcome {
     let (name, tag) = split_for_pull(image)?;
     let client = cli.client().await?;
-    let auth = credentials::header_for_image(cli.config()?, image)?;
+    let auth = credentials::header_for_image(cli, image)?;
     let request = client
         .post("/images/create")
         .query("fromImage", name)

@@ -5,6 +5,7 @@ use crate::config_file::ConfigFile;
 use crate::credentials::{self, DOCKER_HUB};
 use crate::failure::{Failure, Outcome};
 use crate::flag::{Flag, Ty};
+use crate::format::note;
 use base64::Engine as _;
 use knarr_docker_types::registry::{AuthConfig, AuthResponse};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
@@ -12,7 +13,8 @@ use serde_json::json;
 use std::io::{BufRead, Read, Write, stdin};
 
 pub static LOGIN_FLAGS: &[Flag] = &[
-    Flag::new("password", Ty::Str, "Password or Personal Access Token (PAT)").short('p'),
+    Flag::new("password", Ty::Str, "Password or Personal Access Token (PAT), or \"-\" to read from stdin")
+        .short('p'),
     Flag::new("password-stdin", Ty::Bool, "Take the Password or Personal Access Token (PAT) from stdin"),
     Flag::new("username", Ty::Str, "Username").short('u'),
 ];
@@ -20,23 +22,28 @@ pub static LOGIN_FLAGS: &[Flag] = &[
 /// Longest password that is read.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
+/// The key of a server: Docker Hub by any of its names, or the host.
 fn server_of(m: &Matches) -> String {
     match m.args.first().map(String::as_str) {
-        None | Some("docker.io" | "index.docker.io" | "registry-1.docker.io" | DOCKER_HUB) => {
+        None | Some("" | "docker.io" | "index.docker.io" | "registry-1.docker.io" | DOCKER_HUB) => {
             DOCKER_HUB.to_owned()
         }
-        Some(other) => {
-            let plain =
-                other.strip_prefix("https://").or_else(|| other.strip_prefix("http://")).unwrap_or(other);
-            plain.trim_end_matches('/').to_owned()
-        }
+        Some(other) => hostname(other),
     }
+}
+
+/// `https://host:port/path` is `host:port`.
+fn hostname(server: &str) -> String {
+    let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or_default();
+    authority.rsplit('@').next().unwrap_or_default().to_owned()
 }
 
 fn secret_from_stdin() -> Outcome<String> {
     let mut text = String::new();
     stdin().take(MAX_SECRET_BYTES).read_to_string(&mut text)?;
-    Ok(text.trim_end_matches('\n').trim_end_matches('\r').to_owned())
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
 }
 
 fn ask(question: &str, hidden: bool) -> Outcome<String> {
@@ -57,70 +64,144 @@ fn ask(question: &str, hidden: bool) -> Outcome<String> {
     Ok(answer.trim_end_matches(['\n', '\r']).to_owned())
 }
 
-/// User and password from flags, standard input, the configuration or questions.
-fn credentials_of(cli: &Cli, m: &Matches, server: &str) -> Outcome<AuthConfig> {
-    let mut user = m.text("username").to_owned();
-    let mut password = m.text("password").to_owned();
-    if m.flag("password-stdin") {
-        if m.changed("password") {
-            return Err(Failure::new(
-                "conflicting options: cannot specify both --password and --password-stdin",
-            ));
-        }
-        if user.is_empty() {
-            return Err(Failure::new("the --password-stdin option requires --username to be set"));
-        }
+/// User and password of flags and standard input; empty where they are not given.
+fn given(cli: &Cli, m: &Matches) -> Outcome<(String, String)> {
+    let (user, mut password) = (m.text("username").trim().to_owned(), m.text("password").to_owned());
+    let from_stdin = m.flag("password-stdin") || password == "-";
+    if m.changed("password-stdin") && m.changed("password") && password != "-" {
+        return Err(Failure::new("conflicting options: cannot specify both --password and --password-stdin"));
+    }
+    if from_stdin && !m.changed("username") {
+        return Err(Failure::new("the --password-stdin option requires --username to be set"));
+    }
+    if m.changed("username") && m.text("username").is_empty() {
+        return Err(Failure::new("username is empty"));
+    }
+    if m.changed("password") && password.is_empty() {
+        return Err(Failure::new("password is empty"));
+    }
+    if from_stdin {
         password = secret_from_stdin()?;
-    } else if m.changed("password") {
+        if password.trim().is_empty() {
+            return Err(Failure::new("password is empty"));
+        }
+    } else if !password.is_empty() {
         cli.warn("WARNING! Using --password via the CLI is insecure. Use --password-stdin.");
     }
-    if user.is_empty() && password.is_empty() {
-        let known = credentials::find(cli.config()?, server)?;
-        if let Some(known) = known.filter(|a| !a.password.is_empty() || !a.identity_token.is_empty()) {
-            cli.println("Authenticating with existing credentials...")?;
-            return Ok(AuthConfig { server_address: server.to_owned(), ..known });
-        }
-    }
+    Ok((user, password))
+}
+
+/// What is missing is asked for.
+fn asked(user: String, password: String, known_user: &str, server: &str) -> Outcome<AuthConfig> {
     if (user.is_empty() || password.is_empty()) && !crate::term::stdin_is_terminal() {
         return Err(Failure::new("Error: Cannot perform an interactive login from a non TTY device"));
     }
+    let mut user = user;
     if user.is_empty() {
-        user = ask("Username: ", false)?;
+        let question = if known_user.is_empty() {
+            "Username: ".to_owned()
+        } else {
+            format!("Username ({known_user}): ")
+        };
+        user = ask(&question, false)?.trim().to_owned();
     }
-    if user.trim().is_empty() {
-        return Err(Failure::new("error: username is required"));
+    if user.is_empty() {
+        known_user.clone_into(&mut user);
     }
+    if user.is_empty() {
+        return Err(Failure::new("Error: Non-null Username Required"));
+    }
+    let mut password = password;
     if password.is_empty() {
+        if server == DOCKER_HUB {
+            note::print(
+                "A Personal Access Token (PAT) can be used instead.\n\
+                 To create a PAT, visit https://app.docker.com/settings\n\n",
+                true,
+            )?;
+        }
         password = ask("Password: ", true)?;
     }
     if password.is_empty() {
-        return Err(Failure::new("error: password is required"));
+        return Err(Failure::new("Error: Password Required"));
     }
-    Ok(AuthConfig {
-        username: user.trim().to_owned(),
-        password,
-        server_address: server.to_owned(),
-        ..AuthConfig::default()
-    })
+    Ok(AuthConfig { username: user, password, server_address: server.to_owned(), ..AuthConfig::default() })
 }
 
 pub async fn login(cli: Shared, m: Matches) -> Outcome {
+    let (user, password) = given(&cli, &m)?;
     let server = server_of(&m);
-    let mut auth = credentials_of(&cli, &m, &server)?;
-    let client = cli.client().await?;
-    let response: AuthResponse = client.post("/auth").json(&auth).fetch().await?;
-    if !response.identity_token.is_empty() {
-        auth.password.clear();
-        auth.identity_token = response.identity_token;
+    let mut known_user = String::new();
+    if user.is_empty() && password.is_empty() {
+        let known = credentials::find(cli.config()?, &server)?.unwrap_or_default();
+        known_user.clone_from(&known.username);
+        if !known.username.is_empty() && !known.password.is_empty() {
+            let known = AuthConfig { server_address: server.clone(), ..known };
+            match with_known(&cli, known).await? {
+                Some(status) => return cli.println(&status),
+                None => known_user.clear(),
+            }
+        }
     }
-    keep(&cli, &server, &auth)?;
-    cli.println(if response.status.is_empty() { "Login Succeeded" } else { &response.status })
+    let auth = asked(user, password, &known_user, &server)?;
+    let status = check_and_keep(&cli, auth).await?;
+    cli.println(&status)
 }
 
-fn keep(cli: &Cli, server: &str, auth: &AuthConfig) -> Outcome {
-    if let Some(helper) = cli.config()?.credential_helper(server) {
+/// With what is stored; none when that does not work any more.
+async fn with_known(cli: &Shared, auth: AuthConfig) -> Outcome<Option<String>> {
+    cli.warn(&format!("Authenticating with existing credentials... [Username: {}]", auth.username));
+    note::print("To login with a different account, run 'docker logout' followed by 'docker login'", true)?;
+    cli.warn("\n");
+    let answer: Result<AuthResponse, _> = cli.client().await?.post("/auth").json(&auth).fetch().await;
+    match answer {
+        Ok(answer) => kept(cli, auth, answer).map(Some),
+        Err(error) if error.status() == Some(401) => {
+            cli.warn("Stored credentials invalid or expired");
+            Ok(None)
+        }
+        Err(error) => {
+            cli.warn(&format!("Login did not succeed, error: {error}"));
+            Ok(None)
+        }
+    }
+}
+
+async fn check_and_keep(cli: &Shared, auth: AuthConfig) -> Outcome<String> {
+    let answer: AuthResponse = cli.client().await?.post("/auth").json(&auth).fetch().await?;
+    kept(cli, auth, answer)
+}
+
+/// Keeps what the registry took, or the token that it gave for it. What to say.
+fn kept(cli: &Cli, mut auth: AuthConfig, answer: AuthResponse) -> Outcome<String> {
+    if !answer.identity_token.is_empty() {
+        auth.password.clear();
+        auth.identity_token = answer.identity_token;
+    }
+    keep(cli, &auth).map_err(|failure| Failure::new(format!("Error saving credentials: {failure}")))?;
+    Ok(if answer.status.is_empty() { "Login Succeeded".to_owned() } else { answer.status })
+}
+
+fn keep(cli: &Cli, auth: &AuthConfig) -> Outcome {
+    let (config, server) = (cli.config()?, auth.server_address.as_str());
+    if let Some(helper) = config.credential_helper(server) {
         credentials::store_with_helper(helper, auth)?;
-        return ConfigFile::store(&cli.config_dir(), |config| auths(config, server, Some(json!({}))));
+        let default = config.default_store().map(str::to_owned);
+        return ConfigFile::store(&cli.config_dir(), |config| {
+            auths(config, server, Some(json!({})));
+            // A store that was found rather than configured is the one to look into from now on.
+            if let Some(default) = default {
+                config.insert("credsStore".to_owned(), default.into());
+            }
+        });
+    }
+    let same = config.auth(server).is_some_and(|known| {
+        known.server_address == server
+            && (&known.username, &known.password, &known.identity_token)
+                == (&auth.username, &auth.password, &auth.identity_token)
+    });
+    if same {
+        return Ok(());
     }
     let pair = format!("{}:{}", auth.username, auth.password);
     let mut entry = json!({"auth": base64::engine::general_purpose::STANDARD.encode(pair)});
@@ -128,10 +209,12 @@ fn keep(cli: &Cli, server: &str, auth: &AuthConfig) -> Outcome {
         entry["identitytoken"] = auth.identity_token.as_str().into();
     }
     ConfigFile::store(&cli.config_dir(), |config| auths(config, server, Some(entry)))?;
-    cli.warn(&format!(
-        "\nWARNING! Your credentials are stored unencrypted in '{}'.\nConfigure a credential helper to remove this warning. See\nhttps://docs.docker.com/go/credential-store/\n",
-        cli.config_dir().join("config.json").display()
-    ));
+    if !auth.password.is_empty() {
+        cli.warn(&format!(
+            "\nWARNING! Your credentials are stored unencrypted in '{}'.\nConfigure a credential helper to remove this warning. See\nhttps://docs.docker.com/go/credential-store/\n",
+            cli.config_dir().join("config.json").display()
+        ));
+    }
     Ok(())
 }
 
@@ -149,16 +232,54 @@ fn auths(
     }
 }
 
+/// Under every key that Docker's client has ever kept a server's credentials.
 pub async fn logout(cli: Shared, m: Matches) -> Outcome {
     let server = server_of(&m);
-    let config = cli.config()?;
-    let helper = config.credential_helper(&server).map(str::to_owned);
-    if helper.is_none() && !config.servers().contains(&server) {
-        return cli.println(&format!("Not logged in to {server}"));
+    let mut keys = vec![server.clone()];
+    if server != DOCKER_HUB {
+        keys.extend(m.args.first().cloned());
+        keys.extend([format!("http://{server}"), format!("https://{server}")]);
     }
+    keys.sort();
+    keys.dedup();
     cli.println(&format!("Removing login credentials for {server}"))?;
-    if let Some(helper) = helper {
-        credentials::erase_with_helper(&helper, &server)?;
+    let mut failures = Vec::new();
+    for key in &keys {
+        if let Err(failure) = forget(&cli, key) {
+            failures.push(format!("{key}: {failure}"));
+        }
     }
-    ConfigFile::store(&cli.config_dir(), |config| auths(config, &server, None))
+    if failures.len() == keys.len() {
+        cli.warn("WARNING: could not erase credentials:");
+        cli.warn(&failures.join("\n"));
+    }
+    Ok(())
+}
+
+fn forget(cli: &Cli, key: &str) -> Outcome {
+    let config = cli.config()?;
+    if let Some(helper) = config.credential_helper(key) {
+        credentials::erase_with_helper(helper, key)?;
+    }
+    if config.servers().iter().any(|known| known == key) {
+        return ConfigFile::store(&cli.config_dir(), |config| auths(config, key, None));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_hosts() {
+        for (server, want) in [
+            ("r.test", "r.test"),
+            ("http://r.test:5000/v2/", "r.test:5000"),
+            ("https://user@r.test/x", "r.test"),
+            ("r.test:5000/team", "r.test:5000"),
+        ] {
+            assert_eq!(hostname(server), want);
+        }
+    }
 }

@@ -20,9 +20,12 @@ mod inspect;
 mod lifecycle;
 mod login;
 mod logs;
+mod manifest;
 mod network;
 mod ps;
+mod push;
 mod run;
+mod search;
 mod start;
 mod stats;
 mod system;
@@ -74,9 +77,9 @@ static PUSH: Command = Command::new(
     "[OPTIONS] NAME[:TAG]",
     "Upload an image to a registry",
     Args::Exactly(1),
-    run!(transfer::push),
+    run!(push::push),
 )
-.flags(&[transfer::PUSH_FLAGS])
+.flags(&[push::FLAGS])
 .common()
 .paths(&["knarr image push", "knarr push"]);
 static LOAD: Command = Command::new(
@@ -166,10 +169,55 @@ static SEARCH: Command = Command::new(
     "[OPTIONS] TERM",
     "Search Docker Hub for images",
     Args::Exactly(1),
-    run!(transfer::search),
+    run!(search::search),
 )
-.flags(&[transfer::SEARCH_FLAGS])
+.flags(&[search::FLAGS])
 .common();
+static MANIFEST: Command = Command::group(
+    "manifest",
+    "Manage image manifests and manifest lists",
+    &[
+        &Command::new(
+            "annotate",
+            "[OPTIONS] MANIFEST_LIST MANIFEST",
+            "Add additional information to a local image manifest",
+            Args::Exactly(2),
+            run!(manifest::annotate),
+        )
+        .flags(&[manifest::ANNOTATE_FLAGS]),
+        &Command::new(
+            "create",
+            "MANIFEST_LIST MANIFEST [MANIFEST...]",
+            "Create a local manifest list for annotating and pushing to a registry",
+            Args::AtLeast(2),
+            run!(manifest::create),
+        )
+        .flags(&[manifest::CREATE_FLAGS]),
+        &Command::new(
+            "inspect",
+            "[OPTIONS] [MANIFEST_LIST] MANIFEST",
+            "Display an image manifest, or manifest list",
+            Args::Between(1, 2),
+            run!(manifest::inspect),
+        )
+        .flags(&[manifest::INSPECT_FLAGS]),
+        &Command::new(
+            "push",
+            "[OPTIONS] MANIFEST_LIST",
+            "Push a manifest list to a repository",
+            Args::Exactly(1),
+            run!(manifest::push),
+        )
+        .flags(&[manifest::PUSH_FLAGS]),
+        &Command::new(
+            "rm",
+            "MANIFEST_LIST [MANIFEST_LIST...]",
+            "Delete one or more manifest lists from local storage",
+            Args::AtLeast(1),
+            run!(manifest::rm),
+        ),
+    ],
+);
 
 static NETWORK: Command = Command::group(
     "network",
@@ -385,6 +433,7 @@ pub static ROOT: &[&Command] = &[
     &CONTAINER,
     &CONTEXT,
     &IMAGE,
+    &MANIFEST,
     &NETWORK,
     &SYSTEM,
     &VOLUME,

@@ -1,18 +1,17 @@
-//! Images in and out: `pull`, `push`, `load`, `save`, `import`, `tag`, `rmi`, `image prune`, `search`.
+//! Images in and out: `pull`, `load`, `save`, `import`, `tag`, `rmi`, `image prune`.
 use crate::arguments::Matches;
 use crate::cli::Shared;
 use crate::cmd::images::platform_json;
 use crate::credentials;
 use crate::failure::{Failure, Outcome, os_text};
 use crate::flag::{FILTER, Flag, Ty};
-use crate::format::listing::Listing;
 use crate::format::progress::{Display, terminal_width};
 use crate::format::units;
 use crate::spec::filter;
 use bytes::Bytes;
 use futures_util::stream;
 use knarr_docker_client::{JsonLines, Response};
-use knarr_docker_types::image::{DeleteResponse, PruneReport, SearchResult};
+use knarr_docker_types::image::{DeleteResponse, PruneReport};
 use knarr_oci::reference::Reference;
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
@@ -25,16 +24,6 @@ pub static PULL_FLAGS: &[Flag] = &[
     Flag::new("all-tags", Ty::Bool, "Download all tagged images in the repository").short('a'),
     Flag::new("disable-content-trust", Ty::Bool, "Skip image verification").default("true").hidden(),
     PLATFORM,
-    Flag::new("quiet", Ty::Bool, "Suppress verbose output").short('q'),
-];
-pub static PUSH_FLAGS: &[Flag] = &[
-    Flag::new("all-tags", Ty::Bool, "Push all tags of an image to the repository").short('a'),
-    Flag::new("disable-content-trust", Ty::Bool, "Skip image signing").default("true").hidden(),
-    Flag::new(
-        "platform",
-        Ty::Str,
-        "Push a platform-specific manifest as a single-platform image to the registry",
-    ),
     Flag::new("quiet", Ty::Bool, "Suppress verbose output").short('q'),
 ];
 pub static LOAD_FLAGS: &[Flag] = &[
@@ -68,18 +57,11 @@ pub static PRUNE_FLAGS: &[Flag] = &[
     Flag::new("filter", FILTER, "Provide filter values (e.g. \"until=<timestamp>\")"),
     Flag::new("force", Ty::Bool, "Do not prompt for confirmation").short('f'),
 ];
-pub static SEARCH_FLAGS: &[Flag] = &[
-    Flag::new("filter", FILTER, "Filter output based on conditions provided").short('f'),
-    Flag::new("format", Ty::Str, "Pretty-print search using a Go template"),
-    Flag::new("limit", Ty::Int, "Max number of search results"),
-    Flag::new("no-trunc", Ty::Bool, "Don't truncate output"),
-];
-
-fn parse(image: &str) -> Outcome<Reference> {
+pub fn parse(image: &str) -> Outcome<Reference> {
     Reference::parse_name(image).map_err(|e| Failure::new(e.to_string()))
 }
 
-async fn show(stream: JsonLines, quiet: bool) -> Outcome {
+pub async fn show(stream: JsonLines, quiet: bool) -> Outcome {
     let mut stdout = std::io::stdout();
     let mut sink = std::io::sink();
     let out: &mut dyn Write = if quiet { &mut sink } else { &mut stdout };
@@ -103,7 +85,7 @@ pub async fn pull(cli: Shared, m: Matches) -> Outcome {
         (None, tag) => tag.unwrap_or_default().to_owned(),
     };
     let client = cli.client().await?;
-    let auth = credentials::header_for_image(cli.config()?, &m.args[0])?;
+    let auth = credentials::header_for_image(&cli, &m.args[0])?;
     let request = client
         .post("/images/create")
         .query("fromImage", reference.familiar_name())
@@ -115,7 +97,7 @@ pub async fn pull(cli: Shared, m: Matches) -> Outcome {
 }
 
 /// `docker.io/library/busybox:latest`.
-fn full_name(reference: &Reference) -> String {
+pub fn full_name(reference: &Reference) -> String {
     let mut text = reference.name();
     if let Some(tag) = reference.tag() {
         text.push(':');
@@ -126,31 +108,6 @@ fn full_name(reference: &Reference) -> String {
         text.push_str(&digest.to_string());
     }
     text
-}
-
-pub async fn push(cli: Shared, m: Matches) -> Outcome {
-    let (all, quiet) = (m.flag("all-tags"), m.flag("quiet"));
-    let mut reference = parse(&m.args[0])?;
-    if all && !reference.is_name_only() {
-        return Err(Failure::new("tag can't be used with --all-tags/-a"));
-    }
-    if !all && reference.is_name_only() {
-        if !quiet {
-            cli.println("Using default tag: latest")?;
-        }
-        reference = reference.with_tag("latest").map_err(|e| Failure::new(e.to_string()))?;
-    }
-    let client = cli.client().await?;
-    let auth = credentials::header_for_image(cli.config()?, &m.args[0])?;
-    let mut request = client
-        .post(format!("/images/{}/push", reference.familiar_name()))
-        .query_some("tag", reference.tag().unwrap_or_default())
-        .header("X-Registry-Auth", &auth);
-    if m.changed("platform") {
-        request = request.query("platform", platform_json(m.text("platform"))?);
-    }
-    show(request.lines().await?, quiet).await?;
-    if quiet { cli.println(&full_name(&reference)) } else { Ok(()) }
 }
 
 /// A file or standard input as a body; read by a thread, a bounded number of chunks ahead.
@@ -368,44 +325,4 @@ pub async fn prune(cli: Shared, m: Matches) -> Outcome {
     let text = if text.is_empty() { text } else { format!("{text}\n") };
     let reclaimed = units::size(i64::try_from(reclaimed).unwrap_or(i64::MAX));
     cli.print(&format!("{text}Total reclaimed space: {reclaimed}\n"))
-}
-
-static SEARCH: Listing = Listing {
-    type_name: "*registry.searchContext",
-    table: "{{.Name}}\\t{{.Description}}\\t{{.StarCount}}\\t{{.IsOfficial}}",
-    quiet: "{{.Name}}",
-    titles: &[
-        ("Name", "NAME"),
-        ("Description", "DESCRIPTION"),
-        ("StarCount", "STARS"),
-        ("IsOfficial", "OFFICIAL"),
-        ("IsAutomated", "AUTOMATED"),
-    ],
-};
-
-pub async fn search(cli: Shared, m: Matches) -> Outcome {
-    let chosen = SEARCH.choose(m.text("format"), false)?;
-    let client = cli.client().await?;
-    let auth = credentials::header_for_image(cli.config()?, &m.args[0])?;
-    let request = client
-        .get("/images/search")
-        .query("term", &m.args[0])
-        .query_some("limit", if m.changed("limit") { m.text("limit") } else { "" })
-        .filters(&filter::collect(&m.list("filter")))
-        .header("X-Registry-Auth", &auth);
-    let mut results: Vec<SearchResult> = request.fetch().await?;
-    results.sort_by_key(|r| std::cmp::Reverse(r.star_count));
-    let ok = |yes: bool| if yes { "[OK]" } else { "" };
-    let rows = results.iter().map(|r| {
-        let description = r.description.replace(['\n', '\r'], " ");
-        let description = if m.flag("no-trunc") { description } else { units::ellipsis(&description, 45) };
-        vec![
-            ("Name", r.name.as_str().into()),
-            ("Description", description.into()),
-            ("StarCount", r.star_count.to_string().into()),
-            ("IsOfficial", ok(r.is_official).into()),
-            ("IsAutomated", ok(r.is_automated).into()),
-        ]
-    });
-    cli.print(&SEARCH.render(&chosen, rows)?)
 }

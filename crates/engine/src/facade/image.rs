@@ -8,13 +8,11 @@ use crate::stream::{Body, ByteStream, STREAM_DEPTH};
 use crate::view_image as view;
 use knarr_base::{ErrorKind, ImageId, Kind};
 use knarr_docker_types::Filters;
-use knarr_docker_types::image::{
-    DeleteResponse, HistoryItem, InspectResponse, PruneReport, SearchResult, Summary,
-};
+use knarr_docker_types::image::{DeleteResponse, HistoryItem, InspectResponse, PruneReport, Summary};
 use knarr_docker_types::jsonmessage::Message;
-use knarr_docker_types::options::{ImageImport, ImageList, ImagePull, ImagePush, ImageRemove, ImageSearch};
+use knarr_docker_types::options::{ImageImport, ImageList, ImagePull, ImagePush, ImageRemove};
 use knarr_docker_types::platform::Platform as PlatformAsked;
-use knarr_image::{ImageUse, ImportOptions, PullOptions, Removed, SharedReport};
+use knarr_image::{ImageUse, ImportOptions, PullOptions, PushOptions, Removed, SharedReport};
 use knarr_oci::reference::Reference;
 use knarr_state::Event;
 use std::io::Write;
@@ -27,10 +25,6 @@ pub type Progress = mpsc::Receiver<Message>;
 
 /// Reports that wait for a slow client.
 const QUEUE_DEPTH: usize = 1024;
-
-fn pending<T>(what: &str) -> Result<T> {
-    Err(Error::NotImplemented(what.to_owned()))
-}
 
 impl Engine {
     pub async fn image_list(&self, options: ImageList) -> Result<Vec<Summary>> {
@@ -96,9 +90,12 @@ impl Engine {
             found => found.map(drop).map_err(Error::from),
         })
         .await?;
-        let credentials = credentials(options.auth);
+        let how = PushOptions {
+            credentials: credentials(options.auth),
+            platform: options.platform.map(platform_of),
+        };
         Ok(self.with_async_progress(move |images, report| async move {
-            images.push(&reference, credentials, report).await
+            images.push(&reference, how, report).await
         }))
     }
 
@@ -185,10 +182,6 @@ impl Engine {
             })
         })
         .await
-    }
-
-    pub async fn image_search(&self, _options: ImageSearch) -> Result<Vec<SearchResult>> {
-        pending("image search")
     }
 
     /// The same for an operation that waits for the network. A client that goes away ends it.

@@ -6,6 +6,7 @@ mod container_view;
 mod exec;
 mod image;
 mod network;
+mod registry;
 mod system;
 mod volume;
 

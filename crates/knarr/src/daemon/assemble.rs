@@ -4,7 +4,7 @@
 use super::{config::Config, notify, pidfile::PidFile};
 use anyhow::{Context, anyhow};
 use knarr_api_docker::{Activity, Listen, ServerConfig, TlsConfig};
-use knarr_engine::config::Runtime;
+use knarr_engine::config::{Proxies, Runtime};
 use knarr_engine::{AddressPool, BuiltinImage, Engine, EngineConfig, NetworkConfig};
 use std::{
     fs::DirBuilder,
@@ -54,6 +54,13 @@ fn engine_config(c: &Config) -> anyhow::Result<EngineConfig> {
         insecure_registries: c.insecure_registries.clone(),
         registry_mirrors: c.registry_mirrors.clone(),
         max_concurrent_downloads: c.max_concurrent_downloads,
+        registry_prefix_mirrors: c.registry_prefix_mirrors.clone(),
+        proxies: Proxies {
+            http: c.proxies.http_proxy.clone(),
+            https: c.proxies.https_proxy.clone(),
+            none: c.proxies.no_proxy.clone(),
+        },
+        max_concurrent_uploads: uploads(c.max_concurrent_uploads),
         cgroup_parent: c.cgroup_parent.clone(),
         systemd_cgroup: c.systemd_cgroup,
         log_driver: c.log_driver.clone(),
@@ -85,6 +92,11 @@ fn engine_config(c: &Config) -> anyhow::Result<EngineConfig> {
         }],
         ..EngineConfig::default()
     })
+}
+
+/// None at once would be no push at all.
+fn uploads(configured: u32) -> usize {
+    usize::try_from(configured.max(1)).unwrap_or(1)
 }
 
 fn network_config(c: &Config) -> anyhow::Result<NetworkConfig> {

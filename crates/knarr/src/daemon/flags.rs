@@ -65,6 +65,15 @@ pub struct Flags {
     /// Registry that may be spoken to without verified TLS
     #[arg(long = "insecure-registry", value_name = "HOST")]
     pub insecure_registries: Vec<String>,
+    /// HTTP proxy URL to use for outgoing traffic
+    #[arg(long, value_name = "URL")]
+    pub http_proxy: Option<String>,
+    /// HTTPS proxy URL to use for outgoing traffic
+    #[arg(long, value_name = "URL")]
+    pub https_proxy: Option<String>,
+    /// Comma-separated list of hosts or IP addresses for which the proxy is skipped
+    #[arg(long, value_name = "LIST")]
+    pub no_proxy: Option<String>,
     /// Max concurrent downloads
     #[arg(long, value_name = "N")]
     pub max_concurrent_downloads: Option<u32>,

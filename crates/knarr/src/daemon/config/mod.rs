@@ -52,7 +52,9 @@ pub struct File {
     tlscert: Option<PathBuf>,
     tlskey: Option<PathBuf>,
     registry_mirrors: Option<Vec<String>>,
+    registry_prefix_mirrors: Option<BTreeMap<String, Vec<String>>>,
     insecure_registries: Option<Vec<String>>,
+    proxies: Option<ProxyEntries>,
     max_concurrent_downloads: Option<u32>,
     max_concurrent_uploads: Option<u32>,
     bridge: Option<String>,
@@ -110,7 +112,9 @@ const KEYS: &[&str] = &[
     "tlscert",
     "tlskey",
     "registry-mirrors",
+    "registry-prefix-mirrors",
     "insecure-registries",
+    "proxies",
     "max-concurrent-downloads",
     "max-concurrent-uploads",
     "bridge",
@@ -166,6 +170,15 @@ struct UlimitEntry {
     hard: i64,
 }
 
+/// `proxies`: proxies on the way to registries.
+#[derive(Debug, Clone, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ProxyEntries {
+    pub http_proxy: String,
+    pub https_proxy: String,
+    pub no_proxy: String,
+}
+
 /// One entry of `runtimes`: a program with runc's command line.
 #[derive(Debug, Clone, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
@@ -207,7 +220,10 @@ pub struct Config {
     pub tls: Option<Tls>,
     pub insecure_loopback_tcp: bool,
     pub registry_mirrors: Vec<String>,
+    /// Mirrors by the beginning of a repository's full name.
+    pub registry_prefix_mirrors: BTreeMap<String, Vec<String>>,
     pub insecure_registries: Vec<String>,
+    pub proxies: ProxyEntries,
     pub max_concurrent_downloads: u32,
     pub max_concurrent_uploads: u32,
     pub bridge: Option<String>,
@@ -297,6 +313,7 @@ pub fn given(f: &Flags) -> Vec<&'static str> {
     note(f.tlscacert.is_some(), "tlscacert");
     note(f.tlscert.is_some(), "tlscert");
     note(f.tlskey.is_some(), "tlskey");
+    note(f.http_proxy.is_some() || f.https_proxy.is_some() || f.no_proxy.is_some(), "proxies");
     note(f.max_concurrent_downloads.is_some(), "max-concurrent-downloads");
     note(f.max_concurrent_uploads.is_some(), "max-concurrent-uploads");
     note(f.bridge.is_some(), "bridge");
@@ -383,6 +400,15 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
         log_json,
         insecure_loopback_tcp: f.insecure_loopback_tcp,
         registry_mirrors: [f.registry_mirrors, file.registry_mirrors.unwrap_or_default()].concat(),
+        registry_prefix_mirrors: file.registry_prefix_mirrors.unwrap_or_default(),
+        proxies: {
+            let file = file.proxies.unwrap_or_default();
+            ProxyEntries {
+                http_proxy: f.http_proxy.unwrap_or(file.http_proxy),
+                https_proxy: f.https_proxy.unwrap_or(file.https_proxy),
+                no_proxy: f.no_proxy.unwrap_or(file.no_proxy),
+            }
+        },
         insecure_registries: [f.insecure_registries, file.insecure_registries.unwrap_or_default()].concat(),
         max_concurrent_downloads: f.max_concurrent_downloads.or(file.max_concurrent_downloads).unwrap_or(3),
         max_concurrent_uploads: f.max_concurrent_uploads.or(file.max_concurrent_uploads).unwrap_or(5),

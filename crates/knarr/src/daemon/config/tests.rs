@@ -113,6 +113,24 @@ fn storage_drivers_have_dockers_names() {
 }
 
 #[test]
+fn mirrors_of_prefixes_and_proxies_are_read() {
+    let text = r#"{"registry-prefix-mirrors":{"ghcr.io/team":["https://m.test/cache"]},
+        "proxies":{"http-proxy":"http://p:1","no-proxy":"x"},"max-concurrent-uploads":2}"#;
+    let c = both(&[], text).unwrap();
+    assert_eq!(c.registry_prefix_mirrors["ghcr.io/team"], ["https://m.test/cache"]);
+    assert_eq!(
+        (&*c.proxies.http_proxy, &*c.proxies.https_proxy, &*c.proxies.no_proxy),
+        ("http://p:1", "", "x")
+    );
+    assert_eq!(c.max_concurrent_uploads, 2);
+    let c = both(&["--https-proxy", "socks5://p:2"], "").unwrap();
+    assert_eq!(c.proxies.https_proxy, "socks5://p:2");
+    let twice = both(&["--no-proxy", "y"], text).unwrap_err();
+    assert!(matches!(&twice, ConfigError::Twice { keys, .. } if keys == "proxies"), "{twice}");
+    assert!(matches!(both(&[], r#"{"proxies":{"ftp-proxy":"x"}}"#).unwrap_err(), ConfigError::File { .. }));
+}
+
+#[test]
 fn runtimes_are_given_as_flags_or_in_the_file() {
     let c = both(&["--add-runtime", "crun=/usr/bin/crun", "--default-runtime", "crun"], "").unwrap();
     assert_eq!(c.runtimes["crun"].path, Path::new("/usr/bin/crun"));

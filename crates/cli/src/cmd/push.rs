@@ -1,0 +1,83 @@
+//! `push`.
+use crate::arguments::Matches;
+use crate::cli::Shared;
+use crate::cmd::images::platform_json;
+use crate::cmd::transfer::{full_name, parse};
+use crate::credentials;
+use crate::failure::{Failure, Outcome};
+use crate::flag::{Flag, Ty};
+use crate::format::note;
+use crate::format::progress::{Display, terminal_width};
+use std::io::Write;
+
+const PLATFORM_NOTE: &str =
+    "Using --platform pushes only the specified platform manifest of a multi-platform image index.
+Other components, like attestations, will not be included.
+To push the complete multi-platform image, remove the --platform flag.
+";
+
+pub static FLAGS: &[Flag] = &[
+    Flag::new("all-tags", Ty::Bool, "Push all tags of an image to the repository").short('a'),
+    Flag::new("disable-content-trust", Ty::Bool, "Skip image signing").default("true").hidden(),
+    Flag::new(
+        "platform",
+        Ty::Str,
+        "Push a platform-specific manifest as a single-platform image to the registry",
+    ),
+    Flag::new("quiet", Ty::Bool, "Suppress verbose output").short('q'),
+];
+pub async fn push(cli: Shared, m: Matches) -> Outcome {
+    let (all, quiet) = (m.flag("all-tags"), m.flag("quiet"));
+    if m.changed("platform") {
+        // A platform that cannot be meant is told before anything else.
+        platform_json(m.text("platform"))?;
+        note::print(PLATFORM_NOTE, false)?;
+    }
+    let mut reference = parse(&m.args[0])?;
+    if all && !reference.is_name_only() {
+        return Err(Failure::new("tag can't be used with --all-tags/-a"));
+    }
+    if !all && reference.is_name_only() {
+        if !quiet {
+            cli.println("Using default tag: latest")?;
+        }
+        reference = reference.with_tag("latest").map_err(|e| Failure::new(e.to_string()))?;
+    }
+    let client = cli.client().await?;
+    let auth = credentials::header_for_image(&cli, &m.args[0])?;
+    let mut request = client
+        .post(format!("/images/{}/push", reference.familiar_name()))
+        .query_some("tag", reference.tag().unwrap_or_default())
+        .header("X-Registry-Auth", &auth);
+    if m.changed("platform") {
+        request = request.query("platform", platform_json(m.text("platform"))?);
+    }
+    let stream = request.lines().await?;
+    let mut notes = Vec::new();
+    let done = {
+        let mut stdout = std::io::stdout();
+        let mut sink = std::io::sink();
+        let out: &mut dyn Write = if quiet { &mut sink } else { &mut stdout };
+        Display::new(out, terminal_width(false)).follow(stream, |aux| notes.extend(note_of(aux))).await
+    };
+    if done.is_ok() && quiet {
+        cli.println(&full_name(&reference))?;
+    }
+    for text in notes {
+        note::print(&text, false)?;
+    }
+    done
+}
+
+/// What the engine says about an image of several platforms.
+fn note_of(aux: &serde_json::Value) -> Option<String> {
+    if aux.get("manifestPushedInsteadOfIndex")?.as_bool()? {
+        let digest = |name: &str| aux.get(name)?.get("digest")?.as_str().map(str::to_owned);
+        return Some(format!(
+            "Not all multiplatform-content is present and only the available single-platform image was pushed\n{} -> {}",
+            digest("originalIndex")?,
+            digest("selectedManifest")?
+        ));
+    }
+    None
+}
