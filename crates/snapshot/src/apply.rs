@@ -117,6 +117,15 @@ impl Unpacker {
             }
             return self.finish_later(path, entry);
         };
+        if self.whiteouts != Whiteouts::Literal
+            && let Some(above) = parent.components().find(|name| name.starts_with(WHITEOUT_PREFIX))
+        {
+            // A directory of such a name would be a whiteout for the next reader of the tree.
+            return match above.starts_with(WHITEOUT_META_PREFIX) && above != OPAQUE_MARKER {
+                true => Ok(()), // bookkeeping of a union filesystem of old
+                false => Err(problem(&entry.path, "name goes through a whiteout")),
+            };
+        }
         if self.whiteouts != Whiteouts::Literal && name.starts_with(WHITEOUT_PREFIX) {
             return self.whiteout(&parent, name, &entry.path);
         }

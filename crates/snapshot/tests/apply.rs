@@ -275,6 +275,8 @@ fn archives_that_mean_harm_are_refused_and_leave_nothing() {
         (vec![file(".wh.", "")], "whiteout without a name"),
         (vec![file(".wh...", "")], "whiteout without a name"),
         (vec![file(".wh..", "")], "whiteout without a name"),
+        (vec![file(".wh.a/x", "")], "goes through a whiteout"),
+        (vec![file(".wh..wh..opq/x", "")], "goes through a whiteout"),
         (vec![Block { name: b"v", kind: b'V', ..Block::default() }.bytes()], "unhandled entry type"),
         (vec![Block { name: b"./", kind: b'2', link: b"x", ..Block::default() }.bytes()], "root of a layer"),
         (vec![pax(&[("size", "-1")]), file("f", "1")], "malformed PAX size"),
