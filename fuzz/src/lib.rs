@@ -4,10 +4,12 @@
 //! the same, in the test `bounded`. Invariants: a target is a pure function of its input, but for a directory of its own that
 //! `layer` unpacks into.
 mod documents;
+mod kept;
 mod layer;
 mod seeds;
 mod tar;
 
+pub use kept::kept;
 pub use seeds::seeds;
 
 /// A target's name and function.

@@ -1,4 +1,4 @@
-//! `write-seeds TARGET DIR`: the examples of a target as files, for a fuzzer to begin with.
+//! `write-seeds TARGET DIR`: the examples of a target, and what once made it fail, as files, for a fuzzer to begin with.
 
 fn main() -> std::io::Result<()> {
     let args: Vec<String> = std::env::args().collect();
@@ -7,7 +7,8 @@ fn main() -> std::io::Result<()> {
         std::process::exit(2);
     };
     std::fs::create_dir_all(dir)?;
-    for (n, seed) in knarr_fuzz::seeds(target).iter().enumerate() {
+    let all = [knarr_fuzz::seeds(target), knarr_fuzz::kept(target)].concat();
+    for (n, seed) in all.iter().enumerate() {
         std::fs::write(std::path::Path::new(dir).join(format!("seed-{n}")), seed)?;
     }
     Ok(())

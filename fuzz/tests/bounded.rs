@@ -1,5 +1,5 @@
 //! Every target over its examples, over what once failed, and over thousands of mutations: always the same ones.
-use knarr_fuzz::{TARGETS, seeds};
+use knarr_fuzz::{TARGETS, kept, seeds};
 use std::time::{Duration, Instant};
 
 /// Mutations of one target, and the time after which no more are tried.
@@ -70,10 +70,7 @@ fn mutate(random: &mut Random, from: &[Vec<u8>]) -> Vec<u8> {
 
 fn run(names: &[&str]) {
     for (name, target) in TARGETS.iter().filter(|(name, _)| names.contains(name)) {
-        let mut examples = seeds(name);
-        let kept = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions").join(name);
-        let kept = std::fs::read_dir(kept).into_iter().flatten().flatten();
-        examples.extend(kept.map(|file| std::fs::read(file.path()).unwrap()));
+        let examples = [seeds(name), kept(name)].concat();
         for example in &examples {
             target(example);
         }

@@ -65,6 +65,9 @@ const MAX_XATTR_LEN: usize = 64 << 10;
 const MAX_XATTRS_LEN: usize = 256 << 10;
 /// Most attributes of one entry.
 const MAX_XATTRS: usize = 256;
+/// Largest device numbers: mknod(2) would take others for something else.
+const MAX_MAJOR: u32 = 0xfff;
+const MAX_MINOR: u32 = 0xf_ffff;
 const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
 
 impl Extensions {
@@ -260,6 +263,9 @@ impl Entry {
         };
         let is_device = matches!(kind, EntryKind::CharDevice | EntryKind::BlockDevice);
         let device = match device {
+            (Some(major), Some(minor)) if is_device && (major > MAX_MAJOR || minor > MAX_MINOR) => {
+                return Err("device number that the kernel does not have");
+            }
             (Some(major), Some(minor)) => (major, minor),
             _ if is_device => return Err("device number is not a number"),
             _ => (0, 0),
