@@ -127,6 +127,24 @@ fn overlays_on_this_disk() {
     life(&mut Options::new().arg("--storage-driver=overlay2").start(), "overlay2", true);
 }
 
+/// Another runtime finds the container's own directory; for an overlay it gets a mount.
+#[test]
+fn another_runtime_runs_on_any_driver() {
+    knarr_only!();
+    let Some(runc) = workspace::on_path("runc") else { return };
+    let Some(disk) = Disk::new("btrfs") else { return };
+    for driver in ["btrfs", "vfs"] {
+        let options = Options::new().data_on(&disk).arg(&format!("--storage-driver={driver}"));
+        let e = options.arg(&format!("--add-runtime=other={}", runc.display())).start();
+        let c = e.docker();
+        let script = "echo text >/made; cat /made";
+        let shown = c.ok(&["run", "--name", "other", "--runtime", "other", "busybox", "sh", "-c", script]);
+        assert_eq!(shown, "text", "{driver}");
+        assert_eq!(c.ok(&["diff", "other"]), "A /made", "{driver}");
+        e.assert_no_leaks();
+    }
+}
+
 /// Containers are kept as they were made; new ones are made the other way.
 #[test]
 fn a_driver_can_be_changed() {

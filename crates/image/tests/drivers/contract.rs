@@ -214,6 +214,14 @@ fn what_is_removed_is_free_again(subject: &Subject<'_>) {
     }
     let fd = view::writable(&rootfs).unwrap();
     fs::write(format!("/proc/self/fd/{}/large", fd.as_raw_fd()), vec![7; SIZE as usize]).unwrap();
+    if subject.kind == Kind::Btrfs {
+        // As a privileged container can.
+        let top = Root::from_fd(fd.try_clone().unwrap(), Resolve::Beneath).open_dir(".").unwrap();
+        knarr_linux::btrfs::create(&top, "inner").unwrap();
+        knarr_linux::btrfs::create(&top.open_dir("inner").unwrap(), "innermost").unwrap();
+        fs::write(format!("/proc/self/fd/{}/inner/innermost/file", fd.as_raw_fd()), "text").unwrap();
+        assert!(own::layer(&rootfs, Vec::new()).is_ok());
+    }
     drop(fd);
     if subject.place.is_own() {
         assert!(used(&subject.root) >= before + SIZE);
