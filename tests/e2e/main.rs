@@ -15,6 +15,7 @@ mod images;
 mod isolation;
 mod names;
 mod networks;
+mod networks_user_defined;
 mod options;
 mod program;
 mod pulls;

@@ -3,7 +3,7 @@ use crate::Request;
 use crate::attribute::{attributes, u32_ne};
 use crate::request::flag;
 use crate::socket::CHANGE;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use std::net::IpAddr;
 
 const RTM_NEWADDR: u16 = 20;
@@ -29,40 +29,37 @@ pub struct Address {
     pub global: bool,
 }
 
-fn ifaddrmsg(prefix: u8, link: u32) -> [u8; 8] {
+fn ifaddrmsg(net: IpNet, flags: u8, link: u32) -> [u8; 8] {
     let [a, b, c, d] = link.to_ne_bytes();
-    [AF_INET, prefix, 0, 0, a, b, c, d]
+    let family = if net.addr().is_ipv4() { AF_INET } else { AF_INET6 };
+    [family, net.prefix_len(), flags, 0, a, b, c, d]
 }
 
-/// Gives an interface an IPv4 address with its subnet's broadcast address.
-pub fn add(link: u32, net: Ipv4Net) -> Request {
-    let flags = CHANGE | flag::CREATE | flag::EXCL;
-    let request =
-        Request::new(format!("add address {net}"), RTM_NEWADDR, flags, &ifaddrmsg(net.prefix_len(), link))
-            .bytes(IFA_LOCAL, &net.addr().octets())
-            .bytes(IFA_ADDRESS, &net.addr().octets());
-    if net.prefix_len() < 31 { request.bytes(IFA_BROADCAST, &net.broadcast().octets()) } else { request }
-}
-
-/// Gives an interface an address of either family, at once usable.
-pub fn add_any(link: u32, net: IpNet) -> Request {
-    match net {
-        IpNet::V4(net) => add(link, net),
-        IpNet::V6(net) => {
-            let [_, prefix, _, _, a, b, c, d] = ifaddrmsg(net.prefix_len(), link);
-            let fixed = [AF_INET6, prefix, IFA_F_NODAD, 0, a, b, c, d];
-            let flags = CHANGE | flag::CREATE | flag::EXCL;
-            Request::new(format!("add address {net}"), RTM_NEWADDR, flags, &fixed)
-                .bytes(IFA_LOCAL, &net.addr().octets())
-                .bytes(IFA_ADDRESS, &net.addr().octets())
-        }
+fn request(what: &str, kind: u16, flags: u16, fixed: [u8; 8], net: IpNet) -> Request {
+    let request = Request::new(format!("{what} address {net}"), kind, flags, &fixed);
+    match net.addr() {
+        IpAddr::V4(ip) => request.bytes(IFA_LOCAL, &ip.octets()).bytes(IFA_ADDRESS, &ip.octets()),
+        IpAddr::V6(ip) => request.bytes(IFA_LOCAL, &ip.octets()).bytes(IFA_ADDRESS, &ip.octets()),
     }
 }
 
-pub fn delete(link: u32, net: Ipv4Net) -> Request {
-    Request::new(format!("delete address {net}"), RTM_DELADDR, CHANGE, &ifaddrmsg(net.prefix_len(), link))
-        .bytes(IFA_LOCAL, &net.addr().octets())
-        .bytes(IFA_ADDRESS, &net.addr().octets())
+/// Gives an interface an address: an IPv4 one with its subnet's broadcast address, an IPv6 one that is usable at once.
+pub fn add(link: u32, net: IpNet) -> Request {
+    let flags = CHANGE | flag::CREATE | flag::EXCL;
+    match net {
+        IpNet::V4(v4) => {
+            let request = request("add", RTM_NEWADDR, flags, ifaddrmsg(net, 0, link), net);
+            match v4.prefix_len() {
+                31.. => request,
+                _ => request.bytes(IFA_BROADCAST, &v4.broadcast().octets()),
+            }
+        }
+        IpNet::V6(_) => request("add", RTM_NEWADDR, flags, ifaddrmsg(net, IFA_F_NODAD, link), net),
+    }
+}
+
+pub fn delete(link: u32, net: IpNet) -> Request {
+    request("delete", RTM_DELADDR, CHANGE, ifaddrmsg(net, 0, link), net)
 }
 
 pub(crate) fn list() -> Request {

@@ -4,17 +4,19 @@
 //! that began before a port was published, or that leads to a container that ended, must be forgotten.
 use crate::Request;
 use crate::Result;
+use crate::address::ip;
 use crate::attribute::{attributes, find, u32_be};
 use crate::nft::nfgenmsg;
 use crate::request::flag;
 use crate::socket::{CHANGE, Socket};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use rustix::io::Errno;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 const GET: u16 = 1 << 8 | 1;
 const DELETE: u16 = 1 << 8 | 2;
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
 const STATUS: u16 = 3;
@@ -25,6 +27,8 @@ const TUPLE_IP: u16 = 1;
 const TUPLE_PROTOCOL: u16 = 2;
 const IP_SOURCE: u16 = 1;
 const IP_DESTINATION: u16 = 2;
+const IP6_SOURCE: u16 = 3;
+const IP6_DESTINATION: u16 = 4;
 const PROTOCOL_NUMBER: u16 = 1;
 const PROTOCOL_DESTINATION: u16 = 3;
 const ONLY_SOURCE: u32 = 1;
@@ -37,7 +41,7 @@ const UDP: u8 = 17;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
     /// Where its first packet went.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     pub port: u16,
     /// The destination was translated.
     pub translated: bool,
@@ -53,26 +57,30 @@ impl Conntrack {
         Ok(Self { socket: Socket::open(NETLINK_NETFILTER)? })
     }
 
-    /// UDP connections whose first packet went to one of the ports.
-    pub fn udp_to_ports(&mut self, ports: &[u16]) -> Result<Vec<Flow>> {
+    /// UDP connections of one family whose first packet went to one of the ports.
+    pub fn udp_to_ports(&mut self, ipv4: bool, ports: &[u16]) -> Result<Vec<Flow>> {
+        let family = if ipv4 { AF_INET } else { AF_INET6 };
         let mut flows = Vec::new();
         if ports.len() <= MAX_FILTERED_DUMPS {
             for port in ports {
-                flows.extend(self.list(&udp_to(Some(*port)))?);
+                flows.extend(self.list(&udp_to(family, Some(*port)))?);
             }
         } else {
-            flows = self.list(&udp_to(None))?;
+            flows = self.list(&udp_to(family, None))?;
             flows.retain(|f| ports.contains(&f.port));
         }
         Ok(flows)
     }
 
     /// UDP connections that `address` answers.
-    pub fn udp_answered_by(&mut self, address: Ipv4Addr) -> Result<Vec<Flow>> {
-        let request = list()
+    pub fn udp_answered_by(&mut self, address: IpAddr) -> Result<Vec<Flow>> {
+        let request = list(family_of(address))
             .nest(TUPLE_REPLY, |r| {
-                r.nest(TUPLE_IP, |r| r.bytes(IP_SOURCE, &address.octets()))
-                    .nest(TUPLE_PROTOCOL, |r| r.u8(PROTOCOL_NUMBER, UDP))
+                r.nest(TUPLE_IP, |r| match address {
+                    IpAddr::V4(ip) => r.bytes(IP_SOURCE, &ip.octets()),
+                    IpAddr::V6(ip) => r.bytes(IP6_SOURCE, &ip.octets()),
+                })
+                .nest(TUPLE_PROTOCOL, |r| r.u8(PROTOCOL_NUMBER, UDP))
             })
             .nest(FILTER, |r| r.u32(FILTER_ORIGINAL, 0).u32(FILTER_REPLY, ONLY_PROTOCOL | ONLY_SOURCE));
         self.list(&request)
@@ -86,7 +94,7 @@ impl Conntrack {
     /// Its next packet begins a new connection.
     pub fn forget(&mut self, flow: &Flow) -> Result<()> {
         let operation = format!("forget a connection to {}", flow.destination);
-        let request = Request::new(operation, DELETE, CHANGE, &nfgenmsg(AF_INET, 0));
+        let request = Request::new(operation, DELETE, CHANGE, &nfgenmsg(family_of(flow.destination), 0));
         let request = request.nest(TUPLE_ORIGINAL, |r| r.raw(&flow.tuple));
         match self.socket.transact(vec![request], &mut Vec::new()) {
             // It ended by itself.
@@ -99,9 +107,9 @@ impl Conntrack {
 /// The kernel walks its whole table for every dump.
 const MAX_FILTERED_DUMPS: usize = 8;
 
-fn udp_to(port: Option<u16>) -> Request {
+fn udp_to(family: u8, port: Option<u16>) -> Request {
     let only = ONLY_PROTOCOL | if port.is_some() { ONLY_DESTINATION_PORT } else { 0 };
-    list()
+    list(family)
         .nest(TUPLE_ORIGINAL, |r| {
             r.nest(TUPLE_PROTOCOL, |r| {
                 let r = r.u8(PROTOCOL_NUMBER, UDP);
@@ -114,8 +122,12 @@ fn udp_to(port: Option<u16>) -> Request {
         .nest(FILTER, |r| r.u32(FILTER_ORIGINAL, only).u32(FILTER_REPLY, 0))
 }
 
-fn list() -> Request {
-    Request::new("list connections", GET, flag::DUMP, &nfgenmsg(AF_INET, 0))
+fn family_of(ip: IpAddr) -> u8 {
+    if ip.is_ipv4() { AF_INET } else { AF_INET6 }
+}
+
+fn list(family: u8) -> Request {
+    Request::new("list connections", GET, flag::DUMP, &nfgenmsg(family, 0))
 }
 
 fn parse(payload: &[u8]) -> Option<Flow> {
@@ -129,10 +141,14 @@ fn parse(payload: &[u8]) -> Option<Flow> {
         }
     }
     let tuple = tuple?;
-    let destination = find(find(tuple, TUPLE_IP)?, IP_DESTINATION)?;
+    let addresses = find(tuple, TUPLE_IP)?;
+    let destination = match (find(addresses, IP_DESTINATION), find(addresses, IP6_DESTINATION)) {
+        (Some(v4), _) => ip(AF_INET, v4)?,
+        (None, v6) => ip(AF_INET6, v6?)?,
+    };
     let port = find(find(tuple, TUPLE_PROTOCOL)?, PROTOCOL_DESTINATION)?;
     Some(Flow {
-        destination: Ipv4Addr::from(<[u8; 4]>::try_from(destination).ok()?),
+        destination,
         port: u16::from_be_bytes(port.try_into().ok()?),
         translated: status & STATUS_DESTINATION_TRANSLATED != 0,
         tuple: tuple.to_vec(),

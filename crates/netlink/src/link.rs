@@ -14,6 +14,7 @@ const RTM_SETLINK: u16 = 19;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
+const IFLA_LINK: u16 = 5;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_IFALIAS: u16 = 20;
@@ -28,6 +29,10 @@ const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
+const IFLA_MACVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_FLAGS: u16 = 2;
+const IFLA_VLAN_ID: u16 = 1;
 
 const IFF_UP: u32 = 1;
 const IFINFOMSG_LEN: usize = 16;
@@ -72,6 +77,49 @@ pub struct Veth<'a> {
     pub peer_name: &'a str,
     pub peer_mac: [u8; 6],
     pub peer_netns: BorrowedFd<'a>,
+}
+
+/// What an interface that shares another one's hardware does with its neighbours (`linux/if_link.h`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    Macvlan(MacvlanMode),
+    Ipvlan(IpvlanMode, IpvlanFlag),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MacvlanMode {
+    Private = 1,
+    Vepa = 2,
+    Bridge = 4,
+    Passthru = 8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IpvlanMode {
+    L2 = 0,
+    L3 = 1,
+    L3s = 2,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IpvlanFlag {
+    Bridge = 0,
+    Private = 1,
+    Vepa = 2,
+}
+
+/// An interface on top of another one, born in another namespace.
+#[derive(Debug)]
+pub struct Shared<'a> {
+    pub name: &'a str,
+    /// Index of the interface below.
+    pub parent: u32,
+    pub sharing: Sharing,
+    /// `None`: the kernel's choice. With `ipvlan` the parent's address is used whatever is asked for.
+    pub mac: Option<[u8; 6]>,
+    /// 0: the parent's.
+    pub mtu: u32,
+    pub netns: BorrowedFd<'a>,
 }
 
 fn ifinfomsg(index: u32, flags: u32, change: u32) -> [u8; IFINFOMSG_LEN] {
@@ -122,6 +170,47 @@ pub fn add_veth(veth: &Veth<'_>) -> Request {
             })
         })
     })
+}
+
+/// Creates a macvlan or ipvlan interface, down.
+pub fn add_shared(shared: &Shared<'_>) -> Request {
+    let flags = CHANGE | flag::CREATE | flag::EXCL;
+    let request =
+        Request::new(format!("create interface {}", shared.name), RTM_NEWLINK, flags, &ifinfomsg(0, 0, 0))
+            .text(IFLA_IFNAME, shared.name)
+            .u32(IFLA_LINK, shared.parent)
+            .u32(IFLA_NET_NS_FD, shared.netns.as_raw_fd().cast_unsigned());
+    let request = match shared.mac {
+        Some(mac) => request.bytes(IFLA_ADDRESS, &mac),
+        None => request,
+    };
+    mtu(request, shared.mtu).nest(IFLA_LINKINFO, |r| match shared.sharing {
+        Sharing::Macvlan(mode) => r
+            .bytes(IFLA_INFO_KIND, b"macvlan")
+            .nest(IFLA_INFO_DATA, |r| r.u32(IFLA_MACVLAN_MODE, mode as u32)),
+        Sharing::Ipvlan(mode, port) => r.bytes(IFLA_INFO_KIND, b"ipvlan").nest(IFLA_INFO_DATA, |r| {
+            r.u16(IFLA_IPVLAN_MODE, mode as u16).u16(IFLA_IPVLAN_FLAGS, port as u16)
+        }),
+    })
+}
+
+/// Creates an interface that carries one VLAN of another one, down.
+pub fn add_vlan(name: &str, parent: u32, id: u16) -> Request {
+    let flags = CHANGE | flag::CREATE | flag::EXCL;
+    Request::new(format!("create vlan interface {name}"), RTM_NEWLINK, flags, &ifinfomsg(0, 0, 0))
+        .text(IFLA_IFNAME, name)
+        .u32(IFLA_LINK, parent)
+        .nest(IFLA_LINKINFO, |r| {
+            r.bytes(IFLA_INFO_KIND, b"vlan").nest(IFLA_INFO_DATA, |r| r.u16(IFLA_VLAN_ID, id))
+        })
+}
+
+/// Creates an interface that leads nowhere, down.
+pub fn add_dummy(name: &str) -> Request {
+    let flags = CHANGE | flag::CREATE | flag::EXCL;
+    Request::new(format!("create dummy interface {name}"), RTM_NEWLINK, flags, &ifinfomsg(0, 0, 0))
+        .text(IFLA_IFNAME, name)
+        .nest(IFLA_LINKINFO, |r| r.bytes(IFLA_INFO_KIND, b"dummy"))
 }
 
 /// Creates a veth pair with both ends here, down.

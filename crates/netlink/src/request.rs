@@ -61,6 +61,10 @@ impl Request {
         self.bytes(kind, &[value])
     }
 
+    pub(crate) fn u16(self, kind: u16, value: u16) -> Self {
+        self.bytes(kind, &value.to_ne_bytes())
+    }
+
     /// Native byte order, as rtnetlink has it.
     pub(crate) fn u32(self, kind: u16, value: u32) -> Self {
         self.bytes(kind, &value.to_ne_bytes())

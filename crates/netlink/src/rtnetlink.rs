@@ -49,9 +49,10 @@ impl Rtnetlink {
         Ok(parse_all(&answers, address::parse))
     }
 
-    /// Unicast IPv4 routes of the main table.
+    /// Unicast routes of the main table, IPv4 first. A kernel without IPv6 has none of those.
     pub fn routes(&mut self) -> Result<Vec<Route>> {
-        let answers = self.socket.dump(&route::list())?;
+        let mut answers = self.socket.dump(&route::list(true))?;
+        answers.extend(self.socket.dump(&route::list(false)).unwrap_or_default());
         Ok(parse_all(&answers, route::parse))
     }
 }

@@ -1,7 +1,7 @@
 //! What can go wrong, with the texts that Docker's clients know.
 use knarr_base::{ErrorKind, Kind};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -38,21 +38,37 @@ pub enum Error {
     #[error("invalid network config:\n{0}")]
     InvalidNetwork(String),
     #[error("failed to parse {option} value: {value} ({reason})")]
-    InvalidOption { option: &'static str, value: String, reason: &'static str },
-    #[error("invalid config for network {network}: invalid endpoint settings:\n{reason}")]
-    InvalidEndpoint { network: String, reason: String },
+    InvalidOption { option: &'static str, value: String, reason: String },
+    #[error("invalid endpoint settings:\n{0}")]
+    InvalidEndpoint(String),
+    #[error("invalid config for network {network}: {source}")]
+    InvalidConfig { network: String, source: Box<Error> },
+    #[error("IPv4 or IPv6 must be enabled")]
+    NoFamily,
+    #[error("configuration network {0:?} does not exist")]
+    NoConfiguration(String),
+    #[error("cannot create endpoint on configuration-only network")]
+    ConfigurationOnly,
+    #[error("error while removing network: configuration network {name:?} is in use by {users}")]
+    ConfigurationInUse { name: String, users: String },
+    #[error("{0} driver doesn't support multiple subnets")]
+    MultipleSubnets(&'static str),
+    #[error("the kernel has no {kind} interfaces: {source}")]
+    NoSuchKind { kind: &'static str, source: knarr_netlink::Error },
     #[error("{0}")]
     Invalid(String),
     #[error("{0}")]
     Unsupported(String),
+    #[error("{0}")]
+    Unavailable(String),
     #[error("invalid pool request: Pool overlaps with other one on this address space")]
     PoolOverlap,
     #[error("all predefined address pools have been fully subnetted")]
     PoolsExhausted,
-    #[error("no available IPv4 addresses on this network's address pools: {0}")]
-    AddressesExhausted(String),
+    #[error("no available {family} addresses on this network's address pools: {range}")]
+    AddressesExhausted { family: &'static str, range: String },
     #[error("Address already in use")]
-    AddressInUse(Ipv4Addr),
+    AddressInUse(IpAddr),
     #[error("endpoint with name {container} already exists in network {network}")]
     AlreadyConnected { container: String, network: String },
     #[error("container {container} is not connected to network {network}")]
@@ -88,24 +104,33 @@ impl Kind for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Error::Store(e) => e.kind(),
-            Error::NotFound(_) | Error::NotConnected { .. } | Error::UnknownDriver(_) => ErrorKind::NotFound,
+            Error::NotFound(_)
+            | Error::NotConnected { .. }
+            | Error::UnknownDriver(_)
+            | Error::NoConfiguration(_) => ErrorKind::NotFound,
             Error::NameTaken(_) | Error::Ambiguous(..) => ErrorKind::Conflict,
             Error::CannotRemove(_)
             | Error::OnlyOne(_)
             | Error::SameBridge { .. }
+            | Error::ConfigurationOnly
+            | Error::MultipleSubnets(_)
+            | Error::ConfigurationInUse { .. }
             | Error::AddressInUse(_) => ErrorKind::Forbidden,
             Error::Predefined(_) | Error::InUse { .. } | Error::PoolOverlap => ErrorKind::Forbidden,
             Error::AlreadyConnected { .. } => ErrorKind::Forbidden,
             Error::InvalidName(_)
             | Error::InvalidNetwork(_)
             | Error::InvalidOption { .. }
-            | Error::InvalidEndpoint { .. }
+            | Error::InvalidEndpoint(_)
+            | Error::InvalidConfig { .. }
+            | Error::NoFamily
             | Error::Invalid(_) => ErrorKind::InvalidArgument,
-            Error::Unsupported(_) => ErrorKind::NotImplemented,
-            Error::Kernel(_)
+            Error::Unsupported(_) | Error::NoSuchKind { .. } => ErrorKind::NotImplemented,
+            Error::Unavailable(_)
+            | Error::Kernel(_)
             | Error::Io { .. }
             | Error::PoolsExhausted
-            | Error::AddressesExhausted(_)
+            | Error::AddressesExhausted { .. }
             | Error::BridgeFull { .. }
             | Error::BridgeTaken { .. }
             | Error::Publish { .. }

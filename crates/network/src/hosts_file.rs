@@ -20,6 +20,8 @@ pub struct HostsFile<'a> {
     pub addresses: Vec<IpAddr>,
     /// `--add-host`, already split (`parse_extra_host`).
     pub extra: Vec<(String, IpAddr)>,
+    /// Other containers that it is linked to on the default bridge: address and names.
+    pub peers: Vec<(IpAddr, Vec<String>)>,
 }
 
 impl HostsFile<'_> {
@@ -36,6 +38,9 @@ impl HostsFile<'_> {
         }
         for address in self.addresses.iter().filter(|address| shown(address)) {
             text.push_str(&self.own_line(*address));
+        }
+        for (address, names) in self.peers.iter().filter(|(address, _)| shown(address)) {
+            let _ = writeln!(text, "{address}\t{}", names.join(" "));
         }
         text
     }
@@ -105,6 +110,7 @@ mod tests {
                 ("foo".to_owned(), "1.2.3.4".parse().unwrap()),
                 ("foo".to_owned(), "::9".parse().unwrap()),
             ],
+            peers: vec![("172.17.0.3".parse().unwrap(), vec!["db".to_owned(), "0123456789ab".to_owned()])],
         }
     }
 
@@ -121,11 +127,13 @@ mod tests {
         ::9	foo
         172.17.0.2	web
         fd00::2	web
+        172.17.0.3	db 0123456789ab
         ");
         insta::assert_snapshot!(HostsFile { ipv6: false, ..file() }.render(), @r"
         127.0.0.1	localhost
         1.2.3.4	foo
         172.17.0.2	web
+        172.17.0.3	db 0123456789ab
         ");
         let bare = HostsFile { hostname: "web", ..HostsFile::default() };
         assert_eq!(bare.render(), "127.0.0.1\tlocalhost\n");

@@ -4,67 +4,120 @@
 //! the last to be given out again, since neighbours and clients may still take it for the old container.
 use crate::error::{Error, Result};
 use crate::network::Subnet;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The addresses of one subnet.
 #[derive(Debug)]
 pub(crate) struct Allocator {
-    range: Ipv4Net,
-    reserved: BTreeSet<u32>,
-    used: BTreeSet<u32>,
+    subnet: IpNet,
+    range: IpNet,
+    reserved: BTreeSet<u128>,
+    used: BTreeSet<u128>,
     /// Where the search begins: behind the address given out last.
-    cursor: u32,
+    cursor: u128,
+}
+
+/// Addresses that are given out or not for the taking, and those that are free: `network inspect`'s status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    pub subnet: IpNet,
+    pub in_use: u64,
+    pub free: u64,
+}
+
+fn number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(ip) => u128::from(ip.to_bits()),
+        IpAddr::V6(ip) => ip.to_bits(),
+    }
 }
 
 impl Allocator {
     pub fn new(subnet: &Subnet) -> Self {
         let range = subnet.ip_range.unwrap_or(subnet.subnet).trunc();
-        let mut reserved: BTreeSet<u32> = subnet.auxiliary.values().map(|a| u32::from(*a)).collect();
-        reserved.insert(subnet.gateway.into());
-        if subnet.subnet.prefix_len() < 31 {
-            reserved.insert(subnet.subnet.network().into());
-            reserved.insert(subnet.subnet.broadcast().into());
+        let mut reserved: BTreeSet<u128> = subnet.auxiliary.values().map(|a| number(*a)).collect();
+        reserved.insert(number(subnet.gateway));
+        match subnet.subnet {
+            IpNet::V4(net) if net.prefix_len() < 31 => {
+                reserved.insert(number(net.network().into()));
+                reserved.insert(number(net.broadcast().into()));
+            }
+            IpNet::V4(_) => {}
+            // Whoever is the subnet's router.
+            IpNet::V6(net) => drop(reserved.insert(number(net.network().into()))),
         }
-        let cursor = range.network().into();
-        Self { range, reserved, used: BTreeSet::new(), cursor }
+        let cursor = number(range.network());
+        Self { subnet: subnet.subnet, range, reserved, used: BTreeSet::new(), cursor }
+    }
+
+    fn bounds(&self) -> (u128, u128) {
+        (number(self.range.network()), number(self.range.broadcast()))
     }
 
     /// An endpoint from the store: its address is taken, and the search goes on behind the highest one.
-    pub fn restore(&mut self, address: Ipv4Addr) {
-        self.used.insert(address.into());
-        if self.range.contains(&address) && u32::from(address) >= self.cursor {
-            self.cursor = self.after(address.into());
+    pub fn restore(&mut self, address: IpAddr) {
+        self.used.insert(number(address));
+        if self.range.contains(&address) && number(address) >= self.cursor {
+            self.cursor = self.after(number(address));
         }
     }
 
-    pub fn allocate(&mut self) -> Result<Ipv4Addr> {
-        let (first, last) = (u32::from(self.range.network()), u32::from(self.range.broadcast()));
+    pub fn allocate(&mut self) -> Result<IpAddr> {
+        let (first, last) = self.bounds();
         let around = (self.cursor..=last).chain(first..self.cursor);
         let free = around.into_iter().find(|a| !self.reserved.contains(a) && !self.used.contains(a));
-        let address = free.ok_or_else(|| Error::AddressesExhausted(self.range.to_string()))?;
-        self.used.insert(address);
-        self.cursor = self.after(address);
-        Ok(address.into())
+        let found = free.ok_or_else(|| Error::AddressesExhausted {
+            family: if self.is_ipv4() { "IPv4" } else { "IPv6" },
+            range: self.range.to_string(),
+        })?;
+        self.used.insert(found);
+        self.cursor = self.after(found);
+        Ok(self.address(found))
+    }
+
+    fn address(&self, number: u128) -> IpAddr {
+        match self.range {
+            // It is an address of an IPv4 subnet, so it fits.
+            IpNet::V4(_) => Ipv4Addr::from_bits(u32::try_from(number).unwrap_or(u32::MAX)).into(),
+            IpNet::V6(_) => Ipv6Addr::from_bits(number).into(),
+        }
     }
 
     /// `--ip`; the caller knows that it is in the subnet.
-    pub fn claim(&mut self, address: Ipv4Addr) -> Result<()> {
-        let number = u32::from(address);
-        if self.reserved.contains(&number) || !self.used.insert(number) {
+    pub fn claim(&mut self, address: IpAddr) -> Result<()> {
+        if self.reserved.contains(&number(address)) || !self.used.insert(number(address)) {
             return Err(Error::AddressInUse(address));
         }
         Ok(())
     }
 
-    pub fn release(&mut self, address: Ipv4Addr) {
-        self.used.remove(&address.into());
+    pub fn release(&mut self, address: IpAddr) {
+        self.used.remove(&number(address));
     }
 
-    fn after(&self, address: u32) -> u32 {
-        let (first, last) = (u32::from(self.range.network()), u32::from(self.range.broadcast()));
+    fn after(&self, address: u128) -> u128 {
+        let (first, last) = self.bounds();
         if address >= last { first } else { address + 1 }
+    }
+
+    pub fn is_ipv4(&self) -> bool {
+        self.range.addr().is_ipv4()
+    }
+
+    pub fn usage(&self) -> Usage {
+        let (first, last) = self.bounds();
+        let taken = self.reserved.union(&self.used);
+        let inside = taken.clone().filter(|n| (first..=last).contains(n)).count();
+        // A subnet may have more addresses than the number has room for.
+        let all = (last - first).saturating_add(1);
+        let small = |n: u128| u64::try_from(n).unwrap_or(u64::MAX);
+        Usage {
+            subnet: self.subnet,
+            in_use: taken.count().try_into().unwrap_or(u64::MAX),
+            free: small(all.saturating_sub(inside as u128)),
+        }
     }
 }
 
@@ -79,6 +132,8 @@ mod tests {
             ip_range: None,
             gateway: gateway.parse().unwrap(),
             auxiliary: Default::default(),
+            chosen: true,
+            gateway_chosen: false,
         }
     }
 
@@ -87,7 +142,7 @@ mod tests {
         let mut a = Allocator::new(&subnet("10.1.0.0/29", "10.1.0.1"));
         let taken: Vec<String> = (0..5).map(|_| a.allocate().unwrap().to_string()).collect();
         assert_eq!(taken, ["10.1.0.2", "10.1.0.3", "10.1.0.4", "10.1.0.5", "10.1.0.6"]);
-        assert!(matches!(a.allocate(), Err(Error::AddressesExhausted(_))));
+        assert!(matches!(a.allocate(), Err(Error::AddressesExhausted { .. })));
         a.release("10.1.0.4".parse().unwrap());
         assert_eq!(a.allocate().unwrap().to_string(), "10.1.0.4");
 
@@ -118,11 +173,27 @@ mod tests {
         a.claim("10.1.9.9".parse().unwrap()).unwrap();
     }
 
+    #[test]
+    fn ipv6_has_no_broadcast_address_and_counts_far() {
+        let mut a = Allocator::new(&subnet("fd00:1::/126", "fd00:1::1"));
+        let taken: Vec<String> = (0..2).map(|_| a.allocate().unwrap().to_string()).collect();
+        assert_eq!(taken, ["fd00:1::2", "fd00:1::3"]);
+        assert!(a.allocate().is_err());
+        let a = Allocator::new(&subnet("fd00:1::/64", "fd00:1::1"));
+        assert_eq!(
+            a.usage(),
+            Usage { subnet: "fd00:1::/64".parse().unwrap(), in_use: 2, free: u64::MAX - 1 }
+        );
+        let mut a = Allocator::new(&subnet("10.1.0.0/24", "10.1.0.1"));
+        a.allocate().unwrap();
+        assert_eq!(a.usage(), Usage { subnet: "10.1.0.0/24".parse().unwrap(), in_use: 4, free: 252 });
+    }
+
     proptest! {
         #[test]
         fn no_address_is_ever_given_twice(steps in prop::collection::vec(any::<Option<prop::sample::Index>>(), 1..200)) {
             let mut a = Allocator::new(&subnet("10.1.0.0/27", "10.1.0.1"));
-            let mut held: Vec<Ipv4Addr> = Vec::new();
+            let mut held: Vec<IpAddr> = Vec::new();
             for step in steps {
                 match step {
                     Some(index) if !held.is_empty() => {
@@ -132,7 +203,7 @@ mod tests {
                     _ => match a.allocate() {
                         Ok(address) => {
                             prop_assert!(!held.contains(&address));
-                            prop_assert!(![0, 1, 31].contains(&address.octets()[3]));
+                            prop_assert!(![0, 1, 31].contains(&(number(address) & 31)));
                             held.push(address);
                         }
                         Err(_) => prop_assert_eq!(held.len(), 29),

@@ -1,8 +1,9 @@
-//! The host's side in the kernel: bridges, veths, forwarding. Small and dull.
+//! The host's side in the kernel: bridges, veths, parents, forwarding. Small and dull.
 use crate::error::{Error, Result};
-use crate::network::Network;
+use crate::network::{Network, Subnet};
+use crate::option;
 use crate::port::{Protocol, PublishedPort};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use knarr_base::{ContainerId, NetworkId};
 use knarr_netlink::conntrack::Conntrack;
 use knarr_netlink::link::{Link, Veth};
@@ -10,9 +11,10 @@ use knarr_netlink::{Rtnetlink, address, link};
 use rustix::io::Errno;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 const IP_FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+const IPV6_CONF: &str = "/proc/sys/net/ipv6/conf";
 const BRIDGE_NETFILTER: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
 
 /// Name of a veth's end on the host: a function of container and network.
@@ -66,17 +68,11 @@ pub(crate) fn ensure_bridge(
     if existing.kind != "bridge" || !(ours || foreign_allowed) {
         return Err(Error::BridgeTaken { name: name.clone() });
     }
-    set_bridge_sysctls(name, ours)?;
-    let wanted: Vec<Ipv4Net> = network.subnets.iter().filter_map(gateway_address).collect();
-    let present = host.addresses()?;
-    let present: Vec<Ipv4Net> = present
-        .into_iter()
-        .filter(|a| a.link == existing.index)
-        .filter_map(|a| match a.net {
-            IpNet::V4(net) => Some(net),
-            IpNet::V6(_) => None,
-        })
-        .collect();
+    let wanted: Vec<IpNet> = network.used_subnets().filter_map(|s| bridge_address(network, s)).collect();
+    set_bridge_sysctls(name, ours, network.subnet(false).is_some())?;
+    let present = host.addresses()?.into_iter().filter(|a| a.link == existing.index);
+    // The addresses that the kernel itself gives to an interface of IPv6 are its own business.
+    let present: Vec<IpNet> = present.filter(|a| a.net.addr().is_ipv4() || a.global).map(|a| a.net).collect();
     let mut changes = Vec::new();
     if ours {
         let extra = present.iter().filter(|p| !wanted.contains(p));
@@ -93,19 +89,41 @@ pub(crate) fn ensure_bridge(
     Ok(existing.index)
 }
 
-fn gateway_address(subnet: &crate::network::Subnet) -> Option<Ipv4Net> {
-    Ipv4Net::new(subnet.gateway, subnet.subnet.prefix_len()).ok()
+/// The host's address on the bridge, unless the network's options say that it has none.
+fn bridge_address(network: &Network, subnet: &Subnet) -> Option<IpNet> {
+    let ipv4 = subnet.is_ipv4();
+    let isolated = network.mode(ipv4) == option::GatewayMode::Isolated;
+    let inhibited = ipv4 && network.options().flag(option::INHIBIT_V4, false);
+    if isolated || inhibited {
+        return None;
+    }
+    IpNet::new(subnet.gateway, subnet.subnet.prefix_len()).ok()
 }
 
-/// No IPv6 on the bridge of an IPv4 network (CVE-2024-32473, CVE-2020-13401); packets from 127.0.0.1 may leave through
-/// it, for ports published there (the firewall drops what containers send to such addresses). The IPv6 of a bridge that
-/// is not ours is its owner's: the host's own addresses may be on it.
-fn set_bridge_sysctls(name: &str, ours: bool) -> Result<()> {
+/// No IPv6 on the bridge of an IPv4 network (CVE-2024-32473), and never a container as the host's router (CVE-2020-13401);
+/// packets from 127.0.0.1 may leave through it, for ports published there (the firewall drops what containers send to such
+/// addresses). The IPv6 of a bridge that is not ours is its owner's: the host's own addresses may be on it.
+fn set_bridge_sysctls(name: &str, ours: bool, ipv6: bool) -> Result<()> {
     if ours {
-        write_sysctl(&format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1")?;
-        write_sysctl(&format!("/proc/sys/net/ipv6/conf/{name}/accept_ra"), "0")?;
+        write_sysctl(&format!("{IPV6_CONF}/{name}/accept_ra"), "0")?;
+        write_sysctl(&format!("{IPV6_CONF}/{name}/disable_ipv6"), if ipv6 { "0" } else { "1" })?;
     }
     write_sysctl(&format!("/proc/sys/net/ipv4/conf/{name}/route_localnet"), "1")
+}
+
+/// Inside a container's namespace: IPv6 on an interface whose network has it, and nobody is its router but the gateway.
+pub(crate) fn enable_ipv6_here(interface: &str) -> Result<()> {
+    write_sysctl(&format!("{IPV6_CONF}/{interface}/accept_ra"), "0")?;
+    write_sysctl(&format!("{IPV6_CONF}/{interface}/disable_ipv6"), "0")
+}
+
+/// Inside a container's namespace: settings asked for, as paths below `/proc/sys` with `IFNAME` for the interface.
+pub(crate) fn set_interface_here(interface: &str, settings: &[(String, String)]) -> Result<()> {
+    for (path, value) in settings {
+        let path = format!("/proc/sys/{}", path.replace("IFNAME", interface));
+        fs::write(&path, value).map_err(Error::io(format!("write {path}")))?;
+    }
+    Ok(())
 }
 
 /// A file that the kernel does not have (no IPv6) is no error.
@@ -160,9 +178,13 @@ pub(crate) fn forget_flows_to(
     }
     let local: Vec<IpAddr> = host.addresses()?.iter().map(|a| a.net.addr()).collect();
     let mut conntrack = Conntrack::open()?;
-    for flow in conntrack.udp_to_ports(&udp)? {
-        if !flow.translated && local.contains(&flow.destination.into()) {
-            conntrack.forget(&flow)?;
+    for ipv4 in [true, false] {
+        let used = ports.iter().any(|p| p.protocol == Protocol::Udp && p.host_ip.is_ipv4() == ipv4);
+        let flows = if used { conntrack.udp_to_ports(ipv4, &udp)? } else { Vec::new() };
+        for flow in flows {
+            if !flow.translated && local.contains(&flow.destination) {
+                conntrack.forget(&flow)?;
+            }
         }
     }
     Ok(())
@@ -170,7 +192,7 @@ pub(crate) fn forget_flows_to(
 
 /// Datagrams that went to a container that ended shall not go to whoever gets its address.
 pub(crate) fn forget_flows_of(
-    container: Ipv4Addr,
+    container: IpAddr,
     ports: &[PublishedPort],
 ) -> Result<(), knarr_netlink::Error> {
     if !ports.iter().any(|p| p.protocol == Protocol::Udp) {
@@ -188,14 +210,36 @@ fn bridged_packets_pass_the_firewall() -> bool {
     fs::read(BRIDGE_NETFILTER).is_ok_and(|text| text.first() == Some(&b'1'))
 }
 
-pub(crate) fn forwarding() -> bool {
-    fs::read(IP_FORWARD).is_ok_and(|text| text.first() == Some(&b'1'))
+fn forwarding_path(ipv4: bool) -> String {
+    if ipv4 { IP_FORWARD.to_owned() } else { format!("{IPV6_CONF}/all/forwarding") }
 }
 
-/// Turns forwarding on, if it is off.
-pub(crate) fn enable_forwarding() -> Result<()> {
-    if forwarding() {
-        return Ok(());
+pub(crate) fn forwarding(ipv4: bool) -> bool {
+    fs::read(forwarding_path(ipv4)).is_ok_and(|text| text.first() == Some(&b'1'))
+}
+
+/// Turns forwarding on. Interfaces of the host that learn from IPv6 routers go on doing so: a host that forwards would not.
+pub(crate) fn enable_forwarding(ipv4: bool) -> Result<()> {
+    if !ipv4 {
+        keep_learning();
     }
-    fs::write(IP_FORWARD, "1").map_err(Error::io(format!("write {IP_FORWARD}")))
+    let path = forwarding_path(ipv4);
+    fs::write(&path, "1").map_err(Error::io(format!("write {path}")))
+}
+
+/// `accept_ra` 1 is "unless it forwards", 2 is "always".
+fn keep_learning() {
+    for entry in fs::read_dir(IPV6_CONF).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let path = entry.path().join("accept_ra");
+        let learns = fs::read(&path).is_ok_and(|text| text.first() == Some(&b'1'));
+        if learns
+            && name != "all"
+            && name != "default"
+            && name != "lo"
+            && let Err(error) = fs::write(&path, "2")
+        {
+            tracing::warn!(%error, interface = ?name, "the interface does not learn from IPv6 routers any more");
+        }
+    }
 }

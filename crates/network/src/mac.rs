@@ -1,7 +1,7 @@
 //! Ethernet addresses, written as Docker writes them (`02:42:ac:11:00:02`).
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -18,6 +18,15 @@ impl MacAddr {
     pub fn from_ipv4(address: Ipv4Addr) -> Self {
         let [a, b, c, d] = address.octets();
         Self([0x02, 0x42, a, b, c, d])
+    }
+}
+
+impl MacAddr {
+    /// The same for a container without an IPv4 address: a function of its IPv6 address.
+    pub fn from_ipv6(address: Ipv6Addr) -> Self {
+        let word =
+            |i: usize| address.octets().iter().skip(i).step_by(4).fold(0u8, |a, b| a.rotate_left(1) ^ b);
+        Self([0x02, 0x42, word(0), word(1), word(2), word(3)])
     }
 }
 

@@ -1,12 +1,12 @@
 //! A network as `network inspect` shows it; also the row in the store.
-use crate::config::AddressPool;
 use crate::mac::MacAddr;
-use ipnet::Ipv4Net;
+use crate::option::{self, GatewayMode, Options};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use knarr_base::{ContainerId, NetworkId};
 use knarr_state::Record;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -15,6 +15,10 @@ pub enum Driver {
     Host,
     /// The `none` network: loopback only.
     Null,
+    /// Each container has an address of its own on the parent's wire.
+    Macvlan,
+    /// The same behind the parent's hardware address.
+    Ipvlan,
 }
 
 impl Driver {
@@ -23,21 +27,64 @@ impl Driver {
             Driver::Bridge => "bridge",
             Driver::Host => "host",
             Driver::Null => "null",
+            Driver::Macvlan => "macvlan",
+            Driver::Ipvlan => "ipvlan",
         }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Driver::Bridge, Driver::Host, Driver::Null, Driver::Macvlan, Driver::Ipvlan]
+            .into_iter()
+            .find(|d| d.as_str() == text)
+    }
+
+    /// Whether containers share the hardware of an interface of the host.
+    pub fn has_parent(self) -> bool {
+        matches!(self, Driver::Macvlan | Driver::Ipvlan)
     }
 }
 
-/// One IPv4 subnet of a network.
+/// One subnet of a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subnet {
-    pub subnet: Ipv4Net,
+    pub subnet: IpNet,
     /// Part of the subnet for containers without an address of their own choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ip_range: Option<Ipv4Net>,
-    pub gateway: Ipv4Addr,
+    pub ip_range: Option<IpNet>,
+    pub gateway: IpAddr,
     /// Addresses that containers never get (`--aux-address`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub auxiliary: BTreeMap<String, Ipv4Addr>,
+    pub auxiliary: BTreeMap<String, IpAddr>,
+    /// The user chose it, and so may choose addresses in it.
+    #[serde(default)]
+    pub chosen: bool,
+    #[serde(default)]
+    pub gateway_chosen: bool,
+}
+
+/// Names of auxiliary addresses that are containers' gateways, in place of the bridge's own address.
+const OTHER_GATEWAYS: [&str; 2] = ["DefaultGatewayIPv4", "DefaultGatewayIPv6"];
+
+impl Subnet {
+    pub fn is_ipv4(&self) -> bool {
+        self.subnet.addr().is_ipv4()
+    }
+
+    /// Where containers send what is not for the subnet.
+    pub fn default_gateway(&self) -> IpAddr {
+        let name = OTHER_GATEWAYS[usize::from(!self.is_ipv4())];
+        self.auxiliary.get(name).copied().unwrap_or(self.gateway)
+    }
+
+    pub(crate) fn set_default_gateway(&mut self, gateway: Option<IpAddr>) {
+        let name = OTHER_GATEWAYS[usize::from(!self.is_ipv4())];
+        self.auxiliary.remove(name);
+        self.auxiliary.extend(gateway.map(|ip| (name.to_owned(), ip)));
+    }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A network. `options` and `labels` are as the user gave them (and Docker's own for the default bridge).
@@ -52,22 +99,29 @@ pub struct Network {
     pub predefined: bool,
     pub internal: bool,
     pub attachable: bool,
-    /// `EnableIPv6` as it was asked for; only IPv4 is served.
+    #[serde(default = "yes")]
+    pub ipv4: bool,
     #[serde(default)]
     pub ipv6: bool,
+    /// Nothing but a configuration for other networks.
+    #[serde(default)]
+    pub config_only: bool,
+    /// Whose configuration it has; empty: its own.
+    #[serde(default)]
+    pub config_from: String,
     /// `IPAM.Driver` is `default`; its options.
     #[serde(default)]
     pub ipam_options: BTreeMap<String, String>,
-    /// Empty for `host` and `none`.
+    /// Empty for `host` and `none`. One of a family that is off is kept, but not used.
     pub subnets: Vec<Subnet>,
-    /// The user chose the subnet, and so may choose addresses in it.
-    #[serde(default)]
-    pub chosen_subnet: bool,
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
-    /// The bridge's name in the kernel; empty for `host` and `none`.
+    /// The bridge's name in the kernel; empty for other drivers.
     #[serde(default)]
     pub bridge: String,
+    /// Interface of the host that containers share; empty for other drivers.
+    #[serde(default)]
+    pub parent: String,
     /// Containers on it; not stored.
     #[serde(skip)]
     pub containers: BTreeMap<ContainerId, Attached>,
@@ -81,6 +135,7 @@ pub struct Attached {
     pub mac: Option<MacAddr>,
     /// With the prefix length.
     pub ipv4: Option<Ipv4Net>,
+    pub ipv6: Option<Ipv6Net>,
 }
 
 impl Record for Network {
@@ -90,62 +145,56 @@ impl Record for Network {
 /// Name of the default bridge network.
 pub const DEFAULT_NETWORK: &str = "bridge";
 
-/// Bridge driver options.
-pub mod option {
-    pub const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
-    pub const DEFAULT_BRIDGE: &str = "com.docker.network.bridge.default_bridge";
-    pub const ICC: &str = "com.docker.network.bridge.enable_icc";
-    pub const MASQUERADE: &str = "com.docker.network.bridge.enable_ip_masquerade";
-    pub const HOST_BINDING: &str = "com.docker.network.bridge.host_binding_ipv4";
-    pub const MTU: &str = "com.docker.network.driver.mtu";
-}
-
 impl Network {
+    pub fn options(&self) -> Options<'_> {
+        Options(&self.options)
+    }
+
     /// Whether names of other containers resolve on it, as on all but the default bridge.
     pub fn is_user_defined(&self) -> bool {
         !self.predefined
     }
 
     pub fn icc(&self) -> bool {
-        self.flag(option::ICC)
+        self.options().flag(option::ICC, true)
     }
 
-    pub fn masquerade(&self) -> bool {
-        self.flag(option::MASQUERADE) && !self.internal
+    pub fn masquerade(&self, ipv4: bool) -> bool {
+        self.options().flag(option::MASQUERADE, true) && !self.internal && self.mode(ipv4).is_translated()
+    }
+
+    pub fn mode(&self, ipv4: bool) -> GatewayMode {
+        self.options().gateway_mode(ipv4)
     }
 
     pub fn mtu(&self) -> Option<u32> {
-        self.options.get(option::MTU).and_then(|text| text.parse().ok()).filter(|mtu| *mtu > 0)
+        self.options().mtu()
     }
 
-    /// Host address of published ports that name none.
-    pub fn host_binding(&self) -> Option<Ipv4Addr> {
-        self.options.get(option::HOST_BINDING).and_then(|text| text.parse().ok())
+    /// The subnet of a family that is on.
+    pub fn subnet(&self, ipv4: bool) -> Option<&Subnet> {
+        let on = if ipv4 { self.ipv4 } else { self.ipv6 };
+        self.subnets.iter().find(|s| on && s.is_ipv4() == ipv4)
     }
 
-    /// An option that is on unless it says otherwise.
-    fn flag(&self, name: &str) -> bool {
-        self.options.get(name).and_then(|text| parse_flag(text)).unwrap_or(true)
+    pub fn used_subnets(&self) -> impl Iterator<Item = &Subnet> {
+        [true, false].into_iter().filter_map(|ipv4| self.subnet(ipv4))
     }
-}
 
-/// A boolean as Go's `strconv.ParseBool` takes it.
-pub(crate) fn parse_flag(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
+    /// Whether containers have a default route through it.
+    pub fn has_gateway(&self, ipv4: bool) -> bool {
+        let isolated = self.driver == Driver::Bridge && self.mode(ipv4) == GatewayMode::Isolated;
+        self.subnet(ipv4).is_some() && !self.internal && !isolated
+    }
+
+    /// The network behind the interface is the gateway: there is no machine that is one.
+    pub fn routes_by_device(&self) -> bool {
+        self.driver == Driver::Ipvlan
+            && self.options().text(option::IPVLAN_MODE).is_some_and(|mode| mode.starts_with("l3"))
     }
 }
 
 /// Whether two of the pools or subnets share an address.
-pub(crate) fn overlaps(a: Ipv4Net, b: Ipv4Net) -> bool {
+pub(crate) fn overlaps(a: IpNet, b: IpNet) -> bool {
     a.contains(&b.network()) || b.contains(&a.network())
-}
-
-impl AddressPool {
-    /// The subnets of the pool, lowest first.
-    pub(crate) fn subnets(self) -> impl Iterator<Item = Ipv4Net> {
-        self.base.subnets(self.size).into_iter().flatten()
-    }
 }

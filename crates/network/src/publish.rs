@@ -3,22 +3,46 @@
 //! While a container runs, a socket holds each of its ports, so a taken port fails at once and no other process can
 //! take it later. Packets never reach the socket: the firewall translates them first. And should somebody flush the
 //! firewall, then connections are refused, not left hanging: the socket is bound, but does not listen.
-use crate::endpoint::EndpointRequest;
+use crate::endpoint::Ports;
 use crate::error::PublishError;
-use crate::port::{PortBinding, PortRange, Protocol, PublishedPort};
+use crate::port::{ExposedPort, PortBinding, PortRange, Protocol, PublishedPort};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, Shutdown, SocketFlags, SocketType, bind, getsockname, ipproto, listen, shutdown,
     socket_with, sockopt,
 };
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 /// Ports of one container.
 pub(crate) const MAX_PORTS: usize = 4096;
 /// A datagram that slips through before the rule is there is dropped.
 const MIN_RECEIVE_BYTES: usize = 1;
+/// A port that the kernel chose for one family may be taken in the other.
+const MAX_CHOICES: u32 = 16;
+
+/// Where one family's ports of a container are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// At this address of the container, translated.
+    Here(IpAddr),
+    /// The same without translation: only the firewall opens the container's own port.
+    Routed(IpAddr),
+    /// By another endpoint of the container.
+    Elsewhere,
+    /// The container has no address of the family.
+    Nowhere,
+}
+
+/// Where an endpoint publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub v4: Side,
+    pub v6: Side,
+    /// Host address of bindings that name none; 0.0.0.0 means both families.
+    pub default: IpAddr,
+}
 
 /// Sockets that hold ports.
 #[derive(Debug, Default)]
@@ -27,13 +51,13 @@ pub(crate) struct Reservation {
     sockets: Vec<OwnedFd>,
 }
 
-/// The bindings of a request, `-P` included, in a stable order without repetitions.
-pub(crate) fn bindings(request: &EndpointRequest) -> Vec<PortBinding> {
-    let mut all = request.ports.clone();
-    if request.publish_all {
-        let exposed: BTreeSet<_> = request.exposed.iter().collect();
-        let bound = |p: &&&crate::port::ExposedPort| {
-            request.ports.iter().any(|b| (b.protocol, b.container_port) == (p.protocol, p.port))
+/// The bindings asked for, `-P` included, in a stable order without repetitions.
+pub(crate) fn bindings(ports: &Ports) -> Vec<PortBinding> {
+    let mut all = ports.bindings.clone();
+    if ports.publish_all {
+        let exposed: BTreeSet<&ExposedPort> = ports.exposed.iter().collect();
+        let bound = |p: &&&ExposedPort| {
+            ports.bindings.iter().any(|b| (b.protocol, b.container_port) == (p.protocol, p.port))
         };
         let missing = exposed.iter().filter(|p| !bound(p));
         all.extend(missing.map(|p| PortBinding {
@@ -56,13 +80,47 @@ pub(crate) fn bindings(request: &EndpointRequest) -> Vec<PortBinding> {
     all
 }
 
+impl Target {
+    fn side(&self, ipv4: bool) -> Side {
+        if ipv4 { self.v4 } else { self.v6 }
+    }
+
+    /// Host addresses of a binding, with the side that each belongs to.
+    fn hosts(&self, binding: &PortBinding) -> Result<Vec<(IpAddr, Side)>, PublishError> {
+        let asked = match binding.host_ip {
+            None if self.default == IpAddr::V4(Ipv4Addr::UNSPECIFIED) => {
+                vec![self.default, Ipv6Addr::UNSPECIFIED.into()]
+            }
+            None => vec![self.default],
+            Some(ip) => vec![ip],
+        };
+        let optional = asked.len() > 1;
+        let mut hosts = Vec::new();
+        for ip in asked {
+            match self.side(ip.is_ipv4()) {
+                side @ (Side::Here(_) | Side::Routed(_)) => hosts.push((ip, side)),
+                Side::Elsewhere => {}
+                Side::Nowhere if optional => {}
+                Side::Nowhere => {
+                    let (family, shown) = match ip {
+                        IpAddr::V4(ip) => ("IPv4", ip.to_string()),
+                        IpAddr::V6(ip) => ("IPv6", format!("[{ip}]")),
+                    };
+                    return Err(PublishError::Unsupported(format!(
+                        "cannot publish on {shown}: the container has no {family} address on a network with a gateway"
+                    )));
+                }
+            }
+        }
+        Ok(hosts)
+    }
+}
+
 impl Reservation {
-    /// Binds everything or nothing. `default` is the host address of bindings without one; `taken` are the ports of
-    /// this engine's other containers.
+    /// Binds everything or nothing. `taken` are the ports of this engine's other containers.
     pub fn make(
         bindings: &[PortBinding],
-        default: Ipv4Addr,
-        container: Ipv4Addr,
+        target: &Target,
         taken: &[PublishedPort],
     ) -> Result<Self, PublishError> {
         if bindings.len() > MAX_PORTS {
@@ -70,29 +128,52 @@ impl Reservation {
         }
         let mut made = Self::default();
         for binding in bindings {
-            let host = host_address(binding, default)?;
-            let (port, socket) = reserve(binding, host, container, taken)?;
-            made.sockets.extend(socket);
-            made.ports.push(PublishedPort {
+            let hosts = target.hosts(binding)?;
+            let published = |host_ip, host_port| PublishedPort {
                 protocol: binding.protocol,
                 container_port: binding.container_port,
-                host_ip: host.into(),
-                host_port: port,
-            });
+                host_ip,
+                host_port,
+            };
+            let held: Vec<(IpAddr, IpAddr)> = hosts
+                .iter()
+                .filter_map(|(host, side)| match side {
+                    Side::Here(container) => Some((*host, *container)),
+                    _ => None,
+                })
+                .collect();
+            let routed = hosts.iter().filter(|(_, side)| matches!(side, Side::Routed(_)));
+            made.ports.extend(routed.map(|(host, _)| published(*host, 0)));
+            if held.is_empty() {
+                continue;
+            }
+            let (port, sockets) = reserve(binding, &held, taken)?;
+            made.sockets.extend(sockets);
+            made.ports.extend(held.iter().map(|(host, _)| published(*host, port)));
         }
         Ok(made)
     }
 
-    /// After a restart of the engine: the ports that a running container has.
-    pub fn remake(ports: &[PublishedPort], container: Ipv4Addr) -> (Self, Vec<PublishError>) {
+    /// After a restart of the engine: the ports that a running container has. `address` is the container's of a family.
+    pub fn remake(
+        ports: &[PublishedPort],
+        address: impl Fn(bool) -> Option<IpAddr>,
+    ) -> (Self, Vec<PublishError>) {
         let mut made = Self { ports: ports.to_vec(), sockets: Vec::new() };
         let mut failures = Vec::new();
-        for p in ports {
-            let IpAddr::V4(host) = p.host_ip else { continue };
-            match hold(p.protocol, host, p.host_port) {
+        for p in ports.iter().filter(|p| p.host_port != 0) {
+            match hold(p.protocol, p.host_ip, p.host_port) {
                 Ok((_, socket)) => made.sockets.extend(socket),
                 Err(e) => {
-                    failures.push(bind_error(p.protocol, host, p.host_port, container, p.container_port, e))
+                    let container = address(p.host_ip.is_ipv4()).unwrap_or(p.host_ip);
+                    failures.push(bind_error(
+                        p.protocol,
+                        p.host_ip,
+                        p.host_port,
+                        container,
+                        p.container_port,
+                        e,
+                    ));
                 }
             }
         }
@@ -100,70 +181,93 @@ impl Reservation {
     }
 }
 
-fn host_address(binding: &PortBinding, default: Ipv4Addr) -> Result<Ipv4Addr, PublishError> {
-    match binding.host_ip {
-        None => Ok(default),
-        Some(IpAddr::V4(ip)) => Ok(ip),
-        Some(IpAddr::V6(ip)) => Err(PublishError::Unsupported(format!(
-            "cannot publish on [{ip}]: IPv6 is not supported on this network"
-        ))),
-    }
-}
+type Held = (u16, Vec<OwnedFd>);
 
+/// One port on all the host addresses.
 fn reserve(
     binding: &PortBinding,
-    host: Ipv4Addr,
-    container: Ipv4Addr,
+    hosts: &[(IpAddr, IpAddr)],
     taken: &[PublishedPort],
-) -> Result<(u16, Option<OwnedFd>), PublishError> {
+) -> Result<Held, PublishError> {
+    let failed = |(host, container): (IpAddr, IpAddr), port, e| {
+        bind_error(binding.protocol, host, port, container, binding.container_port, e)
+    };
     let range = binding.host_port.filter(|r| *r != PortRange::one(0));
     let Some(PortRange { begin, end }) = range else {
-        return hold(binding.protocol, host, 0)
-            .map_err(|e| bind_error(binding.protocol, host, 0, container, binding.container_port, e));
+        let mut outcome = Err(failed(hosts[0], 0, Errno::ADDRINUSE));
+        for _ in 0..MAX_CHOICES {
+            match hold_all(binding.protocol, hosts, 0) {
+                Ok(held) => return Ok(held),
+                Err((at, port, e)) => outcome = Err(failed(at, port, e)),
+            }
+        }
+        return outcome;
     };
     for port in begin..=end {
-        let ours = taken.iter().any(|t| {
-            let same_address =
-                t.host_ip == IpAddr::V4(host) || t.host_ip.is_unspecified() || host.is_unspecified();
-            t.protocol == binding.protocol && t.host_port == port && same_address
-        });
-        if ours && begin == end {
-            return Err(PublishError::Allocated { address: host.into(), port });
-        }
-        if ours {
-            continue;
-        }
-        match hold(binding.protocol, host, port) {
-            Ok(held) => return Ok(held),
-            Err(Errno::ADDRINUSE) if begin != end => {}
-            Err(e) => {
-                return Err(bind_error(binding.protocol, host, port, container, binding.container_port, e));
+        let ours =
+            hosts.iter().find(|(host, _)| taken.iter().any(|t| conflicts(t, binding.protocol, *host, port)));
+        match ours {
+            Some((address, _)) if begin == end => {
+                return Err(PublishError::Allocated { address: *address, port });
             }
+            Some(_) => continue,
+            None => {}
+        }
+        match hold_all(binding.protocol, hosts, port) {
+            Ok(held) => return Ok(held),
+            Err((_, _, Errno::ADDRINUSE)) if begin != end => {}
+            Err((at, port, e)) => return Err(failed(at, port, e)),
         }
     }
     Err(PublishError::RangeExhausted { begin, end })
 }
 
+fn conflicts(taken: &PublishedPort, protocol: Protocol, host: IpAddr, port: u16) -> bool {
+    let same_address = taken.host_ip == host || taken.host_ip.is_unspecified() || host.is_unspecified();
+    taken.protocol == protocol
+        && taken.host_port == port
+        && taken.host_ip.is_ipv4() == host.is_ipv4()
+        && same_address
+}
+
+fn hold_all(
+    protocol: Protocol,
+    hosts: &[(IpAddr, IpAddr)],
+    port: u16,
+) -> Result<Held, ((IpAddr, IpAddr), u16, Errno)> {
+    let (mut port, mut sockets) = (port, Vec::new());
+    for at in hosts {
+        let (bound, socket) = hold(protocol, at.0, port).map_err(|e| (*at, port, e))?;
+        sockets.extend(socket);
+        port = bound;
+    }
+    Ok((port, sockets))
+}
+
 /// Takes a port; 0: any free one of the kernel's ephemeral range.
-fn hold(protocol: Protocol, host: Ipv4Addr, port: u16) -> Result<(u16, Option<OwnedFd>), Errno> {
+fn hold(protocol: Protocol, host: IpAddr, port: u16) -> Result<(u16, Option<OwnedFd>), Errno> {
     let (kind, number) = match protocol {
         Protocol::Tcp => (SocketType::STREAM, ipproto::TCP),
         Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
         Protocol::Sctp => (SocketType::STREAM, ipproto::SCTP),
     };
-    let socket = match socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, Some(number)) {
+    let family = if host.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = match socket_with(family, kind, SocketFlags::CLOEXEC, Some(number)) {
         // A kernel without SCTP has nobody to compete with.
         Err(Errno::PROTONOSUPPORT | Errno::SOCKTNOSUPPORT) if protocol == Protocol::Sctp && port != 0 => {
             return Ok((port, None));
         }
         result => result?,
     };
+    if host.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
     match protocol {
         Protocol::Udp => sockopt::set_socket_recv_buffer_size(&socket, MIN_RECEIVE_BYTES)?,
         // Connections of a former server in TIME_WAIT are no obstacle.
         Protocol::Tcp | Protocol::Sctp => sockopt::set_socket_reuseaddr(&socket, true)?,
     }
-    bind(&socket, &SocketAddrV4::new(host, port))?;
+    bind(&socket, &SocketAddr::new(host, port))?;
     let bound = match SocketAddr::try_from(getsockname(&socket)?) {
         Ok(address) => address.port(),
         Err(_) => port,
@@ -185,9 +289,9 @@ fn hold(protocol: Protocol, host: Ipv4Addr, port: u16) -> Result<(u16, Option<Ow
 
 fn bind_error(
     protocol: Protocol,
-    host: Ipv4Addr,
+    host: IpAddr,
     port: u16,
-    container: Ipv4Addr,
+    container: IpAddr,
     container_port: u16,
     error: Errno,
 ) -> PublishError {
@@ -198,10 +302,45 @@ fn bind_error(
         other => other.to_string(),
     };
     PublishError::Bind {
-        host: format!("{host}:{port}"),
-        container: format!("{container}:{container_port}"),
+        host: SocketAddr::new(host, port).to_string(),
+        container: SocketAddr::new(container, container_port).to_string(),
         protocol: protocol.as_str(),
         reason,
         errno: Some(error.raw_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(target: &Target, host_ip: Option<&str>) -> String {
+        let host_ip = host_ip.map(|ip| ip.parse().unwrap());
+        let binding = PortBinding { protocol: Protocol::Tcp, container_port: 80, host_ip, host_port: None };
+        match target.hosts(&binding) {
+            Ok(all) => all.iter().map(|(ip, _)| ip.to_string()).collect::<Vec<_>>().join(" "),
+            Err(e) => e.to_string(),
+        }
+    }
+
+    #[test]
+    fn which_host_addresses_a_binding_means() {
+        let any: IpAddr = Ipv4Addr::UNSPECIFIED.into();
+        let (four, six) = ("10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap());
+        let dual = Target { v4: Side::Here(four), v6: Side::Here(six), default: any };
+        assert_eq!(hosts(&dual, None), "0.0.0.0 ::");
+        assert_eq!(hosts(&dual, Some("0.0.0.0")), "0.0.0.0");
+        assert_eq!(hosts(&dual, Some("::1")), "::1");
+        assert_eq!(hosts(&Target { default: "127.0.0.1".parse().unwrap(), ..dual }, None), "127.0.0.1");
+        let only4 = Target { v6: Side::Nowhere, ..dual };
+        assert_eq!(hosts(&only4, None), "0.0.0.0");
+        assert_eq!(
+            hosts(&only4, Some("::1")),
+            "cannot publish on [::1]: the container has no IPv6 address on a network with a gateway"
+        );
+        let only6 = Target { v4: Side::Nowhere, ..dual };
+        assert_eq!(hosts(&only6, None), "::");
+        let apart = Target { v4: Side::Elsewhere, ..dual };
+        assert_eq!(hosts(&apart, Some("1.2.3.4")), "");
     }
 }

@@ -75,7 +75,7 @@ fn set_up(inside: &mut Rtnetlink, moved: &Moved, before: &[Link]) -> Result<()> 
     let found =
         found.ok_or_else(|| Error::Invalid { what: format!("netDevices: {} was lost", moved.host_name) })?;
     let mut changes: Vec<_> =
-        moved.addresses.iter().map(|address| address::add_any(found.index, address.net)).collect();
+        moved.addresses.iter().map(|address| address::add(found.index, address.net)).collect();
     changes.push(link::set_up(found.index));
     inside.change(changes).map_err(fail)
 }

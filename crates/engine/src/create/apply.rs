@@ -77,7 +77,16 @@ fn build(
     let userns = Mode::parse(&host.userns_mode)?;
     let foreign = crate::runtimes::program(&engine.config, &host.runtime)?.is_some();
     engine.userns.check(&host, &userns, foreign)?;
-    let networks = networking_config.map(|n| n.endpoints_config).unwrap_or_default();
+    let mut networks = networking_config.map(|n| n.endpoints_config).unwrap_or_default();
+    super::links::adapt(engine, &mut host, &mut networks)?;
+    let mode = host.network_mode.as_str();
+    if mode == "host" && !host.port_bindings.is_empty() {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
+    if !engine.networks.forwards(true) && mode != "host" && mode != "none" && !mode.starts_with("container:")
+    {
+        warnings.push("IPv4 forwarding is disabled. Networking will not work.".to_owned());
+    }
     let undo = Undo { engine, dir: &dir, done: false };
     std::fs::create_dir_all(&dir).map_err(Error::path("make", &dir))?;
     // A power cut ends a container that removes itself, and then it is removed.
@@ -105,6 +114,7 @@ fn build(
         config,
         host_config: host,
         networks,
+        off_mode_network: false,
         image: Some(image.id),
         platform: "linux".to_owned(),
         rootfs,
@@ -121,6 +131,7 @@ fn build(
         container.config.hostname = container.id.short().to_owned();
     }
     crate::start::check_ports(&container)?;
+    crate::start::check_requests(engine, &container)?;
     commit(engine, &mut container, wanted_name, &userns)?;
     undo.keep();
     Ok((container, warnings))

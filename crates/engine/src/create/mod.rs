@@ -1,6 +1,7 @@
 //! Creating a container: pure validation, merging and resolving first; then directories, volumes, one transaction.
 mod apply;
 pub mod generate;
+mod links;
 pub mod merge;
 pub mod mounts;
 pub mod name;

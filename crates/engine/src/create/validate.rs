@@ -95,11 +95,6 @@ pub fn host_config(host: &HostConfig) -> Result<()> {
             return invalid(format!("bad format for add-host: \"{host_entry}\""));
         }
     }
-    // On a user-defined network the same links come with its settings.
-    let named = !matches!(host.network_mode.as_str(), "" | "default" | "bridge");
-    if !host.links.is_empty() && !named {
-        return Err(Error::NotImplemented("legacy container links (use a user-defined network)".into()));
-    }
     if !host.resources.device_requests.is_empty() {
         return invalid("could not select device driver \"\" with capabilities: [[gpu]]");
     }

@@ -6,13 +6,14 @@ use crate::registry::Snapshot;
 use crate::start;
 use crate::view_image::until;
 use knarr_docker_types::network::{
-    ConnectRequest, CreateRequest, CreateResponse, DisconnectRequest, EndpointResource, Inspect, Ipam,
-    IpamConfig, Network, PruneReport,
+    ConfigReference, ConnectRequest, CreateRequest, CreateResponse, DisconnectRequest, EndpointResource,
+    EndpointSettings, Inspect, Ipam, IpamConfig, IpamStatus, Network, PruneReport, Status, SubnetStatus,
 };
 use knarr_docker_types::{Filters, List, Map};
 use knarr_network as net;
 use knarr_state::Event;
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 const FILTERS: &[&str] = &["driver", "dangling", "id", "label", "name", "scope", "type"];
@@ -50,11 +51,12 @@ impl Engine {
                     endpoint_id: attached.endpoint_id.clone(),
                     mac_address: attached.mac.map_or_else(String::new, |mac| mac.to_string()),
                     ipv4_address: attached.ipv4.map_or_else(String::new, |ip| ip.to_string()),
-                    ipv6_address: String::new(),
+                    ipv6_address: attached.ipv6.map_or_else(String::new, |ip| ip.to_string()),
                 };
                 containers.insert(id.to_string(), resource);
             }
-            Ok(Inspect { network: shown(&network), containers, status: None })
+            let status = status(&engine.networks.usage(&network.id));
+            Ok(Inspect { network: shown(&network), containers, status })
         })
         .await
     }
@@ -71,12 +73,6 @@ impl Engine {
     pub async fn network_connect(&self, network: &str, request: ConnectRequest) -> Result<()> {
         let entry = self.entry(&request.container)?;
         let (snapshot, name) = (Arc::clone(&entry.snapshot), network.to_owned());
-        let mode = snapshot.container.host_config.network_mode.clone();
-        if mode == "host" || mode == "none" || mode.starts_with("container:") {
-            return Err(Error::Forbidden(format!(
-                "container cannot be connected to network {network}: its network mode is {mode}"
-            )));
-        }
         let settings = request.endpoint_config.unwrap_or_default();
         let given = settings.clone();
         let joining = Arc::clone(&snapshot);
@@ -85,33 +81,34 @@ impl Engine {
         if snapshot.is_live() && names {
             name_server::begin(&self.inner, &snapshot.container, &snapshot.status).await?;
         }
-        let key = network.name.clone();
-        let extra = vec![("network".to_owned(), key.clone())];
-        entry.inbox.configure("network_connect", extra, move |c| drop(c.networks.insert(key, settings))).await
+        let keys = [network.name.clone(), network.id.to_string()];
+        let extra = vec![("network".to_owned(), network.name)];
+        entry
+            .inbox
+            .configure("network_connect", extra, move |c| {
+                if is_mode(&keys, &c.host_config.network_mode) {
+                    c.off_mode_network = false;
+                }
+                let [name, _] = keys;
+                c.networks.insert(name, settings);
+            })
+            .await
     }
 
     pub async fn network_disconnect(&self, network: &str, request: DisconnectRequest) -> Result<()> {
         let entry = self.entry(&request.container)?;
         let (snapshot, name) = (Arc::clone(&entry.snapshot), network.to_owned());
-        let network = self
-            .blocking(move |engine| {
-                let network = engine.networks.inspect(&name)?;
-                if snapshot.is_live() {
-                    let endpoint = engine.networks.disconnect(snapshot.id(), &name)?;
-                    start::left(engine, &snapshot.container, &endpoint)?;
-                }
-                engine.emit_now(
-                    network_event("disconnect", &network).with("container", snapshot.id().as_str()),
-                )?;
-                Ok(network)
-            })
-            .await?;
+        let network = self.blocking(move |engine| disconnect(engine, &snapshot, &name)).await?;
         let keys = [network.name.clone(), network.id.to_string()];
         entry
             .inbox
             .configure("network_disconnect", vec![("network".to_owned(), network.name)], move |c| {
-                for key in keys {
-                    c.networks.remove(&key);
+                if is_mode(&keys, &c.host_config.network_mode) {
+                    c.off_mode_network = true;
+                    c.networks.remove("default");
+                }
+                for key in &keys {
+                    c.networks.remove(key);
                 }
             })
             .await
@@ -141,51 +138,130 @@ fn network_event(action: &str, network: &net::Network) -> Event {
         .with("type", network.driver.as_str())
 }
 
+/// Whether a network mode means the network of these names.
+fn is_mode(keys: &[String], mode: &str) -> bool {
+    keys.iter().any(|key| key == mode)
+        || (keys[0] == net::network::DEFAULT_NETWORK && matches!(mode, "" | "default"))
+}
+
+const SHARED: &str = "container sharing network namespace with another container or host cannot be connected to any other network";
+const PRIVATE: &str =
+    "container cannot be connected to multiple networks with one of the networks in private (none) mode";
+
+/// What Docker's clients are told when a network's or a container's kind does not allow it.
+fn connectable(network: &net::Network, mode: &str) -> Result<()> {
+    let text = match network.driver {
+        _ if network.config_only => return Err(net::Error::ConfigurationOnly.into()),
+        net::Driver::Host => {
+            "cannot connect container to host network - container must be created in host network mode"
+        }
+        net::Driver::Null => PRIVATE,
+        _ if mode == "host" || mode.starts_with("container:") => SHARED,
+        _ if mode == "none" => PRIVATE,
+        _ => return Ok(()),
+    };
+    Err(Error::Invalid(text.to_owned()))
+}
+
 fn connect(
     engine: &Inner,
     snapshot: &Snapshot,
     name: &str,
-    settings: &knarr_docker_types::network::EndpointSettings,
+    settings: &EndpointSettings,
 ) -> Result<net::Network> {
     let network = engine.networks.inspect(name)?;
-    if network.driver != net::Driver::Bridge {
-        return Err(Error::Forbidden("container cannot be connected to host network - container must be created with host network mode".to_owned()));
+    let container = &snapshot.container;
+    connectable(&network, &container.host_config.network_mode)?;
+    let mut request = start::endpoint_request(container, &network.name, Some(settings))?;
+    engine.networks.check(&request)?;
+    if !snapshot.is_live() {
+        return Ok(network);
     }
-    let connected =
-        snapshot.container.networks.keys().any(|key| *key == network.name || *key == network.id.as_str());
-    if connected {
-        let (container, network) = (snapshot.container.name.clone(), network.name);
-        return Err(net::Error::AlreadyConnected { container, network }.into());
+    // Where the default routes go is decided when it is there.
+    (request.default4, request.default6) = (false, false);
+    let namespace = start::network_namespace(&snapshot.status)?;
+    let endpoint = engine.networks.connect_in(&request, namespace.as_fd())?;
+    let settled =
+        engine.networks.settle(snapshot.id(), namespace.as_fd(), &start::published_ports(container)?);
+    if let Err(error) = settled {
+        // Such as a port that is taken: all is as before.
+        engine.networks.disconnect(snapshot.id(), network.id.as_str(), namespace.as_fd())?;
+        if let Ok(ports) = start::published_ports(container) {
+            drop(engine.networks.settle(snapshot.id(), namespace.as_fd(), &ports));
+        }
+        return Err(error.into());
     }
-    if snapshot.is_live() {
-        let mut request = start::endpoint_request(&snapshot.container, &network.name, Some(settings))?;
-        request.default_route = engine.networks.endpoints(snapshot.id())?.is_empty();
-        let namespace = start::network_namespace(&snapshot.status)?;
-        let endpoint = engine.networks.connect_in(&request, std::os::fd::AsFd::as_fd(&namespace))?;
-        start::joined(engine, &snapshot.container, &endpoint, engine.networks.has_names(&endpoint.network))?;
-    }
+    start::joined(engine, container, &endpoint, engine.networks.has_names(&endpoint.network))?;
     engine.emit_now(network_event("connect", &network).with("container", snapshot.id().as_str()))?;
     Ok(network)
 }
 
-fn asked(request: &CreateRequest) -> Result<net::CreateNetwork> {
-    if request.config_only || request.config_from.as_ref().is_some_and(|c| !c.network.is_empty()) {
-        return Err(Error::NotImplemented("configuration-only networks".to_owned()));
+fn disconnect(engine: &Inner, snapshot: &Snapshot, name: &str) -> Result<net::Network> {
+    let network = engine.networks.inspect(name)?;
+    let container = &snapshot.container;
+    if container.host_config.network_mode == "host" && network.driver == net::Driver::Host {
+        let text =
+            "cannot disconnect container from host network - container was created in host network mode";
+        return Err(Error::Invalid(text.to_owned()));
     }
+    let keys = [network.name.clone(), network.id.to_string()];
+    let asked = container.networks.keys().any(|key| keys.contains(key))
+        || (is_mode(&keys, &container.host_config.network_mode) && !container.off_mode_network);
+    if !asked {
+        let (container, network) = (snapshot.id().to_string(), network.name);
+        return Err(net::Error::NotConnected { container, network }.into());
+    }
+    if !snapshot.is_live() || matches!(network.driver, net::Driver::Host | net::Driver::Null) {
+        return Ok(network);
+    }
+    let namespace = start::network_namespace(&snapshot.status)?;
+    let endpoint = engine.networks.disconnect(snapshot.id(), name, namespace.as_fd())?;
+    engine.networks.settle(snapshot.id(), namespace.as_fd(), &start::published_ports(container)?)?;
+    start::left(engine, container, &endpoint)?;
+    engine.emit_now(network_event("disconnect", &network).with("container", snapshot.id().as_str()))?;
+    Ok(network)
+}
+
+fn status(usage: &[net::Usage]) -> Option<Status> {
+    if usage.is_empty() {
+        return None;
+    }
+    let subnets = usage.iter().map(|u| {
+        let status = SubnetStatus { ips_in_use: u.in_use, dynamic_ips_available: u.free };
+        (u.subnet.to_string(), status)
+    });
+    Some(Status { ipam: IpamStatus { subnets: subnets.collect() } })
+}
+
+fn asked(request: &CreateRequest) -> Result<net::CreateNetwork> {
     if request.ingress || matches!(request.scope.as_str(), "swarm" | "global") {
         return Err(Error::Invalid("This node is not a swarm manager.".to_owned()));
     }
     let ipam = request.ipam.clone().unwrap_or_default();
-    let mut subnets = Vec::new();
+    let (mut subnets, mut wrong) = (Vec::new(), Vec::new());
     for config in &ipam.config {
-        subnets.push(subnet(config)?);
+        match subnet(config) {
+            Ok(config) => subnets.push(config),
+            Err(text) => wrong.push(text),
+        }
+    }
+    match wrong.as_slice() {
+        [] => {}
+        [one] => return Err(net::Error::InvalidNetwork(one.clone()).into()),
+        many => {
+            let lines: Vec<String> = many.iter().map(|text| format!("* {text}")).collect();
+            return Err(net::Error::InvalidNetwork(lines.join("\n")).into());
+        }
     }
     Ok(net::CreateNetwork {
         name: request.name.clone(),
         driver: request.driver.clone(),
         internal: request.internal,
         attachable: request.attachable,
-        ipv6: request.enable_ipv6.unwrap_or(false),
+        ipv4: request.enable_ipv4,
+        ipv6: request.enable_ipv6,
+        config_only: request.config_only,
+        config_from: request.config_from.as_ref().map(|from| from.network.clone()).unwrap_or_default(),
         ipam_driver: ipam.driver,
         ipam_options: ipam.options.into_inner(),
         subnets,
@@ -194,54 +270,62 @@ fn asked(request: &CreateRequest) -> Result<net::CreateNetwork> {
     })
 }
 
-fn subnet(config: &IpamConfig) -> Result<net::AddressConfig> {
-    fn parse<T: std::str::FromStr>(what: &str, text: &str) -> Result<Option<T>> {
+fn subnet(config: &IpamConfig) -> Result<net::AddressConfig, String> {
+    fn parse<T: std::str::FromStr>(what: &str, text: &str, expected: &str) -> Result<Option<T>, String> {
         if text.is_empty() {
             return Ok(None);
         }
-        text.parse().map(Some).map_err(|_| Error::Invalid(format!("invalid {what}: {text}")))
+        text.parse().map(Some).map_err(|_| format!("invalid {what} {text}: invalid {expected}"))
     }
     let mut auxiliary = BTreeMap::new();
     for (name, address) in &config.aux_address {
-        if let Some(ip) = parse("auxiliary address", address)? {
+        if let Some(ip) = parse("auxiliary address", address, "address")? {
             auxiliary.insert(name.clone(), ip);
         }
     }
     Ok(net::AddressConfig {
-        subnet: parse("subnet", &config.subnet)?,
-        ip_range: parse("ip-range", &config.ip_range)?,
-        gateway: parse("gateway", &config.gateway)?,
+        subnet: parse("subnet", &config.subnet, "CIDR block notation")?,
+        ip_range: parse("ip-range", &config.ip_range, "CIDR block notation")?,
+        gateway: parse("gateway", &config.gateway, "address")?,
         auxiliary,
     })
 }
 
-fn shown(network: &net::Network) -> Network {
-    let config = network.subnets.iter().map(|subnet| IpamConfig {
+/// What the user gave, or what was chosen for them.
+fn shown_subnet(subnet: &net::Subnet) -> IpamConfig {
+    let gateway = !subnet.chosen || subnet.gateway_chosen;
+    IpamConfig {
         subnet: subnet.subnet.to_string(),
         ip_range: subnet.ip_range.map_or_else(String::new, |r| r.to_string()),
-        gateway: subnet.gateway.to_string(),
+        gateway: if gateway { subnet.gateway.to_string() } else { String::new() },
         aux_address: if subnet.auxiliary.is_empty() {
             Map::nil()
         } else {
             subnet.auxiliary.iter().map(|(name, ip)| (name.clone(), ip.to_string())).collect()
         },
-    });
-    let config: Vec<IpamConfig> = config.collect();
+    }
+}
+
+fn shown(network: &net::Network) -> Network {
+    let config: Vec<IpamConfig> = network.subnets.iter().map(shown_subnet).collect();
+    let bare = network.predefined && matches!(network.driver, net::Driver::Host | net::Driver::Null);
     Network {
         name: network.name.clone(),
         id: network.id.to_string(),
         created: crate::record::Time(network.created_nanos).rfc3339(),
         scope: "local".to_owned(),
         driver: network.driver.as_str().to_owned(),
-        enable_ipv4: true,
+        enable_ipv4: network.ipv4,
         enable_ipv6: network.ipv6,
         ipam: Ipam {
             driver: "default".to_owned(),
             options: if network.predefined { Map::nil() } else { network.ipam_options.clone().into() },
-            config: if network.driver == net::Driver::Bridge { config.into() } else { Default::default() },
+            config: if bare { List::nil() } else { config.into() },
         },
         internal: network.internal,
         attachable: network.attachable,
+        config_from: ConfigReference { network: network.config_from.clone() },
+        config_only: network.config_only,
         options: network.options.clone().into(),
         labels: network.labels.clone().into(),
         ..Network::default()

@@ -21,6 +21,9 @@ pub struct Container {
     pub host_config: HostConfig,
     /// Networks asked for, by name or id.
     pub networks: Map<EndpointSettings>,
+    /// It was taken off the network that its mode names, and joins the others only.
+    #[serde(default)]
+    pub off_mode_network: bool,
     /// `None`: the root file system comes from nowhere else (never with Docker's clients).
     pub image: Option<ImageId>,
     pub platform: String,

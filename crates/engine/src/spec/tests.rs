@@ -24,6 +24,7 @@ fn container() -> Container {
         },
         host_config: HostConfig::default(),
         networks: Map::default(),
+        off_mode_network: false,
         image: None,
         platform: "linux".into(),
         rootfs: RootfsMount::Directory { path: "/rootfs".into() },

@@ -30,7 +30,10 @@ pub(crate) async fn clean(
         engine.dns.forget(&container.id);
         if uses_network(&container) {
             let endpoints = engine.networks.endpoints(&container.id).unwrap_or_default();
-            events.extend(endpoints.iter().map(|e| super::network::event("disconnect", &container, e)));
+            events.extend(endpoints.iter().map(|e| {
+                let driver = engine.networks.driver(&e.network).map_or("bridge", |d| d.as_str());
+                super::network::event("disconnect", &container, e, driver)
+            }));
             if let Err(error) = engine.networks.release(&container.id) {
                 tracing::warn!(container = container.id.short(), %error, "network not released");
             }

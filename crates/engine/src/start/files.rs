@@ -1,4 +1,5 @@
 //! Directories and files of one run: `/etc/hostname`, `/etc/hosts`, `/etc/resolv.conf`.
+use super::links::Links;
 use super::network::Network;
 use crate::engine::Inner;
 use crate::error::{Error, Result};
@@ -18,8 +19,6 @@ use std::path::{Path, PathBuf};
 const WRITTEN: &str = "resolv.conf.written";
 /// Largest file that is edited.
 const MAX_EDITED: u64 = 1 << 20;
-/// Containers without our server have no IPv6.
-const DIRECT: Resolver = Resolver::Direct { ipv6: false };
 
 /// An empty run directory: what an earlier run left is of no more use.
 pub(super) fn make_run_directory(engine: &Inner, container: &Container) -> Result<()> {
@@ -45,7 +44,12 @@ fn clear_work(work: &Path) -> Result<()> {
 }
 
 /// Writes the files; a container that shares another's network shares its files too.
-pub(super) fn write(engine: &Inner, container: &Container, network: &Network) -> Result<Files> {
+pub(super) fn write(
+    engine: &Inner,
+    container: &Container,
+    network: &Network,
+    links: &Links,
+) -> Result<Files> {
     let own = engine.paths.container(&container.id);
     fs::create_dir_all(&own).map_err(Error::path("make", &own))?;
     let hostname = put(&own, "hostname", &format!("{}\n", shown_hostname(engine, container)))?;
@@ -57,15 +61,15 @@ pub(super) fn write(engine: &Inner, container: &Container, network: &Network) ->
             resolv_conf: Some(other.join("resolv.conf")),
         });
     }
-    let hosts = put(&own, "hosts", &hosts_text(engine, container, network)?)?;
+    let hosts = put(&own, "hosts", &hosts_text(engine, container, network, links)?)?;
     let resolver = match container.host_config.network_mode.as_str() {
         "host" => Resolver::Host,
         _ if network.names.is_some() => Resolver::Own,
-        _ => DIRECT,
+        _ => Resolver::Direct { ipv6: network.endpoints.iter().any(|endpoint| endpoint.ipv6.is_some()) },
     };
     let text = resolv_text(engine, container, resolver)?.text;
     let resolv_conf = put(&own, "resolv.conf", &text)?;
-    if resolver == DIRECT {
+    if matches!(resolver, Resolver::Direct { .. }) {
         put(&own, WRITTEN, &text)?;
     }
     Ok(Files { hostname: Some(hostname), hosts: Some(hosts), resolv_conf: Some(resolv_conf) })
@@ -87,7 +91,7 @@ fn put(dir: &Path, name: &str, text: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn hosts_text(engine: &Inner, container: &Container, network: &Network) -> Result<String> {
+fn hosts_text(engine: &Inner, container: &Container, network: &Network, links: &Links) -> Result<String> {
     let host = &container.host_config;
     let gateways = engine.networks.host_gateways();
     let mut extra = Vec::new();
@@ -101,7 +105,7 @@ fn hosts_text(engine: &Inner, container: &Container, network: &Network) -> Resul
         }
     }
     let addresses = network.endpoints.iter().flat_map(Endpoint::addresses).collect();
-    Ok(HostsFile { addresses, extra, ..own_hosts(container) }.render())
+    Ok(HostsFile { addresses, extra, peers: links.peers.clone(), ..own_hosts(container) }.render())
 }
 
 /// What the file knows of the container itself.

@@ -1,4 +1,4 @@
-//! Containers whose namespaces another one joins (`--network`, `--ipc`, `--pid container:X`).
+//! Containers that another one needs: whose namespaces it joins (`--network`, `--ipc`, `--pid container:X`), and its links.
 //!
 //! After a restart of the engine or the machine they come back by their policies at about the same time: the one that joins
 //! waits a moment for the one that it joins, and only if that one is going to run.
@@ -14,11 +14,12 @@ use tokio::time::{Instant, sleep};
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The names or ids of the containers whose namespaces it joins.
+/// The names or ids of the containers whose namespaces it joins or that it is linked to.
 pub(crate) fn names(container: &Container) -> Vec<&str> {
     let host = &container.host_config;
     let modes = [&host.network_mode, &host.ipc_mode, &host.pid_mode];
-    modes.into_iter().filter_map(|mode| mode.strip_prefix("container:")).collect()
+    let linked = host.links.iter().filter_map(|text| text.split(':').next());
+    modes.into_iter().filter_map(|mode| mode.strip_prefix("container:")).chain(linked).collect()
 }
 
 /// Returns when all of them run, or when it makes no sense to wait any longer; the start says what is missing.

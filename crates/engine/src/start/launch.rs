@@ -1,6 +1,6 @@
 //! The table itself.
 use super::user_namespace::{self, UserNamespace};
-use super::{config_file, files, joined, network, volumes};
+use super::{config_file, files, joined, links, network, volumes};
 use crate::engine::Inner;
 use crate::error::{Error, Result};
 use crate::process::Process;
@@ -128,11 +128,18 @@ fn prepare(engine: &Arc<Inner>, container: &Arc<Container>) -> Result<Prepared> 
     };
     let network = network::connect(engine, container, netns)?;
     knarr_base::failpoint!("start.files", Error::Failpoint("start.files"));
-    let files = files::write(engine, container, &network)?;
+    let links = links::open(engine, container)?;
+    let files = files::write(engine, container, &network, &links)?;
     knarr_base::failpoint!("start.spec", Error::Failpoint("start.spec"));
-    let joined = config_file::write(engine, container, &files, &volumes.paths(), maps.as_ref())?;
+    let linked = links.seen_by(container);
+    let seen = linked.as_ref().unwrap_or(container);
+    let joined = config_file::write(engine, seen, &files, &volumes.paths(), maps.as_ref())?;
     knarr_base::failpoint!("start.spawn", Error::Failpoint("start.spawn"));
-    let events = network.endpoints.iter().map(|endpoint| network::event("connect", container, endpoint));
+    let driver = |id: &knarr_base::NetworkId| engine.networks.driver(id).map_or("bridge", |d| d.as_str());
+    let events = network
+        .endpoints
+        .iter()
+        .map(|endpoint| network::event("connect", container, endpoint, driver(&endpoint.network)));
     let network_events = events.collect();
     let namespaces =
         [(FdRole::NetworkNamespace, network.namespace), (FdRole::UserNamespace, user)].into_iter();

@@ -6,6 +6,7 @@ mod config_file;
 mod files;
 mod joined;
 mod launch;
+mod links;
 mod network;
 mod rootfs;
 mod user_namespace;
@@ -17,7 +18,9 @@ pub(crate) use config_file::{gather_facts, resolve_user};
 pub(crate) use files::{joined, left, resolver_choice};
 pub(crate) use joined::names as joined_names;
 pub(crate) use launch::{Failed, Launched, launch};
-pub(crate) use network::{namespace as network_namespace, request as endpoint_request};
+pub(crate) use network::{
+    check_requests, namespace as network_namespace, ports as published_ports, request as endpoint_request,
+};
 pub(crate) use rootfs::view;
 pub(crate) use user_namespace::live as live_id_maps;
 pub(crate) use volumes::bind as check_bind;

@@ -9,7 +9,7 @@ use knarr_dns::Sockets;
 use knarr_docker_types::host_config::PortBinding as AskedBinding;
 use knarr_docker_types::network::EndpointSettings;
 use knarr_network::{
-    Endpoint, EndpointRequest, ExposedPort, Link, Namespace, PortBinding, PortRange, Protocol,
+    Endpoint, EndpointRequest, ExposedPort, Link, Namespace, PortBinding, PortRange, Ports, Protocol,
 };
 use knarr_state::Event;
 use rustix::fs::OFlags;
@@ -65,19 +65,24 @@ pub(crate) fn namespace(status: &Status) -> Result<OwnedFd> {
 /// The first network brings the namespace, unless there is one; the others are connected in it.
 fn own(engine: &Inner, container: &Container, given: Option<OwnedFd>) -> Result<Network> {
     let mut network = Network { namespace: given, ..Network::default() };
-    for request in requests(container)? {
+    for request in requests(engine, container)? {
+        let failed = |error| failed(&request.network, error);
         match &network.namespace {
             None => {
-                let connected = engine.networks.connect(&request).map_err(Error::Networking)?;
+                let connected = engine.networks.connect(&request).map_err(failed)?;
                 network.namespace = Some(connected.netns);
                 network.endpoints.push(connected.endpoint);
             }
             Some(namespace) => {
                 let endpoint = engine.networks.connect_in(&request, namespace.as_fd());
-                network.endpoints.push(endpoint.map_err(Error::Networking)?);
+                network.endpoints.push(endpoint.map_err(failed)?);
             }
         }
         knarr_base::failpoint!("start.connected", Error::Failpoint("start.connected"));
+    }
+    if network.namespace.is_none() {
+        // It was taken off all networks.
+        network.namespace = Some(Namespace::create()?.into_fd());
     }
     if let Some(namespace) = &network.namespace
         && network.endpoints.iter().any(|endpoint| engine.networks.has_names(&endpoint.network))
@@ -90,40 +95,70 @@ fn own(engine: &Inner, container: &Container, given: Option<OwnedFd>) -> Result<
 }
 
 /// A network's event that is about a container.
-pub(super) fn event(action: &str, container: &Container, endpoint: &Endpoint) -> Event {
+pub(super) fn event(action: &str, container: &Container, endpoint: &Endpoint, driver: &str) -> Event {
     Event::now("network", action, endpoint.network.as_str())
         .with("container", container.id.as_str())
         .with("name", endpoint.network_name.as_str())
-        .with("type", "bridge")
+        .with("type", driver)
 }
 
-/// One request per network; the one of the network mode comes first and has the ports.
-pub(crate) fn requests(container: &Container) -> Result<Vec<EndpointRequest>> {
-    let host = &container.host_config;
-    let mode = match host.network_mode.as_str() {
+/// What is wrong with the request is said with the network's name, as Docker does when a container starts.
+fn failed(network: &str, error: knarr_network::Error) -> Error {
+    match error {
+        error @ knarr_network::Error::InvalidEndpoint(_) => {
+            let network = network.to_owned();
+            knarr_network::Error::InvalidConfig { network, source: Box::new(error) }.into()
+        }
+        error => Error::Networking(error),
+    }
+}
+
+/// One request per network; the one of the network mode comes first, so it has the first interface. Which of them has the
+/// default routes and the ports is the networks' choice.
+pub(crate) fn requests(engine: &Inner, container: &Container) -> Result<Vec<EndpointRequest>> {
+    let mut requests = unelected(container)?;
+    engine.networks.elect(&mut requests, &ports(container)?).map_err(Error::Networking)?;
+    Ok(requests)
+}
+
+fn unelected(container: &Container) -> Result<Vec<EndpointRequest>> {
+    let mode = match container.host_config.network_mode.as_str() {
         "" | "default" => knarr_network::network::DEFAULT_NETWORK,
         mode => mode,
     };
-    let mut names = vec![mode];
+    let mut names = if container.off_mode_network { Vec::new() } else { vec![mode] };
     names.extend(
         container.networks.keys().map(String::as_str).filter(|name| *name != mode && *name != "default"),
     );
-    let mut requests = Vec::new();
-    for (index, name) in names.into_iter().enumerate() {
-        let settings = container
-            .networks
-            .get(name)
-            .or_else(|| (index == 0).then(|| container.networks.get("default")).flatten());
-        let mut request = request(container, name, settings)?;
-        if index == 0 {
-            request.ports = port_bindings(container)?;
-            request.exposed = exposed_ports(container)?;
-            request.publish_all = host.publish_all_ports;
-        }
-        request.default_route = index == 0;
-        requests.push(request);
+    let with_settings = names.into_iter().enumerate().map(|(index, name)| {
+        let default = || (index == 0 && name == mode).then(|| container.networks.get("default")).flatten();
+        request(container, name, container.networks.get(name).or_else(default))
+    });
+    with_settings.collect()
+}
+
+/// Whether the networks would take the container as it asks for it. One that does not exist is the start's failure.
+pub(crate) fn check_requests(engine: &Inner, container: &Container) -> Result<()> {
+    let mode = container.host_config.network_mode.as_str();
+    if mode == "host" || mode == "none" || mode.starts_with("container:") {
+        return Ok(());
     }
-    Ok(requests)
+    for request in unelected(container)? {
+        match engine.networks.check(&request) {
+            Err(knarr_network::Error::NotFound(_)) | Ok(()) => {}
+            Err(error) => return Err(failed(&request.network, error)),
+        }
+    }
+    Ok(())
+}
+
+/// What the container wants published, wherever its gateway is.
+pub(crate) fn ports(container: &Container) -> Result<Ports> {
+    Ok(Ports {
+        bindings: port_bindings(container)?,
+        exposed: exposed_ports(container)?,
+        publish_all: container.host_config.publish_all_ports,
+    })
 }
 
 pub(crate) fn request(
@@ -133,28 +168,36 @@ pub(crate) fn request(
 ) -> Result<EndpointRequest> {
     let mut request = EndpointRequest::new(container.id.clone(), container.name.clone(), network);
     request.hostname = Some(container.hostname().to_owned());
-    if let Some(settings) = settings {
-        request.aliases = settings.aliases.to_vec();
-        request.links = settings.links.iter().map(|text| link(text)).collect();
-        if !settings.mac_address.is_empty() {
-            let mac = settings.mac_address.parse();
-            request.mac =
-                Some(mac.map_err(|e: knarr_network::mac::InvalidMac| Error::Invalid(e.to_string()))?);
-        }
-        let address = settings.ipam_config.as_ref().map_or("", |c| c.ipv4_address.as_str());
-        if !address.is_empty() {
-            let ipv4 =
-                address.parse().map_err(|_| Error::Invalid(format!("invalid IPv4 address: {address}")))?;
-            request.ipv4 = Some(ipv4);
+    let Some(settings) = settings else { return Ok(request) };
+    request.aliases = settings.aliases.to_vec();
+    request.gw_priority = settings.gw_priority;
+    request.options = settings.driver_opts.clone().into_inner();
+    for text in &settings.links {
+        request
+            .links
+            .push(Link::parse(text).ok_or_else(|| Error::Invalid(format!("bad format for links: {text}")))?);
+    }
+    if !settings.mac_address.is_empty() {
+        let mac = settings.mac_address.parse();
+        request.mac = Some(mac.map_err(|e: knarr_network::mac::InvalidMac| Error::Invalid(e.to_string()))?);
+    }
+    if let Some(addresses) = &settings.ipam_config {
+        request.ipv4 = address("IPv4 address", &addresses.ipv4_address)?;
+        request.ipv6 = address("IPv6 address", &addresses.ipv6_address)?;
+        for text in &addresses.link_local_ips {
+            request.link_local.extend(address::<std::net::IpAddr>("link-local IP address", text)?);
         }
     }
     Ok(request)
 }
 
-/// `name:alias`; without an alias the name itself.
-fn link(text: &str) -> Link {
-    let (name, alias) = text.split_once(':').unwrap_or((text, text));
-    Link { name: name.trim_start_matches('/').to_owned(), alias: alias.to_owned() }
+fn address<T: std::str::FromStr>(what: &str, text: &str) -> Result<Option<T>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse()
+        .map(Some)
+        .map_err(|_| Error::Invalid(format!("invalid endpoint settings:\ninvalid {what}: {text}")))
 }
 
 /// `80/tcp`; without a protocol it is TCP.
@@ -193,7 +236,11 @@ fn host_ip(text: &str) -> Result<Option<std::net::IpAddr>> {
     match text {
         "" => Ok(None),
         "localhost" => Ok(Some(std::net::Ipv4Addr::LOCALHOST.into())),
-        text => text.parse().map(Some).map_err(|_| Error::Invalid(format!("invalid IP address: {text}"))),
+        text => {
+            // Docker's clients write IPv6 addresses without brackets, others with them.
+            let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+            bare.parse().map(Some).map_err(|_| Error::Invalid(format!("invalid IP address: {text}")))
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::registry::Snapshot;
 use knarr_docker_types::Map;
 use knarr_docker_types::container::{InspectResponse, NetworkSettings, State};
 use knarr_docker_types::container_inspect::DriverData;
+use knarr_docker_types::host_config::HostConfig;
 use knarr_oci::rootfs::RootfsMount;
 use knarr_snapshot::driver;
 
@@ -43,7 +44,10 @@ pub(crate) fn inspect(engine: &Inner, snapshot: &Snapshot, size: bool) -> Result
         process_label: container.labels.process.clone(),
         app_armor_profile: container.labels.apparmor.clone(),
         exec_ids: if execs.is_empty() { Default::default() } else { execs.into() },
-        host_config: Some(container.host_config.clone()),
+        host_config: Some(HostConfig {
+            links: super::links(engine, snapshot),
+            ..container.host_config.clone()
+        }),
         graph_driver: Some(graph_driver(&container.rootfs)),
         size_rw: sizes.map(|(rw, _)| rw),
         size_root_fs: sizes.map(|(_, all)| all),

@@ -7,5 +7,5 @@ mod summary;
 
 pub(crate) use filter::{FILTERS, matches};
 pub(crate) use inspect::{inspect, sizes};
-pub(crate) use network::{networks, port_map, ports};
+pub(crate) use network::{links, networks, port_map, ports};
 pub(crate) use summary::summary;

@@ -28,7 +28,7 @@ pub(crate) fn networks(engine: &Inner, snapshot: &Snapshot) -> Map<EndpointSetti
         shown.insert(name.to_owned(), settings.clone());
     }
     let named = |id: &str| engine.networks.inspect(id).map(|n| (n.name, n.id.to_string())).ok();
-    if !shown.contains_key(mode) {
+    if !shown.contains_key(mode) && !container.off_mode_network {
         let name = named(mode).map_or_else(|| mode.to_owned(), |(name, _)| name);
         shown.entry(name).or_default();
     }
@@ -46,12 +46,29 @@ pub(crate) fn networks(engine: &Inner, snapshot: &Snapshot) -> Map<EndpointSetti
     shown
 }
 
+/// `HostConfig.Links`: `/other:/own/alias`. One that is gone is not shown.
+pub(crate) fn links(engine: &Inner, snapshot: &Snapshot) -> List<String> {
+    let container = &snapshot.container;
+    let shown = |text: &String| {
+        let link = knarr_network::Link::parse(text)?;
+        let other = engine.containers.resolve(&link.name).ok()?;
+        Some(format!("/{}:/{}/{}", other.snapshot.container.name, container.name, link.alias))
+    };
+    match container.host_config.links.is_empty() {
+        true => container.host_config.links.clone(),
+        false => container.host_config.links.iter().filter_map(shown).collect::<Vec<_>>().into(),
+    }
+}
+
 fn fill(settings: &mut EndpointSettings, endpoint: &Endpoint) {
     settings.network_id = endpoint.network.to_string();
     settings.endpoint_id.clone_from(&endpoint.id);
     settings.gateway = endpoint.gateway.map_or_else(String::new, |ip| ip.to_string());
     settings.ip_address = endpoint.ipv4.map_or_else(String::new, |ip| ip.to_string());
     settings.ip_prefix_len = i64::from(endpoint.prefix);
+    settings.ipv6_gateway = endpoint.gateway6.map_or_else(String::new, |ip| ip.to_string());
+    settings.global_ipv6_address = endpoint.ipv6.map_or_else(String::new, |ip| ip.to_string());
+    settings.global_ipv6_prefix_len = i64::from(endpoint.prefix6);
     settings.mac_address = endpoint.mac.map_or_else(String::new, |mac| mac.to_string());
     settings.dns_names =
         if endpoint.dns_names.is_empty() { List::nil() } else { endpoint.dns_names.clone().into() };
@@ -69,11 +86,15 @@ pub(crate) fn port_map(engine: &Inner, snapshot: &Snapshot) -> PortMap {
     }
     for port in endpoints(engine, snapshot).iter().flat_map(|e| &e.ports) {
         let key = format!("{}/{}", port.container_port, port.protocol);
-        let binding =
-            PortBinding { host_ip: port.host_ip.to_string(), host_port: port.host_port.to_string() };
+        let binding = PortBinding { host_ip: port.host_ip.to_string(), host_port: host_port(port.host_port) };
         map.entry(key).or_insert_with(List::nil).push(binding);
     }
     map
+}
+
+/// A port that is not translated has none on the host.
+fn host_port(port: u16) -> String {
+    if port == 0 { String::new() } else { port.to_string() }
 }
 
 /// The rows of the column PORTS.

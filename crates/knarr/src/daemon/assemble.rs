@@ -105,6 +105,15 @@ fn network_config(c: &Config) -> anyhow::Result<NetworkConfig> {
         bridge: c.bridge.clone(),
         bip: parsed("bip", c.bip.as_deref())?,
         fixed_cidr: parsed("fixed-cidr", c.fixed_cidr.as_deref())?,
+        bip6: parsed("bip6", c.bip6.as_deref())?,
+        fixed_cidr_v6: parsed("fixed-cidr-v6", c.fixed_cidr_v6.as_deref())?,
+        default_gateway: parsed("default-gateway", c.default_gateway.as_deref())?,
+        default_gateway_v6: parsed("default-gateway-v6", c.default_gateway_v6.as_deref())?,
+        ipv6: c.ipv6,
+        default_network_options: c.default_network_opts.clone(),
+        ip_forward_no_drop: c.ip_forward_no_drop,
+        firewall_v6: c.firewall_v6,
+        direct_routing: c.allow_direct_routing,
         mtu: c.mtu.unwrap_or(defaults.mtu),
         default_address_pools: c
             .default_address_pools
@@ -146,6 +155,11 @@ fn needed<T: std::str::FromStr>(what: &str, text: &str) -> anyhow::Result<T> {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
+    if config.wants_iptables {
+        tracing::warn!(
+            "firewall-backend iptables: the firewall is a table of nftables of its own all the same"
+        );
+    }
     let engine = Engine::open(engine_config(&config)?).await?;
     let server = server_config(&config)?;
     let shutdown = CancellationToken::new();

@@ -90,6 +90,39 @@ pub struct Flags {
     /// IPv4 subnet for fixed IPs
     #[arg(long, value_name = "CIDR")]
     pub fixed_cidr: Option<String>,
+    /// Address and prefix of the default bridge for IPv6
+    #[arg(long, value_name = "CIDR")]
+    pub bip6: Option<String>,
+    /// Part of the default bridge's IPv6 subnet that containers get addresses from
+    #[arg(long = "fixed-cidr-v6", value_name = "CIDR")]
+    pub fixed_cidr_v6: Option<String>,
+    /// Gateway of containers on the default bridge, when it is not the bridge
+    #[arg(long, value_name = "IP")]
+    pub default_gateway: Option<String>,
+    /// The same for IPv6
+    #[arg(long = "default-gateway-v6", value_name = "IP")]
+    pub default_gateway_v6: Option<String>,
+    /// IPv6 on the default bridge
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub ipv6: Option<bool>,
+    /// Option of networks that do not say otherwise: DRIVER=OPTION=VALUE
+    #[arg(long = "default-network-opt", value_name = "OPTION")]
+    pub default_network_opts: Vec<String>,
+    /// Do not keep the host's other interfaces apart when forwarding is turned on
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub ip_forward_no_drop: Option<bool>,
+    /// Manage the firewall for IPv6
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub ip6tables: Option<bool>,
+    /// Let published ports be reached by the containers' own addresses
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub allow_direct_routing: Option<bool>,
+    /// Accepted: the firewall is a table of nftables, whatever this says
+    #[arg(long, value_name = "NAME")]
+    pub firewall_backend: Option<String>,
+    /// Accepted: there is no proxy
+    #[arg(long, value_name = "PATH")]
+    pub userland_proxy_path: Option<PathBuf>,
     /// Default address pool for networks, e.g. base=172.80.0.0/16,size=24
     #[arg(long = "default-address-pool", value_name = "POOL")]
     pub default_address_pools: Vec<String>,

@@ -116,9 +116,14 @@ impl Batch {
 
     /// Empties the table: what follows is all that it has.
     pub fn replace_table(&mut self) {
+        self.remove_table();
+        self.table_request("create", message::NEW_TABLE, flag::CREATE);
+    }
+
+    /// Removes the table, whether it is there or not.
+    pub fn remove_table(&mut self) {
         self.table_request("create", message::NEW_TABLE, flag::CREATE);
         self.delete_table();
-        self.table_request("create", message::NEW_TABLE, flag::CREATE);
     }
 
     /// A new table that nobody but this connection can change or flush; it goes when the connection is closed.
@@ -173,6 +178,11 @@ impl Batch {
 
     pub fn delete_elements(&mut self, set: &str, list: &[Element]) {
         self.requests.extend(elements(self.family, &self.table, set, list, false));
+    }
+
+    /// What follows is about the same table of another family.
+    pub fn in_family(&mut self, family: Family) {
+        self.family = family;
     }
 
     pub fn is_empty(&self) -> bool {

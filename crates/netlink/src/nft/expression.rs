@@ -1,4 +1,5 @@
 //! Expressions: the small instructions that a rule is made of.
+use super::Family;
 use super::set::ifname;
 use crate::Request;
 
@@ -26,6 +27,9 @@ impl Register {
 pub enum MetaKey {
     IifName,
     OifName,
+    /// What made the incoming interface: `bridge`, `veth`, ...
+    IifKind,
+    OifKind,
     L4Proto,
     NfProto,
 }
@@ -128,10 +132,16 @@ pub enum Expression {
         result: FibResult,
         to: Register,
     },
-    /// Translates the destination to an IPv4 address, and a port.
+    /// Translates the destination to an address of the family, and a port.
     DestinationNat {
+        family: Family,
         address: Register,
         port: Option<Register>,
+    },
+    /// Translates the source.
+    SourceNat {
+        family: Family,
+        address: Register,
     },
     Masquerade,
     Counter,
@@ -153,7 +163,7 @@ impl Expression {
             Expression::Compare { .. } => "cmp",
             Expression::Lookup { .. } => "lookup",
             Expression::Fib { .. } => "fib",
-            Expression::DestinationNat { .. } => "nat",
+            Expression::DestinationNat { .. } | Expression::SourceNat { .. } => "nat",
             Expression::Masquerade => "masq",
             Expression::Counter => "counter",
             Expression::Verdict(_) | Expression::Value { .. } => "immediate",
@@ -203,8 +213,11 @@ impl Expression {
             Expression::Fib { result: FibResult::DestinationType, to } => {
                 r.be32(1, to.number()).be32(2, 3).be32(3, 2)
             }
-            Expression::DestinationNat { address, port } => {
-                let r = r.be32(1, 1).be32(2, 2).be32(3, address.number());
+            Expression::SourceNat { family, address } => {
+                r.be32(1, 0).be32(2, family.number().into()).be32(3, address.number())
+            }
+            Expression::DestinationNat { family, address, port } => {
+                let r = r.be32(1, 1).be32(2, family.number().into()).be32(3, address.number());
                 match port {
                     Some(port) => r.be32(5, port.number()),
                     None => r,
@@ -236,6 +249,8 @@ fn meta_key(key: MetaKey) -> u32 {
     match key {
         MetaKey::IifName => 6,
         MetaKey::OifName => 7,
+        MetaKey::IifKind => 26,
+        MetaKey::OifKind => 27,
         MetaKey::NfProto => 15,
         MetaKey::L4Proto => 16,
     }

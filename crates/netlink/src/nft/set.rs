@@ -47,6 +47,7 @@ const KEY_IS_TEXT: [u8; 6] = {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Field {
     Ipv4Addr,
+    Ipv6Addr,
     InetProto,
     InetService,
     IfName,
@@ -56,6 +57,7 @@ impl Field {
     fn type_number(self) -> u32 {
         match self {
             Field::Ipv4Addr => 7,
+            Field::Ipv6Addr => 8,
             Field::InetProto => 12,
             Field::InetService => 13,
             Field::IfName => 41,
@@ -66,6 +68,7 @@ impl Field {
     pub fn size(self) -> usize {
         match self {
             Field::Ipv4Addr => 4,
+            Field::Ipv6Addr => 16,
             Field::InetProto => 1,
             Field::InetService => 2,
             Field::IfName => 16,
@@ -75,6 +78,7 @@ impl Field {
     pub fn as_str(self) -> &'static str {
         match self {
             Field::Ipv4Addr => "ipv4_addr",
+            Field::Ipv6Addr => "ipv6_addr",
             Field::InetProto => "inet_proto",
             Field::InetService => "inet_service",
             Field::IfName => "ifname",

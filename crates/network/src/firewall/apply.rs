@@ -1,58 +1,81 @@
-//! Carrying the table to the kernel.
-use crate::firewall::entry::Entry;
-use crate::firewall::table::{FAMILY, Table};
+//! Carrying the tables to the kernel.
+use crate::firewall::entry::Placed;
+use crate::firewall::table::Table;
+use knarr_netlink::Result;
 use knarr_netlink::nft::{Batch, Element, Family, Nftables, Policy};
-use knarr_netlink::{Error, Result};
-use rustix::io::Errno;
 use std::collections::BTreeMap;
 
-/// The engine's table in the kernel.
+/// The engine's tables in the kernel.
 pub(crate) struct Firewall {
     connection: Nftables,
     table: String,
+    /// Whether there is one for IPv6, as far as we know.
+    has_v6: bool,
 }
 
 impl Firewall {
     pub fn open(table: String) -> Result<Self> {
-        Ok(Self { connection: Nftables::open()?, table })
+        let mut connection = Nftables::open()?;
+        let has_v6 = connection.has_table(Family::Ipv6, &table).unwrap_or(false);
+        Ok(Self { connection, table, has_v6 })
     }
 
-    /// The whole table, atomically.
-    pub fn replace(&mut self, table: &Table) -> Result<()> {
-        self.connection.commit(table.batch())
+    /// All tables, atomically: what is not among them goes.
+    pub fn replace(&mut self, tables: &[Table]) -> Result<()> {
+        let wants_v6 = tables.iter().any(|t| t.family == Family::Ipv6);
+        let mut batch = Batch::new(Family::Ipv4, &self.table);
+        tables.iter().for_each(|table| table.put(&mut batch));
+        if self.has_v6 && !wants_v6 {
+            batch.in_family(Family::Ipv6);
+            batch.remove_table();
+        }
+        self.connection.commit(batch)?;
+        self.has_v6 = wants_v6;
+        Ok(())
     }
 
-    pub fn add(&mut self, entries: &[Entry]) -> Result<()> {
+    /// Whether there is a table for each of the entries.
+    pub fn has_room_for(&self, entries: &[Placed]) -> bool {
+        self.has_v6 || entries.iter().all(|(family, _)| *family == Family::Ipv4)
+    }
+
+    pub fn add(&mut self, entries: &[Placed]) -> Result<()> {
         self.change(entries, Batch::add_elements)
     }
 
-    /// Fails with "no such file" when the table or an element is gone: replace the table then.
-    pub fn remove(&mut self, entries: &[Entry]) -> Result<()> {
+    /// Fails with "no such file" when a table or an element is gone: replace the tables then.
+    pub fn remove(&mut self, entries: &[Placed]) -> Result<()> {
         self.change(entries, Batch::delete_elements)
     }
 
-    fn change(&mut self, entries: &[Entry], put: impl Fn(&mut Batch, &str, &[Element])) -> Result<()> {
-        let mut sets: BTreeMap<&str, Vec<Element>> = BTreeMap::new();
-        for entry in entries {
-            sets.entry(entry.set()).or_default().push(entry.element());
+    fn change(&mut self, entries: &[Placed], put: impl Fn(&mut Batch, &str, &[Element])) -> Result<()> {
+        let mut sets: BTreeMap<(bool, &str), Vec<Element>> = BTreeMap::new();
+        for (family, entry) in entries {
+            sets.entry((*family == Family::Ipv6, entry.set())).or_default().push(entry.element());
         }
-        let mut batch = Batch::new(FAMILY, &self.table);
-        sets.iter().for_each(|(set, elements)| put(&mut batch, set, elements));
+        let mut batch = Batch::new(Family::Ipv4, &self.table);
+        for ((six, set), elements) in sets {
+            batch.in_family(if six { Family::Ipv6 } else { Family::Ipv4 });
+            put(&mut batch, set, &elements);
+        }
         self.connection.commit(batch)
     }
 
-    /// Name of the table, and of our changes in notifications.
+    /// Name of the tables, and of our changes in notifications.
     pub fn identity(&self) -> (&str, u32) {
         (&self.table, self.connection.port())
     }
 
     pub fn delete(&mut self) -> Result<()> {
-        let mut batch = Batch::new(FAMILY, &self.table);
-        batch.delete_table();
-        match self.connection.commit(batch) {
-            Err(e) if is_absent(&e) => Ok(()),
-            result => result,
+        let mut batch = Batch::new(Family::Ipv4, &self.table);
+        batch.remove_table();
+        if self.has_v6 {
+            batch.in_family(Family::Ipv6);
+            batch.remove_table();
         }
+        self.connection.commit(batch)?;
+        self.has_v6 = false;
+        Ok(())
     }
 
     /// Chains of others that drop forwarded IPv4 packets unless a rule of theirs accepts them.
@@ -66,8 +89,4 @@ impl Firewall {
         });
         Ok(foreign.map(|c| format!("{} {} {}", c.family.as_str(), c.table, c.name)).collect())
     }
-}
-
-pub(crate) fn is_absent(error: &Error) -> bool {
-    error.is(Errno::NOENT)
 }

@@ -1,122 +1,184 @@
-//! Elements of the table's sets and maps.
+//! Elements of the tables' sets and maps.
 use crate::port::Protocol;
-use ipnet::Ipv4Net;
-use knarr_netlink::nft::Element;
+use ipnet::IpNet;
+use knarr_netlink::nft::{Element, Family};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 pub(crate) const BRIDGES: &str = "bridges";
+pub(crate) const DIRECT: &str = "direct";
 pub(crate) const ICC: &str = "icc";
 pub(crate) const INSIDE: &str = "inside";
 pub(crate) const INTERNAL: &str = "internal";
 pub(crate) const MASQUERADED: &str = "masqueraded";
+pub(crate) const OPENED: &str = "opened";
 pub(crate) const PUBLISHED: &str = "published";
 pub(crate) const PUBLISHED_ANY: &str = "published_any";
 pub(crate) const RANGES: &str = "ranges";
 pub(crate) const RANGES_ANY: &str = "ranges_any";
+pub(crate) const ROUTED: &str = "routed";
+pub(crate) const SOURCES: &str = "sources";
+pub(crate) const TRUSTED: &str = "trusted";
+pub(crate) const UNPROTECTED: &str = "unprotected";
+
+/// What is known of a bridge by its name alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Bridge,
+    Internal,
+    Masqueraded,
+    /// Containers are reached by their own addresses, at their opened ports, from everywhere.
+    Routed,
+    /// The same, but not from other bridges.
+    Direct,
+    /// The same at all ports.
+    Unprotected,
+}
+
+impl Kind {
+    fn set(self) -> &'static str {
+        match self {
+            Kind::Bridge => BRIDGES,
+            Kind::Internal => INTERNAL,
+            Kind::Masqueraded => MASQUERADED,
+            Kind::Routed => ROUTED,
+            Kind::Direct => DIRECT,
+            Kind::Unprotected => UNPROTECTED,
+        }
+    }
+}
 
 /// Ports of a range on the host are the same ones in the container, so only the address is translated.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Entry {
-    Bridge(String),
+    Name(Kind, String),
     /// Containers on this bridge reach each other.
     Icc(String),
+    /// An interface of the host, and a bridge to whose opened ports it leads.
+    Trusted(String, String),
     /// A bridge and its subnet.
-    Inside(String, Ipv4Net),
-    Internal(String),
-    Masqueraded(String),
+    Inside(String, IpNet),
+    /// A bridge, and what its containers' packets leave under.
+    Source(String, IpAddr),
     Port {
         protocol: Protocol,
-        host_ip: Option<Ipv4Addr>,
+        host_ip: Option<IpAddr>,
         host_port: u16,
-        ip: Ipv4Addr,
+        ip: IpAddr,
         port: u16,
         owner: String,
     },
     Range {
         protocol: Protocol,
-        host_ip: Option<Ipv4Addr>,
+        host_ip: Option<IpAddr>,
         begin: u16,
         end: u16,
-        ip: Ipv4Addr,
+        ip: IpAddr,
         owner: String,
     },
+    /// Ports of a container that are reached by its own address.
+    Opened {
+        protocol: Protocol,
+        ip: IpAddr,
+        begin: u16,
+        end: u16,
+        owner: String,
+    },
+}
+
+pub(crate) fn octets(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
 }
 
 impl Entry {
     /// Name of the set or map that it belongs to.
     pub fn set(&self) -> &'static str {
         match self {
-            Entry::Bridge(_) => BRIDGES,
+            Entry::Name(kind, _) => kind.set(),
             Entry::Icc(_) => ICC,
+            Entry::Trusted(..) => TRUSTED,
             Entry::Inside(..) => INSIDE,
-            Entry::Internal(_) => INTERNAL,
-            Entry::Masqueraded(_) => MASQUERADED,
+            Entry::Source(..) => SOURCES,
             Entry::Port { host_ip: Some(_), .. } => PUBLISHED,
             Entry::Port { host_ip: None, .. } => PUBLISHED_ANY,
             Entry::Range { host_ip: Some(_), .. } => RANGES,
             Entry::Range { host_ip: None, .. } => RANGES_ANY,
+            Entry::Opened { .. } => OPENED,
         }
     }
 
     pub fn element(&self) -> Element {
         match self {
-            Entry::Bridge(name) | Entry::Internal(name) | Entry::Masqueraded(name) => {
-                Element::interfaces(&[name])
-            }
+            Entry::Name(_, name) => Element::interfaces(&[name]),
             Entry::Icc(name) => Element::interfaces(&[name, name]),
+            Entry::Trusted(from, bridge) => Element::interfaces(&[from, bridge]),
             Entry::Inside(name, net) => {
-                let key = |ip: Ipv4Addr| {
+                let key = |ip: IpAddr| {
                     let mut fields = Element::interfaces(&[name]).key;
-                    fields.push(ip.octets().to_vec());
+                    fields.push(octets(ip));
                     fields
                 };
                 let (first, last) = (key(net.network()), key(net.broadcast()));
                 Element { key: first, key_end: Some(last), data: Vec::new(), comment: String::new() }
             }
+            Entry::Source(name, ip) => Element { data: vec![octets(*ip)], ..Element::interfaces(&[name]) },
             Entry::Port { protocol, host_ip, host_port, ip, port, owner } => Element {
                 key: key(*protocol, *host_ip, *host_port),
                 key_end: None,
-                data: vec![ip.octets().to_vec(), port.to_be_bytes().to_vec()],
+                data: vec![octets(*ip), port.to_be_bytes().to_vec()],
                 comment: owner.clone(),
             },
             Entry::Range { protocol, host_ip, begin, end, ip, owner } => Element {
                 key: key(*protocol, *host_ip, *begin),
                 key_end: Some(key(*protocol, *host_ip, *end)),
-                data: vec![ip.octets().to_vec()],
+                data: vec![octets(*ip)],
+                comment: owner.clone(),
+            },
+            Entry::Opened { protocol, ip, begin, end, owner } => Element {
+                key: key(*protocol, Some(*ip), *begin),
+                key_end: Some(key(*protocol, Some(*ip), *end)),
+                data: Vec::new(),
                 comment: owner.clone(),
             },
         }
     }
 }
 
-fn key(protocol: Protocol, host_ip: Option<Ipv4Addr>, port: u16) -> Vec<Vec<u8>> {
+fn key(protocol: Protocol, address: Option<IpAddr>, port: u16) -> Vec<Vec<u8>> {
     let mut key = vec![vec![protocol.number()]];
-    key.extend(host_ip.map(|ip| ip.octets().to_vec()));
+    key.extend(address.map(octets));
     key.push(port.to_be_bytes().to_vec());
     key
 }
 
+fn ports(begin: u16, end: u16) -> String {
+    if begin == end { begin.to_string() } else { format!("{begin}-{end}") }
+}
+
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = |ip: &Option<IpAddr>| ip.map(|ip| format!("{ip} . ")).unwrap_or_default();
         match self {
-            Entry::Bridge(name) | Entry::Internal(name) | Entry::Masqueraded(name) => write!(f, "\"{name}\""),
+            Entry::Name(_, name) => write!(f, "\"{name}\""),
             Entry::Inside(name, net) => write!(f, "\"{name}\" . {net}"),
             Entry::Icc(name) => write!(f, "\"{name}\" . \"{name}\""),
+            Entry::Trusted(from, bridge) => write!(f, "\"{from}\" . \"{bridge}\""),
+            Entry::Source(name, ip) => write!(f, "\"{name}\" : {ip}"),
             Entry::Port { protocol, host_ip, host_port, ip, port, owner } => {
-                write!(f, "{protocol} . ")?;
-                if let Some(host_ip) = host_ip {
-                    write!(f, "{host_ip} . ")?;
-                }
-                write!(f, "{host_port} comment \"{owner}\" : {ip} . {port}")
+                write!(f, "{protocol} . {}{host_port} comment \"{owner}\" : {ip} . {port}", host(host_ip))
             }
             Entry::Range { protocol, host_ip, begin, end, ip, owner } => {
-                write!(f, "{protocol} . ")?;
-                if let Some(host_ip) = host_ip {
-                    write!(f, "{host_ip} . ")?;
-                }
-                write!(f, "{begin}-{end} comment \"{owner}\" : {ip}")
+                write!(f, "{protocol} . {}{} comment \"{owner}\" : {ip}", host(host_ip), ports(*begin, *end))
+            }
+            Entry::Opened { protocol, ip, begin, end, owner } => {
+                write!(f, "{protocol} . {ip} . {} comment \"{owner}\"", ports(*begin, *end))
             }
         }
     }
 }
+
+/// An entry of the table of one family.
+pub(crate) type Placed = (Family, Entry);

@@ -1,6 +1,6 @@
-//! The firewall: one nftables table per engine, a pure function of networks and endpoints.
+//! The firewall: one nftables table per engine and family, a pure function of networks and endpoints.
 //!
-//! `ruleset` renders facts to a `Table`, whose text is `nft`'s own language; `apply` carries a table, or single
+//! `ruleset` renders facts to `Table`s, whose text is `nft`'s own language; `apply` carries a table, or single
 //! elements of it, to the kernel in one transaction. Rules of others live in other tables and are never touched.
 mod apply;
 mod entry;
@@ -9,6 +9,5 @@ mod ruleset;
 mod table;
 
 pub(crate) use apply::Firewall;
-pub(crate) use entry::Entry;
-pub(crate) use ruleset::{BridgeFacts, Facts, PortFacts, port_entries, ruleset, table_name};
-pub(crate) use table::FAMILY;
+pub(crate) use entry::Placed;
+pub(crate) use ruleset::{BridgeFacts, Facts, FamilyFacts, PortFacts, port_entries, ruleset, table_name};

@@ -1,17 +1,21 @@
-//! From networks and endpoints to the table. Pure.
+//! From networks and endpoints to the tables. Pure.
 //!
 //! * Containers leave under the host's address, and answers come back.
 //! * Nobody outside reaches a container but through a published port; networks do not reach each other.
 //! * A published port is reached from outside, from the host itself (127.0.0.1 too) and from containers.
 //! * Bridges let packets from 127.0.0.0/8 through for that (`route_localnet`), so what a container sends to or from
 //!   such addresses is dropped before anything else sees it (CVE-2020-8558).
-use crate::firewall::entry::{self, Entry};
-use crate::firewall::rule::{Action, Match, rule};
+//! * A container is no IPv6 router of the host's (CVE-2020-13401).
+//! * If it was the engine that turned forwarding on, then the host forwards for bridges only: its other interfaces are as far
+//!   apart as before.
+use crate::firewall::entry::{self, Entry, Kind, Placed};
+use crate::firewall::rule::{Action, Match, Rule, rule};
 use crate::firewall::table::Table;
+use crate::option::GatewayMode;
 use crate::port::{Protocol, PublishedPort};
-use ipnet::Ipv4Net;
-use knarr_netlink::nft::{ChainKind, ChainSpec, Field, Hook, HookSpec, Policy, SetSpec};
-use std::net::{IpAddr, Ipv4Addr};
+use ipnet::IpNet;
+use knarr_netlink::nft::{ChainKind, ChainSpec, Family, Field, Hook, HookSpec, Policy, SetSpec};
+use std::net::IpAddr;
 
 /// `raw`, `dstnat`, `filter` and `srcnat` of `nft`.
 const PRIORITY_RAW: i32 = -300;
@@ -19,32 +23,70 @@ const PRIORITY_DSTNAT: i32 = -100;
 const PRIORITY_FILTER: i32 = 0;
 const PRIORITY_SRCNAT: i32 = 100;
 
+/// One family of a bridge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FamilyFacts {
+    pub family: Family,
+    pub subnet: IpNet,
+    pub mode: GatewayMode,
+    pub masquerade: bool,
+    /// What packets leave under in place of the host's address there.
+    pub source: Option<IpAddr>,
+    /// Published ports are reached by containers' own addresses from everywhere outside.
+    pub direct: bool,
+}
+
 /// A bridge of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BridgeFacts {
     pub name: String,
-    pub subnets: Vec<Ipv4Net>,
+    pub families: Vec<FamilyFacts>,
     pub icc: bool,
     pub internal: bool,
-    pub masquerade: bool,
+    /// The same as `direct` for some interfaces of the host.
+    pub trusted: Vec<String>,
 }
 
 impl BridgeFacts {
-    pub fn entries(&self) -> Vec<Entry> {
-        let mut all = vec![Entry::Bridge(self.name.clone())];
-        all.extend(self.subnets.iter().map(|net| Entry::Inside(self.name.clone(), *net)));
-        all.extend(self.icc.then(|| Entry::Icc(self.name.clone())));
-        all.extend(self.internal.then(|| Entry::Internal(self.name.clone())));
-        all.extend(self.masquerade.then(|| Entry::Masqueraded(self.name.clone())));
+    pub fn entries(&self) -> Vec<Placed> {
+        self.families.iter().flat_map(|f| self.of_family(f).into_iter().map(|e| (f.family, e))).collect()
+    }
+
+    fn of_family(&self, facts: &FamilyFacts) -> Vec<Entry> {
+        let name = || self.name.clone();
+        let mut all = vec![Entry::Name(Kind::Bridge, name()), Entry::Inside(name(), facts.subnet)];
+        all.extend(self.icc.then(|| Entry::Icc(name())));
+        if self.internal {
+            all.push(Entry::Name(Kind::Internal, name()));
+            return all;
+        }
+        match (facts.masquerade, facts.source) {
+            (true, Some(source)) => all.push(Entry::Source(name(), source)),
+            (true, None) => all.push(Entry::Name(Kind::Masqueraded, name())),
+            (false, _) => {}
+        }
+        match facts.mode {
+            GatewayMode::Routed => all.push(Entry::Name(Kind::Routed, name())),
+            GatewayMode::Unprotected => all.push(Entry::Name(Kind::Unprotected, name())),
+            GatewayMode::Nat | GatewayMode::Isolated => {}
+        }
+        all.extend(
+            (facts.direct || facts.mode == GatewayMode::Routed).then(|| Entry::Name(Kind::Direct, name())),
+        );
+        all.extend(self.trusted.iter().map(|from| Entry::Trusted(from.clone(), name())));
         all
     }
 }
 
-/// Published ports of one endpoint.
+/// Published ports of one endpoint in one family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PortFacts {
-    pub ip: Ipv4Addr,
+    pub family: Family,
+    pub ip: IpAddr,
+    /// All of the family; those without a host port are only opened.
     pub ports: Vec<PublishedPort>,
+    /// Whether somebody may reach them by the container's own address.
+    pub opened: bool,
     /// For people who read the ruleset.
     pub owner: String,
 }
@@ -54,22 +96,36 @@ pub(crate) struct Facts {
     pub engine_id: String,
     pub bridges: Vec<BridgeFacts>,
     pub ports: Vec<PortFacts>,
+    /// Families in which the engine turned forwarding on, for bridges alone.
+    pub closed: Vec<Family>,
 }
 
-/// Name of the engine's table.
+/// Name of the engine's tables.
 pub(crate) fn table_name(engine_id: &str) -> String {
     format!("knarr-{engine_id}")
 }
 
-pub(crate) fn ruleset(facts: &Facts) -> Table {
-    let mut entries: Vec<Entry> = facts.bridges.iter().flat_map(BridgeFacts::entries).collect();
+/// The table of IPv4, and the one of IPv6 when there is anything for it.
+pub(crate) fn ruleset(facts: &Facts) -> Vec<Table> {
+    let mut entries: Vec<Placed> = facts.bridges.iter().flat_map(BridgeFacts::entries).collect();
     entries.extend(facts.ports.iter().flat_map(port_entries));
-    Table { name: table_name(&facts.engine_id), sets: sets(), entries, chains: chains() }
+    let needed = |family: &Family| {
+        *family == Family::Ipv4 || facts.closed.contains(family) || entries.iter().any(|(f, _)| f == family)
+    };
+    let families = [Family::Ipv4, Family::Ipv6].into_iter().filter(needed);
+    let table = |family| Table {
+        family,
+        name: table_name(&facts.engine_id),
+        sets: sets(family),
+        entries: entries.iter().filter(|(f, _)| *f == family).map(|(_, e)| e.clone()).collect(),
+        chains: chains(family, facts.closed.contains(&family)),
+    };
+    families.map(table).collect()
 }
 
 /// Elements for an endpoint's ports. Runs of ports that are the same on both sides become one range.
-pub(crate) fn port_entries(facts: &PortFacts) -> Vec<Entry> {
-    let mut ports: Vec<&PublishedPort> = facts.ports.iter().filter(|p| p.host_ip.is_ipv4()).collect();
+pub(crate) fn port_entries(facts: &PortFacts) -> Vec<Placed> {
+    let mut ports: Vec<&PublishedPort> = facts.ports.iter().filter(|p| p.host_port != 0).collect();
     ports.sort_by_key(|p| (p.protocol, p.host_ip, p.host_port, p.container_port));
     let mut entries: Vec<Entry> = Vec::new();
     let mut run: Option<(Protocol, IpAddr, u16, u16)> = None;
@@ -107,19 +163,47 @@ pub(crate) fn port_entries(facts: &PortFacts) -> Vec<Entry> {
         }
     }
     finish(run, &mut entries);
+    entries.extend(opened(facts));
+    entries.into_iter().map(|entry| (facts.family, entry)).collect()
+}
+
+/// The container's own ports, in runs.
+fn opened(facts: &PortFacts) -> Vec<Entry> {
+    if !facts.opened {
+        return Vec::new();
+    }
+    let mut ports: Vec<(Protocol, u16)> =
+        facts.ports.iter().map(|p| (p.protocol, p.container_port)).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let mut entries: Vec<Entry> = Vec::new();
+    for (protocol, port) in ports {
+        match entries.last_mut() {
+            Some(Entry::Opened { protocol: p, end, .. })
+                if *p == protocol && end.checked_add(1) == Some(port) =>
+            {
+                *end = port;
+            }
+            _ => entries.push(Entry::Opened {
+                protocol,
+                ip: facts.ip,
+                begin: port,
+                end: port,
+                owner: facts.owner.clone(),
+            }),
+        }
+    }
     entries
 }
 
 /// The address in a map's key; `None`: any of the host's.
-fn bound_address(host: IpAddr) -> Option<Ipv4Addr> {
-    match host {
-        IpAddr::V4(ip) if !ip.is_unspecified() => Some(ip),
-        _ => None,
-    }
+fn bound_address(host: IpAddr) -> Option<IpAddr> {
+    (!host.is_unspecified()).then_some(host)
 }
 
-fn sets() -> Vec<SetSpec> {
-    use Field::{IfName, InetProto, InetService, Ipv4Addr as Address};
+fn sets(family: Family) -> Vec<SetSpec> {
+    use Field::{IfName, InetProto, InetService};
+    let address = if family == Family::Ipv6 { Field::Ipv6Addr } else { Field::Ipv4Addr };
     let set = |name, key: &[Field], data: &[Field], interval| SetSpec {
         name,
         key: key.to_vec(),
@@ -128,14 +212,20 @@ fn sets() -> Vec<SetSpec> {
     };
     vec![
         set(entry::BRIDGES, &[IfName], &[], false),
-        set(entry::INSIDE, &[IfName, Address], &[], true),
+        set(entry::INSIDE, &[IfName, address], &[], true),
         set(entry::ICC, &[IfName, IfName], &[], false),
         set(entry::INTERNAL, &[IfName], &[], false),
         set(entry::MASQUERADED, &[IfName], &[], false),
-        set(entry::PUBLISHED, &[InetProto, Address, InetService], &[Address, InetService], false),
-        set(entry::PUBLISHED_ANY, &[InetProto, InetService], &[Address, InetService], false),
-        set(entry::RANGES, &[InetProto, Address, InetService], &[Address], true),
-        set(entry::RANGES_ANY, &[InetProto, InetService], &[Address], true),
+        set(entry::SOURCES, &[IfName], &[address], false),
+        set(entry::ROUTED, &[IfName], &[], false),
+        set(entry::UNPROTECTED, &[IfName], &[], false),
+        set(entry::DIRECT, &[IfName], &[], false),
+        set(entry::TRUSTED, &[IfName, IfName], &[], false),
+        set(entry::OPENED, &[InetProto, address, InetService], &[], true),
+        set(entry::PUBLISHED, &[InetProto, address, InetService], &[address, InetService], false),
+        set(entry::PUBLISHED_ANY, &[InetProto, InetService], &[address, InetService], false),
+        set(entry::RANGES, &[InetProto, address, InetService], &[address], true),
+        set(entry::RANGES_ANY, &[InetProto, InetService], &[address], true),
     ]
 }
 
@@ -143,20 +233,28 @@ fn base(name: &'static str, kind: ChainKind, hook: Hook, priority: i32) -> Chain
     ChainSpec { name, hook: Some(HookSpec { kind, hook, priority, policy: Policy::Accept }) }
 }
 
-fn chains() -> Vec<(ChainSpec, Vec<crate::firewall::rule::Rule>)> {
-    use Match::{
-        DestinationLocal, DestinationLoopback, DestinationNotLoopback, Established, Iif, Oif, OifSource,
-        Pair, SourceLoopback, Translated,
-    };
+fn chains(family: Family, closed: bool) -> Vec<(ChainSpec, Vec<Rule>)> {
+    use Match::{DestinationLocal, DestinationNotLoopback, Iif, Oif, OifSource, SourceLoopback, Translated};
     let bridges = entry::BRIDGES;
+    let four = family == Family::Ipv4;
+    let mut postrouting = vec![
+        // To a neighbour through the host: answers must come back the same way. (The incoming interface is
+        // not known here when the bridge itself calls the firewall.)
+        rule(&[OifSource(entry::INSIDE), Translated], Action::Masquerade),
+        rule(&[Oif(bridges)], Action::Return),
+        rule(&[], Action::Source),
+        rule(&[Iif(entry::MASQUERADED)], Action::Masquerade),
+    ];
+    if four {
+        postrouting.insert(0, rule(&[Oif(bridges), SourceLoopback], Action::Masquerade));
+    }
+    // The kernel takes no answer to ::1 from a bridge, so what goes there stays with the host.
+    let output = match four {
+        true => rule(&[DestinationLocal], Action::Jump("ports")),
+        false => rule(&[DestinationNotLoopback, DestinationLocal], Action::Jump("ports")),
+    };
     vec![
-        (
-            base("martians", ChainKind::Filter, Hook::Prerouting, PRIORITY_RAW),
-            vec![
-                rule(&[Iif(bridges), DestinationLoopback], Action::Drop),
-                rule(&[Iif(bridges), SourceLoopback], Action::Drop),
-            ],
-        ),
+        guard(four),
         (
             ChainSpec { name: "ports", hook: None },
             vec![
@@ -170,33 +268,51 @@ fn chains() -> Vec<(ChainSpec, Vec<crate::firewall::rule::Rule>)> {
             base("prerouting", ChainKind::Nat, Hook::Prerouting, PRIORITY_DSTNAT),
             vec![rule(&[DestinationNotLoopback, DestinationLocal], Action::Jump("ports"))],
         ),
-        (
-            base("output", ChainKind::Nat, Hook::Output, PRIORITY_DSTNAT),
-            vec![rule(&[DestinationLocal], Action::Jump("ports"))],
-        ),
-        (
-            base("forward", ChainKind::Filter, Hook::Forward, PRIORITY_FILTER),
-            vec![
-                rule(&[Established], Action::Accept),
-                rule(&[Pair(entry::ICC)], Action::Accept),
-                rule(&[Iif(entry::INTERNAL)], Action::Drop),
-                rule(&[Oif(entry::INTERNAL)], Action::Drop),
-                rule(&[Oif(bridges), Translated], Action::Accept),
-                rule(&[Oif(bridges)], Action::Drop),
-            ],
-        ),
-        (
-            base("postrouting", ChainKind::Nat, Hook::Postrouting, PRIORITY_SRCNAT),
-            vec![
-                rule(&[Oif(bridges), SourceLoopback], Action::Masquerade),
-                // To a neighbour through the host: answers must come back the same way. (The incoming interface is
-                // not known here when the bridge itself calls the firewall.)
-                rule(&[OifSource(entry::INSIDE), Translated], Action::Masquerade),
-                rule(&[Oif(bridges)], Action::Return),
-                rule(&[Iif(entry::MASQUERADED)], Action::Masquerade),
-            ],
-        ),
+        (base("output", ChainKind::Nat, Hook::Output, PRIORITY_DSTNAT), vec![output]),
+        (base("forward", ChainKind::Filter, Hook::Forward, PRIORITY_FILTER), forward(closed)),
+        (base("postrouting", ChainKind::Nat, Hook::Postrouting, PRIORITY_SRCNAT), postrouting),
     ]
+}
+
+/// What containers may not even say to the host.
+fn guard(four: bool) -> (ChainSpec, Vec<Rule>) {
+    use Match::{DestinationLoopback, Iif, RouterAdvertisement, SourceLoopback};
+    let bridges = entry::BRIDGES;
+    let chain = base("martians", ChainKind::Filter, Hook::Prerouting, PRIORITY_RAW);
+    let rules = match four {
+        true => vec![
+            rule(&[Iif(bridges), DestinationLoopback], Action::Drop),
+            rule(&[Iif(bridges), SourceLoopback], Action::Drop),
+        ],
+        // The kernel itself takes no ::1 from a wire.
+        false => vec![rule(&[Iif(bridges), RouterAdvertisement], Action::Drop)],
+    };
+    (chain, rules)
+}
+
+fn forward(closed: bool) -> Vec<Rule> {
+    use Match::{Destination, Established, Icmp, Iif, IifNoBridge, Oif, OifNoBridge, Pair, Translated};
+    let bridges = entry::BRIDGES;
+    let mut rules = vec![
+        rule(&[Established], Action::Accept),
+        rule(&[Pair(entry::ICC)], Action::Accept),
+        rule(&[Iif(entry::INTERNAL)], Action::Drop),
+        rule(&[Oif(entry::INTERNAL)], Action::Drop),
+        rule(&[Oif(bridges), Translated], Action::Accept),
+        rule(&[Oif(entry::ROUTED), Icmp], Action::Accept),
+        rule(&[Oif(entry::ROUTED), Destination(entry::OPENED)], Action::Accept),
+        rule(&[Iif(bridges), Oif(bridges)], Action::Drop),
+        rule(&[Oif(entry::UNPROTECTED)], Action::Accept),
+        rule(&[Oif(entry::DIRECT), Destination(entry::OPENED)], Action::Accept),
+        rule(&[Pair(entry::TRUSTED), Destination(entry::OPENED)], Action::Accept),
+        rule(&[Oif(bridges)], Action::Drop),
+    ];
+    if closed {
+        rules.push(rule(&[Iif(bridges)], Action::Accept));
+        // Bridges of other engines and programs are their owners' business.
+        rules.push(rule(&[IifNoBridge, OifNoBridge], Action::Drop));
+    }
+    rules
 }
 
 #[cfg(test)]
@@ -207,43 +323,90 @@ mod tests {
         PublishedPort { protocol, container_port, host_ip: host.parse().unwrap(), host_port }
     }
 
+    fn family(subnet: &str, mode: GatewayMode) -> FamilyFacts {
+        let subnet: IpNet = subnet.parse().unwrap();
+        let family = if subnet.addr().is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+        FamilyFacts { family, subnet, mode, masquerade: mode.is_translated(), source: None, direct: false }
+    }
+
+    fn bridge(name: &str, families: Vec<FamilyFacts>) -> BridgeFacts {
+        BridgeFacts { name: name.into(), families, icc: true, internal: false, trusted: Vec::new() }
+    }
+
+    fn ports(ip: &str, ports: Vec<PublishedPort>, opened: bool) -> PortFacts {
+        let ip: IpAddr = ip.parse().unwrap();
+        let family = if ip.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+        PortFacts { family, ip, ports, opened, owner: "0123456789ab".into() }
+    }
+
+    fn text(facts: &Facts) -> String {
+        ruleset(facts).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
     #[test]
     fn the_whole_table() {
         let facts = Facts {
             engine_id: "0a1b".into(),
             bridges: vec![
+                bridge("knarr0", vec![family("172.17.0.0/16", GatewayMode::Nat)]),
                 BridgeFacts {
-                    name: "knarr0".into(),
-                    subnets: vec!["172.17.0.0/16".parse().unwrap()],
-                    icc: true,
-                    internal: false,
-                    masquerade: true,
-                },
-                BridgeFacts {
-                    name: "br-vault".into(),
-                    subnets: vec!["172.18.0.0/16".parse().unwrap()],
                     icc: false,
                     internal: true,
-                    masquerade: false,
+                    ..bridge("br-vault", vec![family("172.18.0.0/16", GatewayMode::Nat)])
                 },
             ],
-            ports: vec![PortFacts {
-                ip: [172, 17, 0, 2].into(),
-                ports: vec![
-                    port(Protocol::Tcp, "0.0.0.0", 8080, 80),
-                    port(Protocol::Udp, "127.0.0.1", 53, 53),
-                ],
-                owner: "0123456789ab".into(),
-            }],
+            ports: vec![ports(
+                "172.17.0.2",
+                vec![port(Protocol::Tcp, "0.0.0.0", 8080, 80), port(Protocol::Udp, "127.0.0.1", 53, 53)],
+                false,
+            )],
+            closed: Vec::new(),
         };
-        insta::assert_snapshot!(ruleset(&facts).to_string());
+        insta::assert_snapshot!(text(&facts));
+    }
+
+    /// Every mode of the gateway, in both families; forwarding that the engine turned on.
+    #[test]
+    fn both_families_and_every_mode() {
+        let nat = FamilyFacts {
+            source: Some("192.0.2.9".parse().unwrap()),
+            ..family("10.1.0.0/24", GatewayMode::Nat)
+        };
+        let facts = Facts {
+            engine_id: "0a1b".into(),
+            bridges: vec![
+                BridgeFacts {
+                    trusted: vec!["eth1".into()],
+                    ..bridge("br-dual", vec![nat, family("fd00:1::/64", GatewayMode::Routed)])
+                },
+                bridge("br-open", vec![family("10.2.0.0/24", GatewayMode::Unprotected)]),
+                bridge(
+                    "br-direct",
+                    vec![FamilyFacts { direct: true, ..family("10.3.0.0/24", GatewayMode::Nat) }],
+                ),
+            ],
+            ports: vec![
+                ports("10.1.0.2", vec![port(Protocol::Tcp, "0.0.0.0", 8080, 80)], true),
+                ports(
+                    "fd00:1::2",
+                    vec![
+                        port(Protocol::Tcp, "::", 0, 80),
+                        port(Protocol::Tcp, "::", 0, 81),
+                        port(Protocol::Udp, "::", 0, 81),
+                    ],
+                    true,
+                ),
+            ],
+            closed: vec![Family::Ipv4, Family::Ipv6],
+        };
+        insta::assert_snapshot!(text(&facts));
     }
 
     #[test]
     fn runs_of_equal_ports_become_ranges() {
         let any = "0.0.0.0";
-        let mut ports: Vec<PublishedPort> = (100..110).map(|p| port(Protocol::Tcp, any, p, p)).collect();
-        ports.extend([
+        let mut list: Vec<PublishedPort> = (100..110).map(|p| port(Protocol::Tcp, any, p, p)).collect();
+        list.extend([
             port(Protocol::Tcp, any, 111, 111),
             port(Protocol::Tcp, "10.0.0.1", 112, 112),
             port(Protocol::Tcp, any, 200, 300),
@@ -252,9 +415,9 @@ mod tests {
             port(Protocol::Tcp, any, 65535, 65535),
             port(Protocol::Tcp, any, 65534, 65534),
         ]);
-        ports.reverse();
-        let facts = PortFacts { ip: [172, 17, 0, 2].into(), ports, owner: "c".into() };
-        let texts: Vec<String> = port_entries(&facts).iter().map(ToString::to_string).collect();
+        list.reverse();
+        let facts = PortFacts { owner: "c".into(), ..ports("172.17.0.2", list, true) };
+        let texts: Vec<String> = port_entries(&facts).iter().map(|(_, e)| e.to_string()).collect();
         insta::assert_snapshot!(texts.join("\n"), @r#"
         tcp . 100-109 comment "c" : 172.17.0.2
         tcp . 200 comment "c" : 172.17.0.2 . 300
@@ -263,6 +426,11 @@ mod tests {
         tcp . 65534-65535 comment "c" : 172.17.0.2
         tcp . 10.0.0.1 . 112 comment "c" : 172.17.0.2 . 112
         udp . 100 comment "c" : 172.17.0.2 . 100
+        tcp . 172.17.0.2 . 100-109 comment "c"
+        tcp . 172.17.0.2 . 111-112 comment "c"
+        tcp . 172.17.0.2 . 300-301 comment "c"
+        tcp . 172.17.0.2 . 65534-65535 comment "c"
+        udp . 172.17.0.2 . 100 comment "c"
         "#);
     }
 }

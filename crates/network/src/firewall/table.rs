@@ -1,14 +1,13 @@
-//! A whole table as a value: prints as `nft`'s language, becomes a batch.
+//! A whole table as a value: prints as `nft`'s language, becomes part of a batch.
 use crate::firewall::entry::Entry;
 use crate::firewall::rule::Rule;
 use knarr_netlink::nft::{Batch, ChainSpec, Element, Family, Field, Policy, SetSpec};
 use std::fmt;
 
-/// Only IPv4 networks exist, so the table is of the family `ip`.
-pub(crate) const FAMILY: Family = Family::Ipv4;
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Table {
+    /// IPv4 and IPv6 have a table each, of the same name: a host without IPv6 needs none of it.
+    pub family: Family,
     pub name: String,
     pub sets: Vec<SetSpec>,
     pub entries: Vec<Entry>,
@@ -17,8 +16,8 @@ pub(crate) struct Table {
 
 impl Table {
     /// Replaces whatever is in the kernel under this name.
-    pub fn batch(&self) -> Batch {
-        let mut batch = Batch::new(FAMILY, &self.name);
+    pub fn put(&self, batch: &mut Batch) {
+        batch.in_family(self.family);
         batch.replace_table();
         for set in &self.sets {
             batch.add_set(set);
@@ -28,9 +27,8 @@ impl Table {
         // Chains first: rules jump to each other's.
         self.chains.iter().for_each(|(chain, _)| batch.add_chain(chain));
         for (chain, rules) in &self.chains {
-            rules.iter().for_each(|rule| batch.add_rule(chain.name, &rule.expressions(), ""));
+            rules.iter().for_each(|rule| batch.add_rule(chain.name, &rule.expressions(self.family), ""));
         }
-        batch
     }
 
     fn of<'a>(&'a self, set: &'a str) -> impl Iterator<Item = &'a Entry> {
@@ -44,7 +42,7 @@ fn fields(fields: &[Field]) -> String {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "table {} {} {{", FAMILY.as_str(), self.name)?;
+        writeln!(f, "table {} {} {{", self.family.as_str(), self.name)?;
         for set in &self.sets {
             let key = fields(&set.key);
             if set.data.is_empty() {
@@ -69,7 +67,7 @@ impl fmt::Display for Table {
                 writeln!(f, "\t\ttype {kind} hook {name} priority {}; policy {policy};", hook.priority)?;
             }
             for rule in rules {
-                writeln!(f, "\t\t{rule}")?;
+                writeln!(f, "\t\t{}", rule.text(self.family))?;
             }
             writeln!(f, "\t}}\n")?;
         }

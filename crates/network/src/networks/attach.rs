@@ -1,18 +1,25 @@
-//! An endpoint in the kernel: bridge, veth, address, route, firewall.
+//! An endpoint in the kernel: its interface, addresses, routes, firewall.
 use super::state::State;
 use super::{Networks, lock};
-use crate::endpoint::Endpoint;
+use crate::config::NetworkConfig;
+use crate::endpoint::{Endpoint, EndpointRequest};
 use crate::error::{Error, PublishError, Result};
-use crate::firewall::{BridgeFacts, Entry, Facts, PortFacts, port_entries, ruleset};
-use crate::kernel;
+use crate::firewall::{BridgeFacts, Facts, FamilyFacts, Firewall, Placed, PortFacts, port_entries, ruleset};
 use crate::namespace::Namespace;
-use crate::network::{Driver, Network, option};
-use ipnet::Ipv4Net;
+use crate::network::{Driver, Network};
+use crate::option::{self, GatewayMode};
+use crate::{kernel, parent};
+use ipnet::IpNet;
 use knarr_base::{NetworkId, failpoint};
-use knarr_netlink::link::Veth;
-use knarr_netlink::{address, link, route};
+use knarr_netlink::link::{Shared, Veth};
+use knarr_netlink::nft::Family;
+use knarr_netlink::{Request, address, link, route};
 use rustix::io::Errno;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
+
+/// Prefix lengths of `--link-local-ip`, as Docker has them.
+const LINK_LOCAL_PREFIX: [u8; 2] = [16, 64];
 
 impl Networks {
     /// Brings the endpoint up inside `netns`. On failure nothing of it is left.
@@ -20,22 +27,61 @@ impl Networks {
         &self,
         endpoint: &Endpoint,
         netns: &mut Namespace,
-        default_route: bool,
+        request: &EndpointRequest,
     ) -> Result<()> {
         let network = self.state().network(&endpoint.network)?.clone();
-        if network.driver != Driver::Bridge {
-            return Ok(());
+        match network.driver {
+            Driver::Host | Driver::Null => return Ok(()),
+            Driver::Bridge => self.add_veth(&network, endpoint, netns)?,
+            Driver::Macvlan | Driver::Ipvlan => self.add_shared(&network, endpoint, netns)?,
         }
-        self.add_veth(&network, endpoint, netns)?;
-        let done = configure_inside(endpoint, netns, default_route).and_then(|()| {
+        let settings = option::sysctls(&request.options).map_err(Error::InvalidEndpoint)?;
+        let done = configure_inside(endpoint, netns, &network, &settings).and_then(|()| {
             failpoint!("network.configured", Error::Failpoint("network.configured"));
             self.publish(endpoint)
         });
         if done.is_err() {
             self.unpublish(endpoint);
-            let _ = kernel::delete_link(&mut self.host(), &endpoint.host_interface);
+            let _ = self.delete_interface(endpoint, netns.as_fd());
         }
         done
+    }
+
+    /// The container's interface, whichever end of it is at hand.
+    pub(super) fn delete_interface(
+        &self,
+        endpoint: &Endpoint,
+        netns: std::os::fd::BorrowedFd<'_>,
+    ) -> Result<()> {
+        if endpoint.interface.is_empty() {
+            return Ok(());
+        }
+        if !endpoint.host_interface.is_empty() {
+            return Ok(kernel::delete_link(&mut self.host(), &endpoint.host_interface)?);
+        }
+        let mut inside = Namespace::enter(netns)?;
+        Ok(kernel::delete_link(inside.rtnetlink(), &endpoint.interface)?)
+    }
+
+    fn add_shared(&self, network: &Network, endpoint: &Endpoint, netns: &Namespace) -> Result<()> {
+        let sharing = parent::sharing(network)?;
+        let parent = self.ensure_parent(network)?;
+        let mac = endpoint.mac.filter(|_| network.driver == Driver::Macvlan).map(|m| m.0);
+        let (name, mtu) = (endpoint.interface.as_str(), network.mtu().unwrap_or(0));
+        let shared = Shared { name, parent, sharing, mac, mtu, netns: netns.as_fd() };
+        Ok(self.host().change(vec![link::add_shared(&shared)])?)
+    }
+
+    pub(super) fn ensure_parent(&self, network: &Network) -> Result<u32> {
+        parent::ensure(&mut self.host(), network, &self.alias(network))
+    }
+
+    pub(super) fn alias_prefix(&self) -> String {
+        format!("knarr {} network ", self.config.engine_id)
+    }
+
+    fn alias(&self, network: &Network) -> String {
+        format!("{}{}", self.alias_prefix(), network.name)
     }
 
     fn add_veth(&self, network: &Network, endpoint: &Endpoint, netns: &Namespace) -> Result<()> {
@@ -79,21 +125,40 @@ impl Networks {
             true => self.config.bridge.is_some(),
             false => network.options.contains_key(option::BRIDGE_NAME),
         };
-        let alias = format!("knarr {} network {}", self.config.engine_id, network.name);
+        let alias = self.alias(network);
         let index = kernel::ensure_bridge(&mut self.host(), network, foreign_allowed, &alias)?;
-        if self.config.ip_forward
-            && let Err(error) = kernel::enable_forwarding()
-        {
-            tracing::warn!(%error, "IPv4 forwarding is disabled: containers reach this host only");
-        }
         self.state().bridges.insert(network.id.clone(), index);
-        let entries = bridge_facts(network).entries();
-        self.change_table(|table| table.add(&entries))?;
+        let entries = self.bridge_facts(network).entries();
+        self.change_table(&entries, |table| table.add(&entries))?;
+        for ipv4 in [true, false] {
+            if network.subnet(ipv4).is_some() && !network.internal {
+                self.turn_forwarding_on(ipv4);
+            }
+        }
         Ok(index)
     }
 
-    fn publish(&self, endpoint: &Endpoint) -> Result<()> {
-        let entries = endpoint_entries(endpoint);
+    /// The firewall is closed for others before the switch is thrown.
+    fn turn_forwarding_on(&self, ipv4: bool) {
+        if !self.config.ip_forward || kernel::forwarding(ipv4) {
+            return;
+        }
+        *self.state().forwarding.family(ipv4) = true;
+        let thrown = self.replace_table().and_then(|()| kernel::enable_forwarding(ipv4)).and_then(|()| {
+            let row = self.state().forwarding.clone();
+            self.store.write::<_, Error>(|tx| Ok(tx.put(crate::forwarding::KEY, &row)?))
+        });
+        if let Err(error) = thrown {
+            if !kernel::forwarding(ipv4) {
+                *self.state().forwarding.family(ipv4) = false;
+            }
+            let family = if ipv4 { "IPv4" } else { "IPv6" };
+            tracing::warn!(%error, family, "forwarding is disabled: containers reach this host only");
+        }
+    }
+
+    pub(super) fn publish(&self, endpoint: &Endpoint) -> Result<()> {
+        let entries = self.endpoint_entries(endpoint);
         if entries.is_empty() {
             return Ok(());
         }
@@ -103,7 +168,7 @@ impl Networks {
                 PublishError::Firewall("the firewall is off (--iptables=false)".into()),
             ));
         }
-        self.change_table(|table| table.add(&entries)).map_err(|e| match e {
+        self.change_table(&entries, |table| table.add(&entries)).map_err(|e| match e {
             Error::Kernel(e) => publish_error(endpoint, PublishError::Firewall(e.to_string())),
             e => e,
         })?;
@@ -115,7 +180,7 @@ impl Networks {
 
     /// Takes the endpoint's ports out of the firewall. Trouble is logged: the table is rendered from the rows later.
     pub(super) fn unpublish(&self, endpoint: &Endpoint) {
-        let entries = endpoint_entries(endpoint);
+        let entries = self.endpoint_entries(endpoint);
         if entries.is_empty() {
             return;
         }
@@ -123,25 +188,25 @@ impl Networks {
         if let Some(remembered) = self.state().endpoints.get_mut(&endpoint.key()) {
             remembered.ports.clear();
         }
-        if let Err(error) = self.change_table(|table| table.remove(&entries)) {
+        if let Err(error) = self.change_table(&entries, |table| table.remove(&entries)) {
             tracing::warn!(%error, endpoint = endpoint.id, "could not take published ports out of the firewall");
         }
-        if let Some(ip) = endpoint.ipv4
-            && let Err(error) = kernel::forget_flows_of(ip, &endpoint.ports)
-        {
+        for ip in endpoint.addresses() {
+            let Err(error) = kernel::forget_flows_of(ip, &endpoint.ports) else { continue };
             tracing::warn!(%error, endpoint = endpoint.id, "datagrams may still go to the container's former address");
         }
     }
 
-    /// Changes elements; when the table is not there (first use, or somebody flushed it) or disagrees, the whole table
-    /// is put in its place.
+    /// Changes elements; when a table is not there (first use, or somebody flushed it) or disagrees, all of it is put in
+    /// its place.
     pub(super) fn change_table(
         &self,
-        change: impl FnOnce(&mut crate::firewall::Firewall) -> Result<(), knarr_netlink::Error>,
+        entries: &[Placed],
+        change: impl FnOnce(&mut Firewall) -> Result<(), knarr_netlink::Error>,
     ) -> Result<()> {
         let Some(table) = &self.firewall else { return Ok(()) };
         let mut table = lock(table);
-        if table.in_place {
+        if table.in_place && table.firewall.has_room_for(entries) {
             match change(&mut table.firewall) {
                 Ok(()) => return Ok(()),
                 Err(error) => tracing::warn!(%error, "the firewall's table is put back"),
@@ -155,63 +220,158 @@ impl Networks {
     }
 
     pub(super) fn facts(&self) -> Facts {
-        self.state().facts(&self.config.engine_id)
+        self.state().facts(&self.config)
     }
 
-    pub(super) fn forget_bridge(&self, id: &NetworkId) {
-        self.state().bridges.remove(id);
+    pub(super) fn bridge_facts(&self, network: &Network) -> BridgeFacts {
+        bridge_facts(network, &self.config)
+    }
+
+    fn endpoint_entries(&self, endpoint: &Endpoint) -> Vec<Placed> {
+        let state = self.state();
+        let Some(network) = state.networks.get(&endpoint.network) else { return Vec::new() };
+        port_facts(endpoint, network, &self.config).iter().flat_map(port_entries).collect()
+    }
+
+    /// Gives whether it was in the kernel, as far as we know.
+    pub(super) fn forget_bridge(&self, id: &NetworkId) -> bool {
+        self.state().bridges.remove(id).is_some()
     }
 }
 
-fn configure_inside(endpoint: &Endpoint, netns: &mut Namespace, default_route: bool) -> Result<()> {
-    let Some(ip) = endpoint.ipv4 else { return Ok(()) };
+fn configure_inside(
+    endpoint: &Endpoint,
+    netns: &mut Namespace,
+    network: &Network,
+    settings: &[(String, String)],
+) -> Result<()> {
+    let interface = endpoint.interface.as_str();
+    if endpoint.ipv6.is_some() || !settings.is_empty() {
+        let ipv6 = endpoint.ipv6.is_some();
+        Namespace::run(netns.as_fd(), || {
+            if ipv6 {
+                kernel::enable_ipv6_here(interface)?;
+            }
+            kernel::set_interface_here(interface, settings)
+        })?;
+    }
     let inside = netns.rtnetlink();
-    let index = inside
-        .link(&endpoint.interface)?
-        .ok_or_else(|| Error::Invalid(format!("interface {} vanished", endpoint.interface)))?
-        .index;
-    let net = Ipv4Net::new(ip, endpoint.prefix).map_err(|e| Error::Invalid(e.to_string()))?;
-    let mut changes = vec![link::set_up(index), address::add(index, net)];
-    changes
-        .extend(endpoint.gateway.filter(|_| default_route).map(|gateway| route::add_default(gateway, index)));
-    match inside.change(changes) {
-        // The address is new in a new interface, so it is the default route that is there already.
-        Err(e) if default_route && e.is(Errno::EXIST) => Ok(()),
-        result => Ok(result?),
+    let index = interface_index(inside, interface)?;
+    let mut changes = vec![link::set_up(index)];
+    for (ip, prefix) in
+        [(endpoint.ipv4.map(IpAddr::V4), endpoint.prefix), (endpoint.ipv6.map(IpAddr::V6), endpoint.prefix6)]
+    {
+        let Some(ip) = ip else { continue };
+        changes.push(address::add(index, net(ip, prefix)?));
+    }
+    for ip in &endpoint.link_local {
+        changes.push(address::add(index, net(*ip, LINK_LOCAL_PREFIX[usize::from(ip.is_ipv6())])?));
+    }
+    for ipv4 in [true, false] {
+        if endpoint.is_default(ipv4) {
+            changes.extend(default_route(endpoint, network, ipv4, index, route::add));
+        }
+    }
+    Ok(inside.change(changes)?)
+}
+
+pub(super) fn interface_index(inside: &mut knarr_netlink::Rtnetlink, interface: &str) -> Result<u32> {
+    let link = inside.link(interface)?;
+    Ok(link.ok_or_else(|| Error::Invalid(format!("interface {interface} vanished")))?.index)
+}
+
+fn net(ip: IpAddr, prefix: u8) -> Result<IpNet> {
+    IpNet::new(ip, prefix).map_err(|e| Error::Invalid(e.to_string()))
+}
+
+/// A request that adds or deletes the default route through an endpoint; `None`: there is none.
+pub(super) fn default_route(
+    endpoint: &Endpoint,
+    network: &Network,
+    ipv4: bool,
+    link: u32,
+    request: impl Fn(IpNet, Option<IpAddr>, u32) -> Request,
+) -> Option<Request> {
+    let everything = route::everything(ipv4);
+    match endpoint.default_gateway(ipv4) {
+        Some(gateway) => Some(request(everything, Some(gateway), link)),
+        None if network.routes_by_device() && network.has_gateway(ipv4) => {
+            Some(request(everything, None, link))
+        }
+        None => None,
     }
 }
 
-pub(super) fn bridge_facts(network: &Network) -> BridgeFacts {
+fn family(ipv4: bool) -> Family {
+    if ipv4 { Family::Ipv4 } else { Family::Ipv6 }
+}
+
+/// The families that the engine's firewall is about.
+fn families(config: &NetworkConfig) -> impl Iterator<Item = bool> {
+    [true].into_iter().chain(config.firewall_v6.then_some(false))
+}
+
+fn bridge_facts(network: &Network, config: &NetworkConfig) -> BridgeFacts {
+    let options = network.options();
+    let of = |ipv4| {
+        let subnet = network.subnet(ipv4)?.subnet;
+        Some(FamilyFacts {
+            family: family(ipv4),
+            subnet,
+            mode: network.mode(ipv4),
+            masquerade: network.masquerade(ipv4),
+            source: options.source(ipv4),
+            direct: config.direct_routing,
+        })
+    };
     BridgeFacts {
         name: network.bridge.clone(),
-        subnets: network.subnets.iter().map(|s| s.subnet).collect(),
+        families: families(config).filter_map(of).collect(),
         icc: network.icc(),
         internal: network.internal,
-        masquerade: network.masquerade(),
+        trusted: options.trusted().map(str::to_owned).collect(),
     }
 }
 
 impl State {
     /// What the firewall is made of.
-    pub(super) fn facts(&self, engine_id: &str) -> Facts {
-        let bridges = self.networks.values().filter(|n| self.bridges.contains_key(&n.id)).map(bridge_facts);
-        let ports = self.endpoints.values().filter_map(port_facts);
-        Facts { engine_id: engine_id.to_owned(), bridges: bridges.collect(), ports: ports.collect() }
+    pub(super) fn facts(&self, config: &NetworkConfig) -> Facts {
+        let known = self.networks.values().filter(|n| self.bridges.contains_key(&n.id));
+        let ports = self.endpoints.values().filter_map(|e| Some((e, self.networks.get(&e.network)?)));
+        let closed = [
+            (self.forwarding.ipv4, Family::Ipv4),
+            (self.forwarding.ipv6 && config.firewall_v6, Family::Ipv6),
+        ];
+        Facts {
+            engine_id: config.engine_id.clone(),
+            bridges: known.map(|n| bridge_facts(n, config)).collect(),
+            ports: ports.flat_map(|(e, n)| port_facts(e, n, config)).collect(),
+            closed: closed
+                .into_iter()
+                .filter(|(on, _)| *on && !config.ip_forward_no_drop)
+                .map(|(_, f)| f)
+                .collect(),
+        }
     }
 }
 
-fn port_facts(endpoint: &Endpoint) -> Option<PortFacts> {
-    let ip = endpoint.ipv4?;
-    let used = !endpoint.ports.is_empty();
-    used.then(|| PortFacts {
-        ip,
-        ports: endpoint.ports.clone(),
-        owner: endpoint.container.short().to_owned(),
-    })
-}
-
-fn endpoint_entries(endpoint: &Endpoint) -> Vec<Entry> {
-    port_facts(endpoint).map(|facts| port_entries(&facts)).unwrap_or_default()
+fn port_facts(endpoint: &Endpoint, network: &Network, config: &NetworkConfig) -> Vec<PortFacts> {
+    let of = |ipv4| {
+        let ip = endpoint.address(ipv4)?;
+        let ports: Vec<_> = endpoint.ports.iter().filter(|p| p.host_ip.is_ipv4() == ipv4).copied().collect();
+        let routed = network.mode(ipv4) == GatewayMode::Routed;
+        (!ports.is_empty()).then(|| PortFacts {
+            family: family(ipv4),
+            ip,
+            ports,
+            opened: routed || config.direct_routing || network.options().trusted().next().is_some(),
+            owner: endpoint.container.short().to_owned(),
+        })
+    };
+    if endpoint.ports.is_empty() {
+        return Vec::new();
+    }
+    families(config).filter_map(of).collect()
 }
 
 pub(super) fn publish_error(endpoint: &Endpoint, source: PublishError) -> Error {

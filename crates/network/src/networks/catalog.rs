@@ -1,20 +1,13 @@
 //! User-defined networks come and go.
 use super::Networks;
-use super::state::{blank, routes};
-use crate::create::{AddressConfig, CreateNetwork};
+use super::plan::{check, plan};
+use super::state::{State, routes};
+use crate::create::CreateNetwork;
 use crate::error::{Error, Result};
 use crate::kernel;
-use crate::network::{Driver, Network, option, parse_flag};
-use crate::pools;
-use ipnet::Ipv4Net;
+use crate::network::{Driver, Network};
+use crate::parent;
 use knarr_base::failpoint;
-
-/// Names of interfaces have at most this many bytes.
-const MAX_INTERFACE_NAME: usize = 15;
-/// Longest name of a network.
-const MAX_NAME: usize = 255;
-/// What an interface may carry.
-const MTUS: std::ops::RangeInclusive<u32> = 68..=65535;
 
 impl Networks {
     pub(super) fn create_network(&self, request: &CreateNetwork) -> Result<Network> {
@@ -25,11 +18,9 @@ impl Networks {
             if state.by_name(&request.name).is_some() {
                 return Err(Error::NameTaken(request.name.clone()));
             }
-            let network = plan(request, &self.config.pools(), &state.subnets(None), &routes)?;
-            if let Some(other) = state.networks.values().find(|n| n.bridge == network.bridge) {
-                let (id, other) = (network.id.to_string(), other.id.to_string());
-                return Err(Error::SameBridge { id, other, bridge: network.bridge });
-            }
+            let request = state.configured(request)?;
+            let network = plan(&request, &self.config, &state.subnets(None), &routes)?;
+            state.check_neighbours(&network)?;
             state.networks.insert(network.id.clone(), network.clone());
             state.make_allocator(&network.id);
             network
@@ -37,13 +28,25 @@ impl Networks {
         let made =
             self.store.write::<_, Error>(|tx| Ok(tx.put(network.id.as_str(), &network)?)).and_then(|()| {
                 failpoint!("network.recorded", Error::Failpoint("network.recorded"));
-                self.ensure_bridge(&network)
+                self.make_in_kernel(&network)
             });
         if let Err(e) = made {
             let _ = self.erase(&network);
             return Err(e);
         }
         Ok(network)
+    }
+
+    fn make_in_kernel(&self, network: &Network) -> Result<()> {
+        match network.driver {
+            Driver::Bridge => drop(self.ensure_bridge(network)?),
+            Driver::Macvlan | Driver::Ipvlan => {
+                let parent = self.ensure_parent(network)?;
+                parent::probe(parent, parent::sharing(network)?)?;
+            }
+            Driver::Host | Driver::Null => {}
+        }
+        Ok(())
     }
 
     pub(super) fn remove_network(&self, text: &str) -> Result<Network> {
@@ -53,6 +56,12 @@ impl Networks {
             let network = state.described(&id)?;
             if network.predefined {
                 return Err(Error::CannotRemove(network.name));
+            }
+            let users =
+                state.networks.values().filter(|n| network.config_only && n.config_from == network.name);
+            let users: Vec<&str> = users.map(|n| n.name.as_str()).collect();
+            if !users.is_empty() {
+                return Err(Error::ConfigurationInUse { name: network.name, users: users.join(", ") });
             }
             if !network.containers.is_empty() {
                 let active = network.containers.values();
@@ -68,17 +77,21 @@ impl Networks {
         Ok(network)
     }
 
-    /// Bridge, firewall, row, memory.
+    /// Bridge or parent, firewall, row, memory.
     fn erase(&self, network: &Network) -> Result<()> {
-        {
-            let mut host = self.host();
-            let link = host.link(&network.bridge)?;
-            // A bridge that somebody else made stays.
-            if link.is_some_and(|l| kernel::is_ours(&l, &network.id)) {
-                kernel::delete_link(&mut host, &network.bridge)?;
+        match network.driver {
+            Driver::Bridge => {
+                let mut host = self.host();
+                let link = host.link(&network.bridge)?;
+                // A bridge that somebody else made stays.
+                if link.is_some_and(|l| kernel::is_ours(&l, &network.id)) {
+                    kernel::delete_link(&mut host, &network.bridge)?;
+                }
             }
+            Driver::Macvlan | Driver::Ipvlan => self.remove_parent(network)?,
+            Driver::Host | Driver::Null => {}
         }
-        self.forget_bridge(&network.id);
+        let in_table = self.forget_bridge(&network.id);
         failpoint!("network.removed", Error::Failpoint("network.removed"));
         self.store.write::<_, Error>(|tx| Ok(tx.delete::<Network>(network.id.as_str())?))?;
         {
@@ -86,96 +99,75 @@ impl Networks {
             state.networks.remove(&network.id);
             state.allocators.remove(&network.id);
         }
-        let entries = super::attach::bridge_facts(network).entries();
-        self.change_table(|table| table.remove(&entries))
+        if !in_table {
+            return Ok(());
+        }
+        let entries = self.bridge_facts(network).entries();
+        self.change_table(&entries, |table| table.remove(&entries))
+    }
+
+    /// One that was made for networks goes with the last of them.
+    fn remove_parent(&self, network: &Network) -> Result<()> {
+        let shared = self.state().networks.values().any(|n| n.id != network.id && n.parent == network.parent);
+        let mut host = self.host();
+        let link = host.link(&network.parent)?;
+        if !shared && link.is_some_and(|l| l.alias.starts_with(&self.alias_prefix())) {
+            kernel::delete_link(&mut host, &network.parent)?;
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// With the configuration of another network, if it is made from one.
+    fn configured(&self, request: &CreateNetwork) -> Result<CreateNetwork> {
+        let mut request = request.clone();
+        if request.config_from.is_empty() {
+            return Ok(request);
+        }
+        let missing = || Error::NoConfiguration(request.config_from.clone());
+        let from = self.by_name(&request.config_from).filter(|n| n.config_only).ok_or_else(missing)?;
+        let own = !(request.subnets.is_empty()
+            && request.options.is_empty()
+            && request.labels.is_empty()
+            && request.ipam_options.is_empty()
+            && request.ipv6.is_none());
+        if own {
+            return Err(Error::Invalid("user specified configurations are not supported if the network depends on a configuration network".into()));
+        }
+        (request.ipv4, request.ipv6) = (Some(from.ipv4), Some(from.ipv6));
+        request.options.clone_from(&from.options);
+        request.labels.clone_from(&from.labels);
+        request.ipam_options.clone_from(&from.ipam_options);
+        request.subnets = from.subnets.iter().map(crate::create::AddressConfig::from).collect();
+        Ok(request)
+    }
+
+    /// Whether others leave room in the kernel.
+    fn check_neighbours(&self, network: &Network) -> Result<()> {
+        let others = || self.networks.values().filter(|n| !n.config_only);
+        if network.driver == Driver::Bridge
+            && let Some(other) = others().find(|n| n.bridge == network.bridge)
+        {
+            let (id, other) = (network.id.to_string(), other.id.to_string());
+            return Err(Error::SameBridge { id, other, bridge: network.bridge.clone() });
+        }
+        let alone = |n: &Network| {
+            n.driver == Driver::Macvlan && n.options().text(crate::option::MACVLAN_MODE) == Some("passthru")
+        };
+        let same = others().find(|n| network.driver.has_parent() && n.parent == network.parent);
+        match same {
+            Some(other) if alone(network) || alone(other) => Err(Error::Invalid(format!(
+                "cannot use mode passthru, {} network {} is already using parent interface {}",
+                other.driver.as_str(),
+                other.id,
+                network.parent
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 
 fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
-}
-
-fn check(request: &CreateNetwork) -> Result<()> {
-    let name = &request.name;
-    if name.trim().is_empty() {
-        return Err(Error::InvalidName("name is empty".into()));
-    }
-    if name.len() > MAX_NAME || name.chars().any(char::is_control) {
-        return Err(Error::InvalidName(format!("{name:?}: more than {MAX_NAME} bytes or unprintable")));
-    }
-    if ["bridge", "host", "none", "default"].contains(&name.as_str()) {
-        return Err(Error::Predefined(name.clone()));
-    }
-    match request.driver.as_str() {
-        "" | "bridge" => {}
-        "host" | "null" => return Err(Error::OnlyOne(request.driver.clone())),
-        other => return Err(Error::UnknownDriver(other.to_owned())),
-    }
-    if !matches!(request.ipam_driver.as_str(), "" | "default") {
-        return Err(Error::UnknownDriver(request.ipam_driver.clone()));
-    }
-    if request.ipv6 {
-        return Err(Error::Unsupported("IPv6 networks are not supported yet".into()));
-    }
-    if request.subnets.len() > 1 {
-        return Err(Error::Invalid("bridge driver doesn't support multiple subnets".into()));
-    }
-    Ok(())
-}
-
-fn plan(
-    request: &CreateNetwork,
-    pools: &[crate::config::AddressPool],
-    networks: &[Ipv4Net],
-    routes: &[Ipv4Net],
-) -> Result<Network> {
-    let default = AddressConfig::default();
-    let subnet = pools::complete(request.subnets.first().unwrap_or(&default), pools, networks, routes)?;
-    let mut network = blank(&request.name, Driver::Bridge)?;
-    network.predefined = false;
-    network.internal = request.internal;
-    network.attachable = request.attachable;
-    network.ipam_options.clone_from(&request.ipam_options);
-    network.options.clone_from(&request.options);
-    network.labels.clone_from(&request.labels);
-    network.subnets = vec![subnet];
-    network.chosen_subnet = request.subnets.iter().any(|s| s.subnet.is_some());
-    network.bridge = match request.options.get(option::BRIDGE_NAME) {
-        Some(name) => name.clone(),
-        None => format!("br-{}", network.id.short()),
-    };
-    let bytes = network.bridge.as_bytes();
-    let valid = !bytes.is_empty()
-        && bytes.len() <= MAX_INTERFACE_NAME
-        && !bytes.iter().any(|b| b.is_ascii_whitespace() || matches!(b, b'/' | b':' | 0))
-        && network.bridge != "."
-        && network.bridge != "..";
-    if !valid {
-        return Err(Error::Invalid(format!("invalid bridge name {:?}", network.bridge)));
-    }
-    check_options(&network)?;
-    Ok(network)
-}
-
-/// Options that would be silently taken for their defaults otherwise.
-fn check_options(network: &Network) -> Result<()> {
-    let invalid = |option, reason| {
-        let value = network.options.get(option).cloned().unwrap_or_default();
-        Err(Error::InvalidOption { option, value, reason })
-    };
-    let given = |name| network.options.get(name).map(String::as_str);
-    for name in [option::ICC, option::MASQUERADE] {
-        if given(name).is_some_and(|text| parse_flag(text).is_none()) {
-            return invalid(name, "not a boolean");
-        }
-    }
-    if given(option::MTU)
-        .is_some_and(|text| !text.parse().is_ok_and(|mtu: u32| mtu == 0 || MTUS.contains(&mtu)))
-    {
-        return invalid(option::MTU, "not a number from 68 to 65535");
-    }
-    if given(option::HOST_BINDING).is_some_and(|text| text.parse::<std::net::Ipv4Addr>().is_err()) {
-        return invalid(option::HOST_BINDING, "not an IPv4 address");
-    }
-    Ok(())
 }

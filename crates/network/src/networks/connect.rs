@@ -3,17 +3,21 @@ use super::Networks;
 use super::attach::publish_error;
 use super::reaper::Veth;
 use super::state::{State, random};
-use crate::endpoint::{Connected, Endpoint, EndpointRequest};
+use crate::endpoint::{Connected, Endpoint, EndpointRequest, Ports};
 use crate::error::{Error, Result};
 use crate::kernel;
 use crate::mac::MacAddr;
 use crate::namespace::Namespace;
-use crate::network::{Driver, Network, Subnet};
+use crate::network::{Driver, Network};
+use crate::option::{self, GatewayMode};
 use crate::port::PublishedPort;
-use crate::publish::{Reservation, bindings};
-use knarr_base::{ContainerId, failpoint};
-use std::net::Ipv4Addr;
+use crate::publish::{Reservation, Side, Target, bindings};
+use knarr_base::{ContainerId, NetworkId, failpoint};
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
+
+/// Networks of one container.
+const MAX_INTERFACES: usize = 1024;
 
 impl Networks {
     pub(super) fn connect_new(&self, request: &EndpointRequest) -> Result<Connected> {
@@ -22,7 +26,7 @@ impl Networks {
         let complete = || {
             let mut netns = netns?;
             failpoint!("network.reserved", Error::Failpoint("network.reserved"));
-            self.attach(&endpoint, &mut netns, request.default_route)?;
+            self.attach(&endpoint, &mut netns, request)?;
             Ok(netns.into_fd())
         };
         let netns = complete().inspect_err(|_: &Error| self.forget(&endpoint))?;
@@ -36,7 +40,7 @@ impl Networks {
     ) -> Result<Endpoint> {
         let mut netns = Namespace::enter(netns)?;
         let endpoint = self.reserve(request, true)?;
-        self.attach(&endpoint, &mut netns, request.default_route).inspect_err(|_| self.forget(&endpoint))?;
+        self.attach(&endpoint, &mut netns, request).inspect_err(|_| self.forget(&endpoint))?;
         Ok(endpoint)
     }
 
@@ -51,7 +55,8 @@ impl Networks {
             state.endpoints.insert(endpoint.key(), endpoint.clone());
             (endpoint, network, taken_ports(&state))
         };
-        let recorded = self.reserve_ports(endpoint.clone(), &network, request, &taken).and_then(|endpoint| {
+        let ports = self.reserve_ports(endpoint.clone(), &network, &request.ports, &taken);
+        let recorded = ports.and_then(|endpoint| {
             let key = endpoint.key();
             match durable {
                 true => self.store.write::<_, Error>(|tx| Ok(tx.put(&key, &endpoint)?))?,
@@ -65,20 +70,26 @@ impl Networks {
         recorded
     }
 
-    fn reserve_ports(
+    /// Takes the ports of an endpoint that has default routes.
+    pub(super) fn reserve_ports(
         &self,
         mut endpoint: Endpoint,
         network: &Network,
-        request: &EndpointRequest,
+        ports: &Ports,
         taken: &[PublishedPort],
     ) -> Result<Endpoint> {
-        let wanted = bindings(request);
-        let (Some(ip), false, false) = (endpoint.ipv4, wanted.is_empty(), network.internal) else {
+        let wanted = bindings(ports);
+        let published = network.driver == Driver::Bridge && !network.internal;
+        if wanted.is_empty() || !published || !(endpoint.default4 || endpoint.default6) {
             return Ok(endpoint);
+        }
+        let target = Target {
+            v4: side(&endpoint, network, true),
+            v6: side(&endpoint, network, false),
+            default: network.options().host_binding().unwrap_or(self.config.host_ip),
         };
-        let default = network.host_binding().unwrap_or(self.config.host_ip);
-        let reservation = Reservation::make(&wanted, default, ip, taken)
-            .map_err(|source| publish_error(&endpoint, source))?;
+        let reservation =
+            Reservation::make(&wanted, &target, taken).map_err(|source| publish_error(&endpoint, source))?;
         endpoint.ports.clone_from(&reservation.ports);
         let mut state = self.state();
         state.endpoints.insert(endpoint.key(), endpoint.clone());
@@ -99,9 +110,7 @@ impl Networks {
         let key = endpoint.key();
         state.endpoints.remove(&key);
         state.reservations.remove(&key);
-        if let (Some(ip), Some(allocator)) = (endpoint.ipv4, state.allocators.get_mut(&endpoint.network)) {
-            allocator.release(ip);
-        }
+        endpoint.addresses().for_each(|ip| state.release(&endpoint.network, ip));
     }
 
     /// A row that a crash brings back is one of a container that is not alive: `restore` releases it.
@@ -114,7 +123,12 @@ impl Networks {
         })
     }
 
-    pub(super) fn disconnect_one(&self, container: &ContainerId, network: &str) -> Result<Endpoint> {
+    pub(super) fn disconnect_one(
+        &self,
+        container: &ContainerId,
+        network: &str,
+        netns: BorrowedFd<'_>,
+    ) -> Result<Endpoint> {
         let endpoint = {
             let state = self.state();
             let id = state.resolve(network)?;
@@ -127,9 +141,7 @@ impl Networks {
         self.unpublish(&endpoint);
         // The container lives on, so here the row must not come back.
         self.store.write::<_, Error>(|tx| Ok(tx.delete::<Endpoint>(&endpoint.key())?))?;
-        if !endpoint.host_interface.is_empty() {
-            kernel::delete_link(&mut self.host(), &endpoint.host_interface)?;
-        }
+        self.delete_interface(&endpoint, netns)?;
         self.forget_in_memory(&endpoint);
         Ok(endpoint)
     }
@@ -192,18 +204,33 @@ fn rename(endpoint: &Endpoint, name: &str) -> Endpoint {
     renamed
 }
 
-fn taken_ports(state: &State) -> Vec<PublishedPort> {
+pub(super) fn taken_ports(state: &State) -> Vec<PublishedPort> {
     state.reservations.values().flat_map(|r| r.ports.iter().copied()).collect()
+}
+
+/// Where a family's ports go. Those of a network that does not lead out cannot be published.
+fn side(endpoint: &Endpoint, network: &Network, ipv4: bool) -> Side {
+    match endpoint.address(ipv4) {
+        _ if !endpoint.is_default(ipv4) => Side::Elsewhere,
+        Some(_) if !network.has_gateway(ipv4) => Side::Nowhere,
+        Some(ip) if network.mode(ipv4) == GatewayMode::Routed => Side::Routed(ip),
+        Some(ip) => Side::Here(ip),
+        None => Side::Nowhere,
+    }
 }
 
 fn allocate(state: &mut State, request: &EndpointRequest) -> Result<(Endpoint, Network)> {
     let id = state.resolve(&request.network)?;
     let network = state.network(&id)?.clone();
+    if network.config_only {
+        return Err(Error::ConfigurationOnly);
+    }
     let key = Endpoint::key_of(&request.container, &id);
     if state.endpoints.contains_key(&key) {
         let (container, network) = (request.container_name.clone(), network.name);
         return Err(Error::AlreadyConnected { container, network });
     }
+    check_request(&network, request)?;
     let mut endpoint = Endpoint {
         id: hex(&random()?),
         container: request.container.clone(),
@@ -215,67 +242,134 @@ fn allocate(state: &mut State, request: &EndpointRequest) -> Result<(Endpoint, N
         ipv4: None,
         prefix: 0,
         gateway: None,
+        ipv6: None,
+        prefix6: 0,
+        gateway6: None,
+        link_local: request.link_local.clone(),
         mac: None,
         aliases: request.aliases.clone(),
         links: request.links.clone(),
         dns_names: dns_names(request),
         ports: Vec::new(),
+        gw_priority: request.gw_priority,
+        default4: request.default4,
+        default6: request.default6,
     };
-    if network.driver != Driver::Bridge {
+    if matches!(network.driver, Driver::Host | Driver::Null) {
         return Ok((endpoint, network));
     }
-    let subnet = network.subnets.first().ok_or_else(|| Error::AddressesExhausted(network.name.clone()))?;
-    let allocator =
-        state.allocators.get_mut(&id).ok_or_else(|| Error::AddressesExhausted(subnet.subnet.to_string()))?;
-    let ip: Ipv4Addr = match request.ipv4 {
-        Some(ip) => {
-            check_choice(&network, subnet, ip)?;
-            allocator.claim(ip)?;
-            ip
+    endpoint.interface = free_interface(state, &network, request)?;
+    let gone = || Error::NotFound(network.name.clone());
+    if !state.allocators.contains_key(&id) {
+        return Err(gone());
+    }
+    if let Some(IpAddr::V4(ip)) = address(state, &network, &id, true, request.ipv4.map(IpAddr::V4))? {
+        endpoint.ipv4 = Some(ip);
+    }
+    match address(state, &network, &id, false, request.ipv6.map(IpAddr::V6)) {
+        Ok(Some(IpAddr::V6(ip))) => endpoint.ipv6 = Some(ip),
+        Ok(_) => {}
+        Err(e) => {
+            endpoint.addresses().for_each(|ip| state.release(&id, ip));
+            return Err(e);
         }
-        None => allocator.allocate()?,
+    }
+    for subnet in network.used_subnets().filter(|s| network.has_gateway(s.is_ipv4())) {
+        match subnet.default_gateway() {
+            _ if network.routes_by_device() => {}
+            IpAddr::V4(ip) => endpoint.gateway = Some(ip),
+            IpAddr::V6(ip) => endpoint.gateway6 = Some(ip),
+        }
+    }
+    let prefix = |ipv4| network.subnet(ipv4).map_or(0, |s| s.subnet.prefix_len());
+    (endpoint.prefix, endpoint.prefix6) = (prefix(true), prefix(false));
+    let derived = || match (endpoint.ipv4, endpoint.ipv6) {
+        (Some(ip), _) => Some(MacAddr::from_ipv4(ip)),
+        (None, Some(ip)) => Some(MacAddr::from_ipv6(ip)),
+        (None, None) => None,
     };
-    endpoint.ipv4 = Some(ip);
-    endpoint.prefix = subnet.subnet.prefix_len();
-    endpoint.gateway = (!network.internal).then_some(subnet.gateway);
-    endpoint.mac = Some(request.mac.unwrap_or_else(|| MacAddr::from_ipv4(ip)));
-    endpoint.interface = free_interface(state, &request.container);
-    endpoint.host_interface = kernel::veth_name(&request.container, &id);
+    match network.driver {
+        Driver::Bridge => {
+            endpoint.mac = request.mac.or_else(derived);
+            endpoint.host_interface = kernel::veth_name(&request.container, &id);
+        }
+        Driver::Macvlan => endpoint.mac = request.mac.or_else(derived),
+        // All of them have the parent's.
+        Driver::Ipvlan | Driver::Host | Driver::Null => {}
+    }
     Ok((endpoint, network))
 }
 
-/// Addresses may be chosen only where the user chose the subnet too: elsewhere it may be another one tomorrow.
-fn check_choice(network: &Network, subnet: &Subnet, ip: Ipv4Addr) -> Result<()> {
-    let mut reasons = Vec::new();
-    if network.predefined {
-        reasons.push("user specified IP address is supported on user defined networks only".to_owned());
+/// The address asked for, or a free one; `None`: the network has none of the family.
+fn address(
+    state: &mut State,
+    network: &Network,
+    id: &NetworkId,
+    ipv4: bool,
+    asked: Option<IpAddr>,
+) -> Result<Option<IpAddr>> {
+    if network.subnet(ipv4).is_none() {
+        return Ok(None);
     }
-    if !network.chosen_subnet {
-        let text = "user specified IP address is supported only when connecting to networks with user configured subnets";
-        reasons.push(text.to_owned());
+    let Some(allocator) = state.allocator(id, ipv4) else { return Ok(None) };
+    match asked {
+        Some(ip) => allocator.claim(ip).map(|()| Some(ip)),
+        None => allocator.allocate().map(Some),
     }
-    if reasons.is_empty() && !subnet.subnet.contains(&ip) {
-        reasons.push(format!("no configured subnet or ip-range contain the IP address {ip}"));
-    }
-    let reason = match reasons.as_slice() {
-        [] => return Ok(()),
-        [one] => one.clone(),
-        many => many.iter().map(|r| format!("* {r}")).collect::<Vec<_>>().join("\n"),
-    };
-    Err(Error::InvalidEndpoint { network: network.name.clone(), reason })
 }
 
-/// `eth0`, or the next one that the container does not have.
-fn free_interface(state: &State, container: &ContainerId) -> String {
-    let used: Vec<&str> = state.of_container(container).map(|e| e.interface.as_str()).collect();
-    let mut number = 0;
-    loop {
-        let name = format!("eth{number}");
-        if !used.contains(&name.as_str()) {
-            return name;
-        }
-        number += 1;
+/// Addresses may be chosen only where the user chose the subnet too: elsewhere it may be another one tomorrow.
+pub(super) fn check_request(network: &Network, request: &EndpointRequest) -> Result<()> {
+    let asked = [request.ipv4.map(IpAddr::V4), request.ipv6.map(IpAddr::V6)];
+    let asked: Vec<IpAddr> = asked.into_iter().flatten().collect();
+    let mut reasons = Vec::new();
+    if network.predefined && !asked.is_empty() {
+        reasons.push("user specified IP address is supported on user defined networks only".to_owned());
     }
+    for ip in asked {
+        match network.subnet(ip.is_ipv4()).filter(|s| s.chosen || network.predefined) {
+            Some(subnet) if subnet.subnet.contains(&ip) => {}
+            Some(_) => reasons.push(format!("no configured subnet or ip-range contain the IP address {ip}")),
+            None => {
+                reasons.push("user specified IP address is supported only when connecting to networks with user configured subnets".to_owned());
+            }
+        }
+    }
+    if network.predefined && !request.aliases.is_empty() {
+        reasons.push(
+            "network-scoped alias is supported only for containers in user defined networks".to_owned(),
+        );
+    }
+    reasons.extend(option::sysctls(&request.options).err());
+    match reasons.as_slice() {
+        [] => Ok(()),
+        [one] => Err(Error::InvalidEndpoint(one.clone())),
+        many => {
+            let lines: Vec<String> = many.iter().map(|r| format!("* {r}")).collect();
+            Err(Error::InvalidEndpoint(lines.join("\n")))
+        }
+    }
+}
+
+/// The name asked for; else `eth0`, or the next one that the container does not have.
+fn free_interface(state: &State, network: &Network, request: &EndpointRequest) -> Result<String> {
+    let used: Vec<&str> = state.of_container(&request.container).map(|e| e.interface.as_str()).collect();
+    if let Some(name) = request.options.get(option::IFNAME) {
+        option::check_interface(name)?;
+        return match used.contains(&name.as_str()) || name == "lo" {
+            true => {
+                Err(Error::Unavailable(format!("failed to add interface {name} to sandbox: file exists")))
+            }
+            false => Ok(name.clone()),
+        };
+    }
+    let prefix = network.options().text(option::INTERFACE_PREFIX).unwrap_or("eth");
+    let names = (0..).map(|number| format!("{prefix}{number}"));
+    names
+        .into_iter()
+        .take(MAX_INTERFACES)
+        .find(|name| !used.contains(&name.as_str()))
+        .ok_or_else(|| Error::Unavailable(format!("a container is on at most {MAX_INTERFACES} networks")))
 }
 
 fn dns_names(request: &EndpointRequest) -> Vec<String> {

@@ -5,8 +5,9 @@
 //! `Networks`.
 use super::state::State;
 use super::{Networks, Table, lock};
+use crate::config::NetworkConfig;
 use crate::error::{Error, Result};
-use crate::firewall::{FAMILY, ruleset};
+use crate::firewall::ruleset;
 use knarr_netlink::nft::{Changes, Watch};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -23,7 +24,7 @@ struct Guard {
     watch: Watch,
     table: Arc<Mutex<Table>>,
     state: Arc<Mutex<State>>,
-    engine_id: String,
+    config: NetworkConfig,
 }
 
 impl Networks {
@@ -35,7 +36,7 @@ impl Networks {
             watch: Watch::open()?,
             table: Arc::clone(table),
             state: Arc::clone(&self.state),
-            engine_id: self.config.engine_id.clone(),
+            config: self.config.clone(),
         };
         let (end, ours) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| Error::io("create a pipe")(e.into()))?;
         let thread = thread::Builder::new().name("firewall-guard".into());
@@ -75,7 +76,7 @@ impl Guard {
             Changes::Lost => true,
             Changes::Some(list) => {
                 let (name, port) = table.firewall.identity();
-                list.iter().any(|c| c.family == FAMILY && c.table == name && c.port != port)
+                list.iter().any(|c| c.table == name && c.port != port)
             }
         }
     }
@@ -87,7 +88,7 @@ impl Guard {
             return;
         }
         tracing::warn!("another program changed the firewall of containers: it is put back");
-        let facts = lock(&self.state).facts(&self.engine_id);
+        let facts = lock(&self.state).facts(&self.config);
         if let Err(error) = table.firewall.replace(&ruleset(&facts)) {
             tracing::error!(%error, "could not put the firewall back");
         }

@@ -6,19 +6,22 @@ mod attach;
 mod catalog;
 mod connect;
 mod guard;
+mod plan;
 mod reaper;
 mod restore;
+mod settle;
 mod spare;
 mod state;
 mod tracked;
 
 use crate::config::NetworkConfig;
 use crate::create::CreateNetwork;
-use crate::endpoint::{Connected, Endpoint, EndpointRequest};
+use crate::endpoint::{Connected, Endpoint, EndpointRequest, Ports};
 use crate::error::{Error, Result};
 use crate::firewall::Firewall;
+use crate::ipam::Usage;
 use crate::names::Names;
-use crate::network::{DEFAULT_NETWORK, Network};
+use crate::network::{DEFAULT_NETWORK, Driver, Network};
 use knarr_base::{ContainerId, NetworkId};
 use knarr_netlink::Rtnetlink;
 use knarr_state::Store;
@@ -143,6 +146,23 @@ impl Networks {
         Ok(removed)
     }
 
+    /// Whether the network would take the container; the start would say so, too.
+    pub fn check(&self, request: &EndpointRequest) -> Result<()> {
+        let state = self.state();
+        let id = state.resolve(&request.network)?;
+        connect::check_request(state.network(&id)?, request)
+    }
+
+    /// Marks the requests of one container that get its default routes, and gives them the ports to publish.
+    pub fn elect(&self, requests: &mut [EndpointRequest], ports: &Ports) -> Result<()> {
+        self.elect_requests(requests, ports)
+    }
+
+    /// After a running container joined or left a network: default routes and ports go where they belong now.
+    pub fn settle(&self, container: &ContainerId, netns: BorrowedFd<'_>, ports: &Ports) -> Result<()> {
+        self.settle_container(container, netns, ports)
+    }
+
     /// A new namespace with an endpoint on `request.network`. On `none` the namespace has loopback only.
     pub fn connect(&self, request: &EndpointRequest) -> Result<Connected> {
         self.connect_new(request)
@@ -153,9 +173,14 @@ impl Networks {
         self.connect_existing(request, netns)
     }
 
-    /// Takes a container off a network. Links, addresses and ports are gone on return.
-    pub fn disconnect(&self, container: &ContainerId, network: &str) -> Result<Endpoint> {
-        self.disconnect_one(container, network)
+    /// Takes a container off a network. Links, addresses and ports are gone on return. See `settle`.
+    pub fn disconnect(
+        &self,
+        container: &ContainerId,
+        network: &str,
+        netns: BorrowedFd<'_>,
+    ) -> Result<Endpoint> {
+        self.disconnect_one(container, network, netns)
     }
 
     /// The container ended: all its endpoints, addresses and ports are free again. Idempotent.
@@ -200,6 +225,20 @@ impl Networks {
         self.state().resolve(network)
     }
 
+    pub fn driver(&self, network: &NetworkId) -> Option<Driver> {
+        self.state().networks.get(network).map(|n| n.driver)
+    }
+
+    /// Addresses of a network that are in use and that are free.
+    pub fn usage(&self, network: &NetworkId) -> Vec<Usage> {
+        self.state().usage(network)
+    }
+
+    /// Whether the host forwards packets of a family.
+    pub fn forwards(&self, ipv4: bool) -> bool {
+        crate::kernel::forwarding(ipv4)
+    }
+
     /// What `host-gateway` means.
     pub fn host_gateways(&self) -> Vec<IpAddr> {
         if !self.config.host_gateway_ips.is_empty() {
@@ -207,12 +246,12 @@ impl Networks {
         }
         let state = self.state();
         let network = state.resolve(DEFAULT_NETWORK).ok().and_then(|id| state.networks.get(&id));
-        network.into_iter().flat_map(|n| &n.subnets).map(|s| IpAddr::V4(s.gateway)).collect()
+        network.into_iter().flat_map(Network::used_subnets).map(|s| s.gateway).collect()
     }
 
     /// The firewall as it should be, in `nft`'s language.
     pub fn firewall_text(&self) -> String {
-        crate::firewall::ruleset(&self.facts()).to_string()
+        crate::firewall::ruleset(&self.facts()).iter().map(ToString::to_string).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

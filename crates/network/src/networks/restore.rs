@@ -21,6 +21,11 @@ impl Networks {
                 warnings.push(format!("network {}: {e}", network.name));
             }
         }
+        for network in self.with_parent() {
+            if let Err(e) = self.ensure_parent(&network) {
+                warnings.push(format!("network {}: {e}", network.name));
+            }
+        }
         for endpoint in &kept {
             warnings.extend(self.restore_ports(endpoint));
         }
@@ -32,26 +37,32 @@ impl Networks {
         Ok(warnings)
     }
 
+    fn with_parent(&self) -> Vec<Network> {
+        self.state().networks.values().filter(|n| n.driver.has_parent()).cloned().collect()
+    }
+
     fn bridged(&self) -> Vec<Network> {
         self.state().networks.values().filter(|n| n.driver == Driver::Bridge).cloned().collect()
     }
 
     fn restore_ports(&self, endpoint: &Endpoint) -> Vec<String> {
-        let Some(ip) = endpoint.ipv4.filter(|_| !endpoint.ports.is_empty()) else { return Vec::new() };
+        if endpoint.ports.is_empty() {
+            return Vec::new();
+        }
         let mut state = self.state();
         if state.reservations.contains_key(&endpoint.key()) {
             return Vec::new();
         }
-        let (reservation, failures) = Reservation::remake(&endpoint.ports, ip);
+        let (reservation, failures) = Reservation::remake(&endpoint.ports, |ipv4| endpoint.address(ipv4));
         state.reservations.insert(endpoint.key(), reservation);
         failures.iter().map(|f| format!("container {}: {f}", endpoint.container_name)).collect()
     }
 
-    fn replace_table(&self) -> Result<()> {
+    pub(super) fn replace_table(&self) -> Result<()> {
         if let Some(table) = &self.firewall {
             lock(table).in_place = false;
         }
-        self.change_table(|_| Ok(()))
+        self.change_table(&[], |_| Ok(()))
     }
 
     /// Veths of running containers that lost their bridge (it was deleted and made anew) join it again.
@@ -75,19 +86,23 @@ impl Networks {
         Ok(())
     }
 
-    /// Ports of our bridges that no endpoint owns, and bridges of ours that no network owns.
+    /// Ports of our bridges that no endpoint owns, and bridges and parents of ours that no network owns.
     fn sweep(&self, kept: &[Endpoint]) -> Result<()> {
         let links = self.host().links()?;
         let bridges: BTreeSet<u32> = self.state().bridges.values().copied().collect();
         let owned: BTreeSet<&str> = kept.iter().map(|e| e.host_interface.as_str()).collect();
-        let alias = format!("knarr {} network ", self.config.engine_id);
+        let parents: BTreeSet<String> = self.with_parent().into_iter().map(|n| n.parent).collect();
+        let alias = self.alias_prefix();
         for link in &links {
             let stale_veth = link.master.is_some_and(|m| bridges.contains(&m))
                 && kernel::is_veth_name(&link.name)
                 && !owned.contains(link.name.as_str());
             let stale_bridge =
                 link.kind == "bridge" && link.alias.starts_with(&alias) && !bridges.contains(&link.index);
-            if stale_veth || stale_bridge {
+            let stale_parent = matches!(link.kind.as_str(), "vlan" | "dummy")
+                && link.alias.starts_with(&alias)
+                && !parents.contains(&link.name);
+            if stale_veth || stale_bridge || stale_parent {
                 tracing::info!(link = link.name, "removed an interface that nothing owns");
                 kernel::delete_link(&mut self.host(), &link.name)?;
             }
@@ -123,13 +138,25 @@ impl Networks {
                 kernel::delete_link(&mut self.host(), &link.name)?;
             }
         }
+        let made = self.alias_prefix();
+        for network in self.with_parent() {
+            let ours = links.iter().find(|l| l.name == network.parent && l.alias.starts_with(&made));
+            if let Some(link) = ours {
+                kernel::delete_link(&mut self.host(), &link.name)?;
+            }
+        }
         Ok(())
     }
 
     pub(super) fn kernel_warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if !kernel::forwarding() {
+        if !kernel::forwarding(true) {
             warnings.push("WARNING: IPv4 forwarding is disabled".to_owned());
+        }
+        if self.state().networks.values().any(|n| n.ipv6 && n.driver == Driver::Bridge)
+            && !kernel::forwarding(false)
+        {
+            warnings.push("WARNING: IPv6 forwarding is disabled".to_owned());
         }
         if let Some(table) = &self.firewall {
             let drops = lock(table).firewall.foreign_drops();

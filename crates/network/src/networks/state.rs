@@ -2,17 +2,20 @@
 use crate::config::NetworkConfig;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
-use crate::ipam::Allocator;
+use crate::forwarding::{self, TurnedOn};
+use crate::ipam::{Allocator, Usage};
 use crate::kernel::is_ours;
-use crate::network::{Attached, DEFAULT_NETWORK, Driver, Network, Subnet, option};
+use crate::network::{Attached, DEFAULT_NETWORK, Driver, Network, Subnet};
 use crate::networks::tracked::Tracked;
+use crate::option;
 use crate::pools;
 use crate::publish::Reservation;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use knarr_base::{ContainerId, NetworkId};
 use knarr_netlink::Rtnetlink;
 use knarr_state::Store;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const DEFAULT_BRIDGE: &str = "knarr0";
@@ -25,11 +28,13 @@ pub(super) struct State {
     pub networks: Tracked<NetworkId, Network>,
     /// By `Endpoint::key`.
     pub endpoints: Tracked<String, Endpoint>,
-    pub allocators: BTreeMap<NetworkId, Allocator>,
+    /// Of the families that are on.
+    pub allocators: BTreeMap<NetworkId, Vec<Allocator>>,
     /// By `Endpoint::key`.
     pub reservations: BTreeMap<String, Reservation>,
     /// Indexes of the bridges that are in order.
     pub bridges: BTreeMap<NetworkId, u32>,
+    pub forwarding: TurnedOn,
 }
 
 impl State {
@@ -39,6 +44,7 @@ impl State {
         store.write::<_, Error>(|tx| {
             *state.networks = tx.list::<Network>()?.into_iter().map(|(_, n)| (n.id.clone(), n)).collect();
             *state.endpoints = tx.list::<Endpoint>()?.into_iter().collect();
+            state.forwarding = TurnedOn::current(tx.get::<TurnedOn>(forwarding::KEY)?);
             Ok(())
         })?;
         let changed = state.predefine(config, host)?;
@@ -56,11 +62,29 @@ impl State {
     }
 
     pub fn make_allocator(&mut self, id: &NetworkId) {
-        let Some(subnet) = self.networks.get(id).and_then(|n| n.subnets.first()) else { return };
-        let mut allocator = Allocator::new(subnet);
-        let addresses = self.endpoints.values().filter(|e| e.network == *id).filter_map(|e| e.ipv4);
-        addresses.for_each(|a| allocator.restore(a));
-        self.allocators.insert(id.clone(), allocator);
+        let Some(network) = self.networks.get(id).filter(|n| !n.config_only) else { return };
+        let mut allocators: Vec<Allocator> = network.used_subnets().map(Allocator::new).collect();
+        for endpoint in self.endpoints.values().filter(|e| e.network == *id) {
+            for address in endpoint.addresses() {
+                let home = allocators.iter_mut().find(|a| a.is_ipv4() == address.is_ipv4());
+                home.into_iter().for_each(|a| a.restore(address));
+            }
+        }
+        self.allocators.insert(id.clone(), allocators);
+    }
+
+    pub fn allocator(&mut self, id: &NetworkId, ipv4: bool) -> Option<&mut Allocator> {
+        self.allocators.get_mut(id)?.iter_mut().find(|a| a.is_ipv4() == ipv4)
+    }
+
+    pub fn release(&mut self, id: &NetworkId, address: IpAddr) {
+        if let Some(allocator) = self.allocator(id, address.is_ipv4()) {
+            allocator.release(address);
+        }
+    }
+
+    pub fn usage(&self, id: &NetworkId) -> Vec<Usage> {
+        self.allocators.get(id).into_iter().flatten().map(Allocator::usage).collect()
     }
 
     /// The networks `bridge`, `host` and `none`: made when missing, and `bridge` as the options of today say.
@@ -108,45 +132,47 @@ impl State {
         if name.is_empty() || name.len() > 15 {
             return Err(Error::Invalid(format!("invalid bridge name {name:?}: 1 to 15 bytes")));
         }
-        let bridge_index = links.iter().find(|l| l.name == name).map(|l| l.index);
-        let bip = match config.bip {
-            Some(bip) => Some(bip),
-            // A bridge that the user made brings its own address.
-            None if config.bridge.is_some() => {
-                let found = host
-                    .addresses()?
-                    .into_iter()
-                    .find(|a| Some(a.link) == bridge_index && a.net.addr().is_ipv4());
-                found.and_then(|a| match a.net {
-                    ipnet::IpNet::V4(net) => Some(net),
-                    ipnet::IpNet::V6(_) => None,
-                })
+        let index = links.iter().find(|l| l.name == name).map(|l| l.index);
+        // A bridge that the user made brings its own addresses.
+        let brought = |host: &mut Rtnetlink, ipv4: bool| -> Result<Option<IpNet>> {
+            if config.bridge.is_none() {
+                return Ok(None);
             }
-            None => None,
+            let mut all = host.addresses()?.into_iter();
+            let found = all.find(|a| Some(a.link) == index && a.net.addr().is_ipv4() == ipv4 && a.global);
+            Ok(found.map(|a| a.net))
         };
-        let subnet = match (bip, network.subnets.first()) {
-            (Some(bip), _) => Subnet {
-                subnet: bip.trunc(),
-                ip_range: None,
-                gateway: bip.addr(),
-                auxiliary: BTreeMap::new(),
-            },
-            (None, Some(subnet)) => subnet.clone(),
-            (None, None) => {
-                let taken = [self.subnets(None), routes(host, None)?].concat();
-                let subnet = pools::choose(&config.pools(), &taken)?;
-                Subnet {
-                    subnet,
-                    ip_range: None,
-                    gateway: pools::first_host(subnet),
-                    auxiliary: BTreeMap::new(),
-                }
-            }
-        };
-        if config.fixed_cidr.is_some_and(|r| !subnet.subnet.contains(&r)) {
+        let own4 = config.bip.map(IpNet::V4);
+        let own4 = own4.map_or_else(|| brought(host, true), |bip| Ok(Some(bip)))?;
+        let four = self.default_subnet(&network, config, host, true, own4)?;
+        if config.fixed_cidr.is_some_and(|r| !four.subnet.contains(&IpNet::V4(r))) {
             return Err(Error::Invalid("fixed-cidr is not in the default bridge's subnet".into()));
         }
-        network.subnets = vec![Subnet { ip_range: config.fixed_cidr, ..subnet }];
+        let mut four = Subnet { ip_range: config.fixed_cidr.map(IpNet::V4), ..four };
+        four.set_default_gateway(config.default_gateway.map(IpAddr::V4));
+        let mut subnets = vec![four];
+        if config.ipv6 {
+            let own6 = config.bip6.map(IpNet::V6);
+            let own6 = own6.map_or_else(|| brought(host, false), |bip| Ok(Some(bip)))?;
+            let fixed = config.fixed_cidr_v6.map(IpNet::V6);
+            let own6 = own6.or_else(|| IpNet::new(pools::first_host(fixed?), fixed?.prefix_len()).ok());
+            let six = self.default_subnet(&network, config, host, false, own6)?;
+            if fixed.is_some_and(|r| !six.subnet.contains(&r)) {
+                return Err(Error::Invalid("fixed-cidr-v6 is not in the default bridge's subnet".into()));
+            }
+            let mut six = Subnet { ip_range: fixed.filter(|r| *r != six.subnet), ..six };
+            six.set_default_gateway(config.default_gateway_v6.map(IpAddr::V6));
+            subnets.push(six);
+        }
+        for subnet in &subnets {
+            if !subnet.subnet.contains(&subnet.default_gateway()) {
+                let (gateway, subnet) = (subnet.default_gateway(), subnet.subnet);
+                return Err(Error::Invalid(format!(
+                    "default gateway {gateway} is not in the default bridge's subnet {subnet}"
+                )));
+            }
+        }
+        (network.subnets, network.ipv6) = (subnets, config.ipv6);
         let mtu = if config.mtu == 0 { DEFAULT_MTU } else { config.mtu };
         for (key, value) in [
             (option::DEFAULT_BRIDGE, "true".to_owned()),
@@ -162,9 +188,37 @@ impl State {
         Ok(network)
     }
 
+    /// What the options say (`own`: the bridge's address), else what the network has, else one of the pools.
+    fn default_subnet(
+        &self,
+        network: &Network,
+        config: &NetworkConfig,
+        host: &mut Rtnetlink,
+        ipv4: bool,
+        own: Option<IpNet>,
+    ) -> Result<Subnet> {
+        let made = |subnet: IpNet, gateway| Subnet {
+            subnet,
+            ip_range: None,
+            gateway,
+            auxiliary: BTreeMap::new(),
+            chosen: false,
+            gateway_chosen: false,
+        };
+        if let Some(own) = own {
+            return Ok(made(own.trunc(), own.addr()));
+        }
+        if let Some(known) = network.subnets.iter().find(|s| s.is_ipv4() == ipv4) {
+            return Ok(known.clone());
+        }
+        let taken = [self.subnets(None), routes(host, None)?].concat();
+        let subnet = pools::choose(&config.pools(), ipv4, &taken)?;
+        Ok(made(subnet, pools::first_host(subnet)))
+    }
+
     /// Subnets of all networks but one.
-    pub fn subnets(&self, but: Option<&NetworkId>) -> Vec<Ipv4Net> {
-        let others = self.networks.values().filter(|n| Some(&n.id) != but);
+    pub fn subnets(&self, but: Option<&NetworkId>) -> Vec<IpNet> {
+        let others = self.networks.values().filter(|n| Some(&n.id) != but && !n.config_only);
         others.flat_map(|n| &n.subnets).map(|s| s.subnet).collect()
     }
 
@@ -201,6 +255,7 @@ impl State {
                 endpoint_id: e.id.clone(),
                 mac: e.mac,
                 ipv4: e.ipv4.and_then(|ip| Ipv4Net::new(ip, e.prefix).ok()),
+                ipv6: e.ipv6.and_then(|ip| Ipv6Net::new(ip, e.prefix6).ok()),
             };
             network.containers.insert(e.container.clone(), attached);
         }
@@ -215,7 +270,7 @@ impl State {
 }
 
 /// Destinations of the host's routes but the default one, and of those over `but`.
-pub(super) fn routes(host: &mut Rtnetlink, but: Option<u32>) -> Result<Vec<Ipv4Net>> {
+pub(super) fn routes(host: &mut Rtnetlink, but: Option<u32>) -> Result<Vec<IpNet>> {
     let routes = host.routes()?;
     let relevant =
         routes.into_iter().filter(|r| r.destination.prefix_len() > 0 && (but.is_none() || r.link != but));
@@ -231,13 +286,16 @@ pub(super) fn blank(name: &str, driver: Driver) -> Result<Network> {
         predefined: true,
         internal: false,
         attachable: false,
+        ipv4: true,
         ipv6: false,
+        config_only: false,
+        config_from: String::new(),
         ipam_options: BTreeMap::new(),
         subnets: Vec::new(),
-        chosen_subnet: false,
         options: BTreeMap::new(),
         labels: BTreeMap::new(),
         bridge: String::new(),
+        parent: String::new(),
         containers: BTreeMap::new(),
     })
 }

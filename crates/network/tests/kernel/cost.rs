@@ -34,7 +34,7 @@ fn cost_of_a_start() {
         for (name, ports) in [("connect", vec![]), ("connect, one port", vec![publish(None, 8080, 80)])] {
             let (mut up, mut down) = (Vec::new(), Vec::new());
             for _ in 0..ROUNDS {
-                let wanted = EndpointRequest { ports: ports.clone(), ..request("bridge") };
+                let wanted = EndpointRequest { ports: ports.clone().into(), ..request("bridge") };
                 let connected = timed(&mut up, || engine.connect(&wanted).unwrap());
                 timed(&mut down, || engine.release(&wanted.container).unwrap());
                 drop(connected);

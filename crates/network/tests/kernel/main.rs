@@ -2,7 +2,11 @@
 //! as it is. Needs root; skipped otherwise.
 mod bridge;
 mod cost;
+mod forwarding;
+mod gateways;
+mod ipv6;
 mod oracle;
+mod parents;
 mod ports;
 mod recovery;
 mod side_by_side;

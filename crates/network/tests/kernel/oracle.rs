@@ -28,6 +28,19 @@ fn normal(text: &str) -> Vec<String> {
     lines
 }
 
+/// Asserts that the kernel has what `nft` makes of our text, for tables of these families.
+pub fn agrees(engine: &knarr_network::Networks, table: &str, families: &[&str]) {
+    let text = engine.firewall_text();
+    nft(&["-f", "-"], &text.replace(table, "oracle"));
+    for family in families {
+        let ours = nft(&["list", "table", family, table], "");
+        let theirs = nft(&["list", "table", family, "oracle"], "").replace("oracle", table);
+        assert_eq!(normal(&ours), normal(&theirs), "\nours:\n{ours}\ntheirs:\n{theirs}\ntext:\n{text}");
+        // It is a firewall like ours.
+        nft(&["delete", "table", family, "oracle"], "");
+    }
+}
+
 #[test]
 fn nft_reads_what_we_wrote_as_we_print_it() {
     on_host(|world| {
@@ -41,12 +54,9 @@ fn nft_reads_what_we_wrote_as_we_print_it() {
             udp(6001),
             udp(6002),
         ];
-        let web = engine.connect(&EndpointRequest { ports, ..request("bridge") }).unwrap();
+        let web = engine.connect(&EndpointRequest { ports: ports.into(), ..request("bridge") }).unwrap();
+        agrees(&engine, "knarr-aaaa", &["ip"]);
         let ours = nft(&["list", "table", "ip", "knarr-aaaa"], "");
-        let text = engine.firewall_text();
-        nft(&["-f", "-"], &text.replace("knarr-aaaa", "oracle"));
-        let theirs = nft(&["list", "table", "ip", "oracle"], "").replace("oracle", "knarr-aaaa");
-        assert_eq!(normal(&ours), normal(&theirs), "\nours:\n{ours}\ntheirs:\n{theirs}\ntext:\n{text}");
         assert!(ours.contains("6000-6002"), "{ours}");
         drop(web);
     });

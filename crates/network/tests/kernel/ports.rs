@@ -10,7 +10,7 @@ const OURS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
 const THEIRS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 
 fn with_ports(ports: Vec<PortBinding>) -> EndpointRequest {
-    EndpointRequest { ports, ..request("bridge") }
+    EndpointRequest { ports: ports.into(), ..request("bridge") }
 }
 
 #[test]
@@ -126,11 +126,11 @@ fn free_ports_are_found_and_ranges_are_ranges() {
     on_host(|world| {
         let engine = world.engine("aaaa");
         let mut wanted = with_ports(vec![publish(None, 0, 80)]);
-        wanted.exposed = vec![
+        wanted.ports.exposed = vec![
             ExposedPort { protocol: Protocol::Tcp, port: 80 },
             ExposedPort { protocol: Protocol::Udp, port: 53 },
         ];
-        wanted.publish_all = true;
+        wanted.ports.publish_all = true;
         let all = engine.connect(&wanted).unwrap();
         assert_eq!(all.endpoint.ports.len(), 2, "80 is bound once");
         assert!(all.endpoint.ports.iter().all(|p| p.host_port >= 32768));

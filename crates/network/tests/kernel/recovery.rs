@@ -20,7 +20,8 @@ fn a_dead_engines_containers_go_on_and_leftovers_are_swept() {
         let store = world.store("db");
         let engine = Networks::open(store.clone(), config()).unwrap();
         engine.restore(&[]).unwrap();
-        let published = |port| EndpointRequest { ports: vec![publish(None, port, 80)], ..request("bridge") };
+        let published =
+            |port| EndpointRequest { ports: vec![publish(None, port, 80)].into(), ..request("bridge") };
         let alive = engine.connect(&published(8080)).unwrap();
         let ended = engine.connect(&published(8081)).unwrap();
         serve(alive.netns.as_fd(), 80);
@@ -50,7 +51,7 @@ fn flushed_rules_and_a_deleted_bridge_are_healed() {
     on_host(|world| {
         let engine = world.engine("aaaa");
         let web = engine
-            .connect(&EndpointRequest { ports: vec![publish(None, 8080, 80)], ..request("bridge") })
+            .connect(&EndpointRequest { ports: vec![publish(None, 8080, 80)].into(), ..request("bridge") })
             .unwrap();
         serve(web.netns.as_fd(), 80);
         let mut batch = Batch::new(Family::Ipv4, "knarr-aaaa");
@@ -69,7 +70,7 @@ fn flushed_rules_and_a_deleted_bridge_are_healed() {
         batch.delete_table();
         knarr_netlink::nft::Nftables::open().unwrap().commit(batch).unwrap();
         let next = engine
-            .connect(&EndpointRequest { ports: vec![publish(None, 8082, 80)], ..request("bridge") })
+            .connect(&EndpointRequest { ports: vec![publish(None, 8082, 80)].into(), ..request("bridge") })
             .unwrap();
         serve(next.netns.as_fd(), 80);
         assert!(ask_here("127.0.0.1:8082").is_some());
@@ -81,7 +82,7 @@ fn flushed_rules_and_a_deleted_bridge_are_healed() {
 fn a_flushed_ruleset_comes_back_by_itself() {
     on_host(|world| {
         let engine = world.engine("aaaa");
-        let wanted = EndpointRequest { ports: vec![publish(None, 8080, 80)], ..request("bridge") };
+        let wanted = EndpointRequest { ports: vec![publish(None, 8080, 80)].into(), ..request("bridge") };
         let web = engine.connect(&wanted).unwrap();
         serve(web.netns.as_fd(), 80);
         let status = std::process::Command::new("nft").args(["flush", "ruleset"]).status().unwrap();
@@ -138,7 +139,7 @@ fn shutdown_leaves_the_host_as_it_was() {
         assert_eq!(links(), before);
         // And it comes back with the next container.
         let web = engine
-            .connect(&EndpointRequest { ports: vec![publish(None, 8080, 80)], ..request("bridge") })
+            .connect(&EndpointRequest { ports: vec![publish(None, 8080, 80)].into(), ..request("bridge") })
             .unwrap();
         serve(web.netns.as_fd(), 80);
         assert!(ask_here("127.0.0.1:8080").is_some());

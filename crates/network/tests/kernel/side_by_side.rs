@@ -10,10 +10,10 @@ fn engines_do_not_touch_each_other() {
         let bridge = |engine: &knarr_network::Networks| engine.inspect("bridge").unwrap().bridge;
         assert_eq!((bridge(&one).as_str(), bridge(&two).as_str()), ("knarr0", "knarr-bbbb"));
         let a = one
-            .connect(&EndpointRequest { ports: vec![publish(None, 8080, 80)], ..request("bridge") })
+            .connect(&EndpointRequest { ports: vec![publish(None, 8080, 80)].into(), ..request("bridge") })
             .unwrap();
         let b = two
-            .connect(&EndpointRequest { ports: vec![publish(None, 8081, 80)], ..request("bridge") })
+            .connect(&EndpointRequest { ports: vec![publish(None, 8081, 80)].into(), ..request("bridge") })
             .unwrap();
         assert_eq!((address_of(&a), address_of(&b)), ("172.17.0.2".into(), "172.18.0.2".into()));
         serve(a.netns.as_fd(), 80);
@@ -22,7 +22,7 @@ fn engines_do_not_touch_each_other() {
         assert!(unreachable(a.netns.as_fd(), "172.18.0.2:80"));
         assert!(ask(a.netns.as_fd(), "172.17.0.1:8081").is_some(), "by the published port");
         // A port that another engine has is taken.
-        let taken = EndpointRequest { ports: vec![publish(None, 8080, 80)], ..request("bridge") };
+        let taken = EndpointRequest { ports: vec![publish(None, 8080, 80)].into(), ..request("bridge") };
         let text = two.connect(&taken).unwrap_err().to_string();
         assert!(text.ends_with("address already in use"), "{text}");
 
@@ -67,8 +67,10 @@ fn parallel_starts_and_ends() {
                 scope.spawn(move || {
                     for round in 0..ROUNDS {
                         let port = u16::try_from(10_000 + thread * ROUNDS + round).unwrap();
-                        let wanted =
-                            EndpointRequest { ports: vec![publish(None, port, 80)], ..request("bridge") };
+                        let wanted = EndpointRequest {
+                            ports: vec![publish(None, port, 80)].into(),
+                            ..request("bridge")
+                        };
                         let connected = engine.connect(&wanted).unwrap();
                         serve(connected.netns.as_fd(), 80);
                         let heard = ask_here(&format!("127.0.0.1:{port}"));

@@ -18,7 +18,10 @@ fn networks_are_apart_but_published_ports_serve_all() {
         assert_eq!(blue.subnets[0].subnet.to_string(), "172.19.0.0/16");
         let a = engine.connect(&request("red")).unwrap();
         let b = engine
-            .connect(&EndpointRequest { ports: vec![publish(None, 8080, 80)], ..request(blue.id.short()) })
+            .connect(&EndpointRequest {
+                ports: vec![publish(None, 8080, 80)].into(),
+                ..request(blue.id.short())
+            })
             .unwrap();
         serve(b.netns.as_fd(), 80);
         assert!(unreachable(a.netns.as_fd(), "172.19.0.2:80"));
@@ -31,6 +34,8 @@ fn networks_are_apart_but_published_ports_serve_all() {
         // One container on both.
         let wanted = EndpointRequest {
             network: "blue".into(),
+            default4: false,
+            default6: false,
             ..EndpointRequest::new(a.endpoint.container.clone(), "a", "")
         };
         let second = engine.connect_in(&wanted, a.netns.as_fd()).unwrap();
@@ -42,9 +47,12 @@ fn networks_are_apart_but_published_ports_serve_all() {
         assert_eq!(engine.endpoints(&a.endpoint.container).unwrap().len(), 2);
         let text = engine.connect_in(&wanted, a.netns.as_fd()).unwrap_err().to_string();
         assert_eq!(text, "endpoint with name a already exists in network blue");
-        engine.disconnect(&a.endpoint.container, "blue").unwrap();
+        engine.disconnect(&a.endpoint.container, "blue", a.netns.as_fd()).unwrap();
         assert!(unreachable(a.netns.as_fd(), "172.19.0.2:80"));
-        assert!(matches!(engine.disconnect(&a.endpoint.container, "blue"), Err(Error::NotConnected { .. })));
+        assert!(matches!(
+            engine.disconnect(&a.endpoint.container, "blue", a.netns.as_fd()),
+            Err(Error::NotConnected { .. })
+        ));
     });
 }
 
@@ -56,7 +64,7 @@ fn an_internal_network_has_no_way_out_nor_in() {
         let engine = world.engine("aaaa");
         engine.create(&CreateNetwork { name: "vault".into(), internal: true, ..Default::default() }).unwrap();
         let a = engine
-            .connect(&EndpointRequest { ports: vec![publish(None, 8080, 80)], ..request("vault") })
+            .connect(&EndpointRequest { ports: vec![publish(None, 8080, 80)].into(), ..request("vault") })
             .unwrap();
         let b = engine.connect(&request("vault")).unwrap();
         assert_eq!((a.endpoint.gateway, a.endpoint.ports.len()), (None, 0));
@@ -80,7 +88,7 @@ fn without_icc_containers_are_apart_on_one_bridge() {
         let options = [("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned())].into();
         engine.create(&CreateNetwork { name: "apart".into(), options, ..Default::default() }).unwrap();
         let a = engine
-            .connect(&EndpointRequest { ports: vec![publish(None, 8080, 80)], ..request("apart") })
+            .connect(&EndpointRequest { ports: vec![publish(None, 8080, 80)].into(), ..request("apart") })
             .unwrap();
         let b = engine.connect(&request("apart")).unwrap();
         serve(a.netns.as_fd(), 80);
@@ -166,9 +174,7 @@ fn what_is_wrong_is_said_and_leaves_nothing() {
         wanted.ipv4 = Some("172.17.0.9".parse().unwrap());
         assert_eq!(
             engine.connect(&wanted).unwrap_err().to_string(),
-            "invalid config for network bridge: invalid endpoint settings:\n\
-             * user specified IP address is supported on user defined networks only\n\
-             * user specified IP address is supported only when connecting to networks with user configured subnets"
+            "invalid endpoint settings:\nuser specified IP address is supported on user defined networks only"
         );
         let optioned = |name: &str, value: &str| {
             refuse(CreateNetwork { options: [(name.to_owned(), value.to_owned())].into(), ..named("o") })

@@ -6,7 +6,7 @@ use knarr_network::{
 };
 use knarr_state::Store;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -66,7 +66,7 @@ impl World {
         let mut inside = Namespace::create().unwrap();
         let mut host = Rtnetlink::open().unwrap();
         host.change(vec![link::add_veth_pair(cable, "eth0", inside.as_fd())]).unwrap();
-        let net = |ip| ipnet::Ipv4Net::new(ip, 24).unwrap();
+        let net = |ip| ipnet::IpNet::new(std::net::IpAddr::V4(ip), 24).unwrap();
         let index = host.link(cable).unwrap().unwrap().index;
         host.change(vec![address::add(index, net(ours)), link::set_up(index)]).unwrap();
         let rt = inside.rtnetlink();
@@ -76,16 +76,36 @@ impl World {
     }
 }
 
+/// Gives both ends of a cable an IPv6 address, of one /64.
+pub fn add_ipv6(cable: &str, ours: &str, machine: &Machine, theirs: &str) {
+    std::fs::write(format!("/proc/sys/net/ipv6/conf/{cable}/disable_ipv6"), "0").unwrap();
+    Namespace::run(machine.netns.as_fd(), || {
+        std::fs::write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "0").unwrap();
+        Ok(())
+    })
+    .unwrap();
+    let mut host = Rtnetlink::open().unwrap();
+    let index = host.link(cable).unwrap().unwrap().index;
+    host.change(vec![address::add(index, ours.parse().unwrap())]).unwrap();
+    let mut inside = Namespace::enter(machine.netns.as_fd()).unwrap();
+    let rt = inside.rtnetlink();
+    let index = rt.link("eth0").unwrap().unwrap().index;
+    rt.change(vec![address::add(index, theirs.parse().unwrap())]).unwrap();
+}
+
 pub struct Machine {
     pub netns: OwnedFd,
 }
 
 impl Machine {
     /// Sends everything for `net` through `gateway`.
-    pub fn route(&self, net: &str, gateway: Ipv4Addr) {
+    pub fn route(&self, net: &str, gateway: impl Into<IpAddr>) {
         let mut inside = Namespace::enter(self.netns.as_fd()).unwrap();
         let index = inside.rtnetlink().link("eth0").unwrap().unwrap().index;
-        inside.rtnetlink().change(vec![route::add(net.parse().unwrap(), Some(gateway), index)]).unwrap();
+        inside
+            .rtnetlink()
+            .change(vec![route::add(net.parse().unwrap(), Some(gateway.into()), index)])
+            .unwrap();
     }
 }
 
@@ -100,7 +120,7 @@ pub fn give_up_loopback(netns: BorrowedFd<'_>, gateway: Ipv4Addr) {
     let rt = inside.rtnetlink();
     let eth0 = rt.link("eth0").unwrap().unwrap().index;
     rt.change(vec![address::delete(1, "127.0.0.1/8".parse().unwrap()), link::set_down(1)]).unwrap();
-    rt.change(vec![route::add("127.0.0.0/8".parse().unwrap(), Some(gateway), eth0)]).unwrap();
+    rt.change(vec![route::add("127.0.0.0/8".parse().unwrap(), Some(gateway.into()), eth0)]).unwrap();
 }
 
 pub fn id() -> ContainerId {
@@ -128,11 +148,19 @@ pub fn publish(host_ip: Option<&str>, host_port: u16, container_port: u16) -> Po
 
 /// A server that tells every client the address that it sees the client under.
 pub fn serve(netns: BorrowedFd<'_>, port: u16) {
-    let listener =
-        Namespace::run(netns, || Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap())).unwrap();
+    serve_on(netns, Ipv4Addr::UNSPECIFIED.into(), port);
+}
+
+/// The same for both families.
+pub fn serve_both(netns: BorrowedFd<'_>, port: u16) {
+    serve_on(netns, Ipv6Addr::UNSPECIFIED.into(), port);
+}
+
+fn serve_on(netns: BorrowedFd<'_>, address: IpAddr, port: u16) {
+    let listener = Namespace::run(netns, || Ok(TcpListener::bind((address, port)).unwrap())).unwrap();
     thread::spawn(move || {
         while let Ok((mut stream, peer)) = listener.accept() {
-            let _ = write!(stream, "{}", peer.ip());
+            let _ = write!(stream, "{}", peer.ip().to_canonical());
         }
     });
 }

@@ -252,7 +252,7 @@ fn net_devices() {
         let mut rt = Rtnetlink::open().unwrap();
         rt.change(vec![link::add_veth_alone("kt0", "kt1")]).unwrap();
         let index = rt.link("kt0").unwrap().unwrap().index;
-        let add = |net: &str| address::add_any(index, net.parse().unwrap());
+        let add = |net: &str| address::add(index, net.parse().unwrap());
         rt.change(vec![add("10.7.0.2/24"), add("fd07::2/64")]).unwrap();
         assert_eq!(bundle.output(), "2\n1\n3\n");
         let error = bundle.run().map(|o| o.exit).unwrap_err();

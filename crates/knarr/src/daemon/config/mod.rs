@@ -9,8 +9,8 @@ use knarr_engine::config::StorageDriver;
 use serde::Deserialize;
 use std::{collections::BTreeMap, path::PathBuf};
 use values::{
-    absolute, cgroupns_mode, exec_opts, key_values, non_empty, parse_pool, parse_size, parse_ulimit,
-    runtimes, storage_driver, storage_opts, tls,
+    absolute, cgroupns_mode, exec_opts, firewall_backend, key_values, network_opts, non_empty, parse_pool,
+    parse_size, parse_ulimit, runtimes, storage_driver, storage_opts, tls,
 };
 
 pub const DEFAULT_DATA_ROOT: &str = "/var/lib/knarr";
@@ -60,6 +60,19 @@ pub struct File {
     bridge: Option<String>,
     bip: Option<String>,
     fixed_cidr: Option<String>,
+    bip6: Option<String>,
+    #[serde(rename = "fixed-cidr-v6")]
+    fixed_cidr_v6: Option<String>,
+    default_gateway: Option<String>,
+    #[serde(rename = "default-gateway-v6")]
+    default_gateway_v6: Option<String>,
+    ipv6: Option<bool>,
+    default_network_opts: Option<BTreeMap<String, BTreeMap<String, String>>>,
+    ip_forward_no_drop: Option<bool>,
+    ip6tables: Option<bool>,
+    allow_direct_routing: Option<bool>,
+    firewall_backend: Option<String>,
+    userland_proxy_path: Option<PathBuf>,
     default_address_pools: Option<Vec<Pool>>,
     mtu: Option<u32>,
     ip: Option<String>,
@@ -120,6 +133,17 @@ const KEYS: &[&str] = &[
     "bridge",
     "bip",
     "fixed-cidr",
+    "bip6",
+    "fixed-cidr-v6",
+    "default-gateway",
+    "default-gateway-v6",
+    "ipv6",
+    "default-network-opts",
+    "ip-forward-no-drop",
+    "ip6tables",
+    "allow-direct-routing",
+    "firewall-backend",
+    "userland-proxy-path",
     "default-address-pools",
     "mtu",
     "ip",
@@ -229,6 +253,18 @@ pub struct Config {
     pub bridge: Option<String>,
     pub bip: Option<String>,
     pub fixed_cidr: Option<String>,
+    pub bip6: Option<String>,
+    pub fixed_cidr_v6: Option<String>,
+    pub default_gateway: Option<String>,
+    pub default_gateway_v6: Option<String>,
+    pub ipv6: bool,
+    /// Options of networks by driver.
+    pub default_network_opts: BTreeMap<String, BTreeMap<String, String>>,
+    pub ip_forward_no_drop: bool,
+    pub firewall_v6: bool,
+    pub allow_direct_routing: bool,
+    /// Asked for, but the firewall is a table of nftables anyway.
+    pub wants_iptables: bool,
     pub default_address_pools: Vec<Pool>,
     pub mtu: Option<u32>,
     pub default_bind_ip: Option<String>,
@@ -319,6 +355,17 @@ pub fn given(f: &Flags) -> Vec<&'static str> {
     note(f.bridge.is_some(), "bridge");
     note(f.bip.is_some(), "bip");
     note(f.fixed_cidr.is_some(), "fixed-cidr");
+    note(f.bip6.is_some(), "bip6");
+    note(f.fixed_cidr_v6.is_some(), "fixed-cidr-v6");
+    note(f.default_gateway.is_some(), "default-gateway");
+    note(f.default_gateway_v6.is_some(), "default-gateway-v6");
+    note(f.ipv6.is_some(), "ipv6");
+    note(!f.default_network_opts.is_empty(), "default-network-opts");
+    note(f.ip_forward_no_drop.is_some(), "ip-forward-no-drop");
+    note(f.ip6tables.is_some(), "ip6tables");
+    note(f.allow_direct_routing.is_some(), "allow-direct-routing");
+    note(f.firewall_backend.is_some(), "firewall-backend");
+    note(f.userland_proxy_path.is_some(), "userland-proxy-path");
     note(!f.default_address_pools.is_empty(), "default-address-pools");
     note(f.mtu.is_some(), "mtu");
     note(f.ip.is_some(), "ip");
@@ -330,6 +377,7 @@ pub fn given(f: &Flags) -> Vec<&'static str> {
     note(!f.dns.is_empty(), "dns");
     note(!f.dns_opts.is_empty(), "dns-opts");
     note(!f.dns_search.is_empty(), "dns-search");
+    note(!f.host_gateway_ips.is_empty(), "host-gateway-ip");
     note(!f.host_gateway_ips.is_empty(), "host-gateway-ips");
     note(!f.labels.is_empty(), "labels");
     note(f.log_driver.is_some(), "log-driver");
@@ -415,6 +463,19 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
         bridge: f.bridge.or(file.bridge),
         bip: f.bip.or(file.bip),
         fixed_cidr: f.fixed_cidr.or(file.fixed_cidr),
+        bip6: f.bip6.or(file.bip6),
+        fixed_cidr_v6: f.fixed_cidr_v6.or(file.fixed_cidr_v6),
+        default_gateway: f.default_gateway.or(file.default_gateway),
+        default_gateway_v6: f.default_gateway_v6.or(file.default_gateway_v6),
+        ipv6: f.ipv6.or(file.ipv6).unwrap_or(false),
+        default_network_opts: match f.default_network_opts.as_slice() {
+            [] => file.default_network_opts.unwrap_or_default(),
+            given => network_opts(given)?,
+        },
+        ip_forward_no_drop: f.ip_forward_no_drop.or(file.ip_forward_no_drop).unwrap_or(false),
+        firewall_v6: f.ip6tables.or(file.ip6tables).unwrap_or(true),
+        allow_direct_routing: f.allow_direct_routing.or(file.allow_direct_routing).unwrap_or(false),
+        wants_iptables: firewall_backend(f.firewall_backend.or(file.firewall_backend))?,
         default_address_pools: if f.default_address_pools.is_empty() {
             file.default_address_pools.unwrap_or_default()
         } else {

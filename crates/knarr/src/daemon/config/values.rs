@@ -52,6 +52,36 @@ pub fn parse_pool(text: &str) -> Result<Pool, ConfigError> {
     Ok(Pool { base: base.ok_or_else(bad)?, size: size.ok_or_else(bad)? })
 }
 
+/// `DRIVER=OPTION=VALUE`.
+pub fn network_opts(list: &[String]) -> Result<BTreeMap<String, BTreeMap<String, String>>, ConfigError> {
+    let mut all: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for text in list {
+        let parts = text.split_once('=').and_then(|(driver, rest)| Some((driver, rest.split_once('=')?)));
+        let Some((driver, (name, value))) = parts else {
+            return Err(ConfigError::Invalid {
+                what: "default-network-opt",
+                value: text.clone(),
+                why: "expected DRIVER=OPTION=VALUE",
+            });
+        };
+        all.entry(driver.to_owned()).or_default().insert(name.to_owned(), value.to_owned());
+    }
+    Ok(all)
+}
+
+/// Whether iptables is asked for; there is one backend, a table of nftables beside whatever else the host has.
+pub fn firewall_backend(name: Option<String>) -> Result<bool, ConfigError> {
+    match name.unwrap_or_default().as_str() {
+        "" | "nftables" => Ok(false),
+        "iptables" => Ok(true),
+        other => Err(ConfigError::Invalid {
+            what: "firewall-backend",
+            value: other.to_owned(),
+            why: "expected nftables (or iptables, which means the same here)",
+        }),
+    }
+}
+
 pub fn parse_ulimit(text: &str) -> Result<Ulimit, ConfigError> {
     let bad = || ConfigError::Invalid {
         what: "default-ulimit",
