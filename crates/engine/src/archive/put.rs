@@ -6,7 +6,7 @@ use knarr_linux::path::{Dir, Root};
 use knarr_linux::user_namespace::with_file_ids;
 use knarr_snapshot::decompress::Decompressor;
 use knarr_snapshot::{Archive, Entry, EntryKind, Limits};
-use rustix::fs::{FileType, Timespec, Timestamps};
+use rustix::fs::{FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -99,6 +99,7 @@ impl Extraction<'_> {
                 let mut file = File::from(dir.create_new(&name, 0o600).map_err(fail("make", &shown))?);
                 archive.write_file(entry, &mut file)?;
                 file.set_len(entry.size).map_err(Error::io(format!("write {shown}")))?;
+                return self.file_attributes(&file, entry, &shown);
             }
             EntryKind::HardLink => {
                 let Some(target) = inside(&entry.link)? else {
@@ -164,18 +165,31 @@ impl Extraction<'_> {
         if entry.kind != EntryKind::Symlink {
             dir.chmod(name, entry.mode & 0o7777).map_err(fail("change the mode of", shown))?;
         }
-        for (attribute, value) in &entry.xattrs {
-            let attribute = OsStr::from_bytes(attribute);
-            // An archive cannot speak to the overlay.
-            if attribute.as_bytes().starts_with(b"trusted.overlay.") {
-                continue;
-            }
+        for (attribute, value) in allowed(entry) {
             match dir.set_xattr(name, attribute, value) {
                 Err(Errno::OPNOTSUPP | Errno::PERM) => {}
                 done => done.map_err(fail("set an attribute of", shown))?,
             }
         }
         dir.set_times(name, &times(entry)).map_err(fail("set the times of", shown))
+    }
+
+    /// By the descriptor: a process of the container that owns the directory could put a program of its own in the place of a
+    /// name, and would have it with somebody else's owner and a set-user-id bit.
+    fn file_attributes(&self, file: &File, entry: &Entry, shown: &str) -> Result<()> {
+        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        let (uid, gid) = self.outside(uid, gid)?;
+        rustix::fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+            .map_err(fail("change the owner of", shown))?;
+        rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode & 0o7777))
+            .map_err(fail("change the mode of", shown))?;
+        for (attribute, value) in allowed(entry) {
+            match rustix::fs::fsetxattr(file, attribute, value, XattrFlags::empty()) {
+                Err(Errno::OPNOTSUPP | Errno::PERM) => {}
+                done => done.map_err(fail("set an attribute of", shown))?,
+            }
+        }
+        rustix::fs::futimens(file, &times(entry)).map_err(fail("set the times of", shown))
     }
 
     /// Ids of the container as the host knows them.
@@ -217,6 +231,12 @@ fn inside(path: &[u8]) -> Result<Option<PathBuf>> {
         }
     }
     Ok((!clean.as_os_str().is_empty()).then_some(clean))
+}
+
+/// An archive cannot speak to the overlay.
+fn allowed(entry: &Entry) -> impl Iterator<Item = (&OsStr, &[u8])> {
+    let all = entry.xattrs.iter().map(|(name, value)| (OsStr::from_bytes(name), value.as_slice()));
+    all.filter(|(name, _)| !name.as_bytes().starts_with(b"trusted.overlay."))
 }
 
 fn times(entry: &Entry) -> Timestamps {
