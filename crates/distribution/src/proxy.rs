@@ -114,7 +114,8 @@ fn proxy_url(text: &str) -> Result<Option<Url>> {
     let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
     match Url::parse(&whole) {
         Ok(url) if matches!(url.scheme(), "http" | "https" | "socks5" | "socks5h") && url.has_host() => {
-            Ok(Some(url))
+            // As in Go it is the proxy that resolves names.
+            Ok(Url::parse(&whole.replacen("socks5://", "socks5h://", 1)).ok())
         }
         // The text may hold a password: it is not shown.
         _ => Err(Error::Config("invalid proxy: expected a http, https, socks5 or socks5h URL".to_owned())),

@@ -9,6 +9,7 @@ use crate::{dns, rate_limit};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION, RETRY_AFTER};
 use http::{Method, StatusCode};
 use reqwest::{Request, Response, Url};
+use rustls::{CertificateError, InvalidMessage};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,15 +79,19 @@ impl Transport {
         let (method, url) = (request.method().clone(), without_secrets(request.url()));
         let own = request.url().authority() == self.authority;
         let http = if own { &self.http } else { &self.foreign };
-        let asked = || own && self.nobody.was_asked();
-        http.execute(request).await.map_err(|error| match transport_error(method, url, &error) {
-            Error::Transport { method, url, cause, connected, .. } if asked() => {
-                let cause = format!(
-                    "{cause} (the server asks for a client certificate, and there is none for it in certs.d)"
-                );
-                Error::Transport { method, url, cause, temporary: false, connected, refused: true }
+        http.execute(request).await.map_err(|error| {
+            // Not when TLS ended for a reason of ours.
+            let ours = tls_error(&error).is_some_and(|e| !matches!(e, rustls::Error::AlertReceived(_)));
+            let asked = own && !ours && self.nobody.was_asked();
+            match transport_error(method, url, &error) {
+                Error::Transport { method, url, cause, connected, .. } if asked => {
+                    let cause = format!(
+                        "{cause} (the server asks for a client certificate, and there is none for it in certs.d)"
+                    );
+                    Error::Transport { method, url, cause, temporary: false, connected, refused: true }
+                }
+                error => error,
             }
-            error => error,
         })
     }
 
@@ -125,29 +130,42 @@ pub fn transport_error(method: Method, url: String, error: &reqwest::Error) -> E
         || error.is_body()
         || error.is_request()
         || error.is_decode();
-    let (connected, refused) = (!error.is_connect(), is_tls_refusal(error));
-    Error::Transport {
-        method,
-        url,
-        cause: chain(error),
-        temporary: temporary && !refused,
-        connected,
-        refused,
-    }
+    let tls = tls_error(error);
+    let (connected, refused) = (!error.is_connect(), matches!(tls, Some(rustls::Error::AlertReceived(_))));
+    let words = tls.and_then(in_dockers_words);
+    let temporary = temporary && !refused && words.is_none();
+    let cause = words.map_or_else(|| chain(error), str::to_owned);
+    Error::Transport { method, url, cause, temporary, connected, refused }
 }
 
-/// Whether the other side ended TLS with an alert, such as for a certificate that we have not shown.
-fn is_tls_refusal(error: &reqwest::Error) -> bool {
-    let mut next: Option<&dyn std::error::Error> = Some(error);
+/// What went wrong with TLS, if that is it.
+fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
         let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = io.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if matches!(tls.or(error.downcast_ref()), Some(rustls::Error::AlertReceived(_))) {
-            return true;
+        let inner = io.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if let Some(found) = inner.or(error.downcast_ref()) {
+            return Some(found);
         }
         next = error.source();
     }
-    false
+    None
+}
+
+/// The texts that people look for.
+fn in_dockers_words(error: &rustls::Error) -> Option<&'static str> {
+    match error {
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            Some("http: server gave HTTP response to HTTPS client")
+        }
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            Some("tls: failed to verify certificate: x509: certificate signed by unknown authority")
+        }
+        rustls::Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => Some("tls: failed to verify certificate: x509: certificate has expired or is not yet valid"),
+        _ => None,
+    }
 }
 
 /// The innermost cause says most.

@@ -269,8 +269,18 @@ async fn nothing_leaves_tls_of_a_verified_server() {
     let empty = tempfile::tempdir().unwrap();
     let nobody = verified(&safe, empty.path(), &proxy, false);
     std::fs::remove_dir_all(empty.path()).unwrap();
-    assert!(nobody.manifest(Select::Tag("v1")).await.is_err());
+    let error = nobody.manifest(Select::Tag("v1")).await.unwrap_err();
+    assert!(error.to_string().ends_with("x509: certificate signed by unknown authority"), "{error}");
     assert_eq!(safe.requests(), before);
+    // One that speaks plainly where TLS is due hears nothing of us.
+    let plain = stranger();
+    let proxies = Proxies { https: proxy.address.clone(), ..Proxies::default() };
+    let client = Client::new(RegistryConfig { proxies, ..RegistryConfig::default() }).unwrap();
+    let name = Reference::parse(&format!("a.test:{}/a/b:v1", plain.port())).unwrap();
+    let source = client.repository(&name, me(), Access::Pull).unwrap();
+    let error = source.manifest(Select::Tag("v1")).await.unwrap_err();
+    assert!(error.to_string().ends_with("http: server gave HTTP response to HTTPS client"), "{error}");
+    assert_eq!(plain.requests(), 0);
 }
 
 /// A client's certificate is shown to the server that it is for, and not to one that this server leads to.
@@ -329,6 +339,26 @@ async fn proxies_get_their_own_credentials() {
         !seen.is_empty() && seen.iter().all(|line| line == &format!("CONNECT {host} Basic eW91OndvcmQ=")),
         "{seen:?}"
     );
+}
+
+/// The same through SOCKS: names are the proxy's to resolve.
+#[tokio::test]
+async fn a_socks_proxy_leads_to_registries() {
+    let server = Server::start_tls(|_: &Request| Reply::ok(r#"{"schemaVersion":2}"#));
+    let proxy = Proxy::start_socks();
+    let host = format!("a.test:{}", server.port());
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join(&host)).unwrap();
+    std::fs::write(dir.path().join(&host).join("ca.crt"), server.certificate()).unwrap();
+    for scheme in ["socks5", "socks5h"] {
+        let proxies = Proxies { https: format!("{scheme}://{}", proxy.address), ..Proxies::default() };
+        let certs_dirs = vec![dir.path().to_owned()];
+        let config = RegistryConfig { proxies, certs_dirs, ..RegistryConfig::default() };
+        let name = Reference::parse(&format!("{host}/a/b:v1")).unwrap();
+        let source = Client::new(config).unwrap().repository(&name, None, Access::Pull).unwrap();
+        source.manifest(Select::Tag("v1")).await.unwrap();
+    }
+    assert!(proxy.seen().len() >= 2 && proxy.seen().iter().all(|line| *line == format!("SOCKS {host}")));
 }
 
 /// Digests and names come from untrusted documents: none becomes another path of a request (CVE-2024-3727).

@@ -248,3 +248,89 @@ async fn a_mirror_gives_way_and_gets_no_credentials() {
     source.manifest(Select::Tag("v1")).await.unwrap();
     assert_eq!(empty.requests(), before);
 }
+
+/// A layer's token expires while the layer arrives: a new one, and on where it was.
+#[tokio::test]
+async fn a_token_that_expires_during_a_pull_is_renewed() {
+    let bytes: Vec<u8> = (0..3_000_000u32).map(|n| (n / 7) as u8).collect();
+    let blob = Descriptor::new(media_type::OCI_LAYER, Digest::sha256(&bytes), bytes.len() as u64);
+    let tokens = Arc::new(AtomicUsize::new(0));
+    let given = Arc::clone(&tokens);
+    let valid = AtomicUsize::new(1);
+    let server = Server::start(move |request: &Request| {
+        if request.path.starts_with("/token") {
+            let number = given.fetch_add(1, Ordering::SeqCst) + 1;
+            return Reply::ok(format!("{{\"token\":\"t{number}\",\"expires_in\":3600}}"));
+        }
+        let realm = format!("http://{}/token", request.header("host").unwrap());
+        let want = format!("Bearer t{}", valid.load(Ordering::SeqCst));
+        if request.header("authorization") != Some(&want) {
+            return Reply::status(401).header("WWW-Authenticate", &server::bearer(&realm));
+        }
+        let range = request.header("range").and_then(|range| range.strip_prefix("bytes="));
+        let from: usize = range.and_then(|range| range.split('-').next()?.parse().ok()).unwrap_or(0);
+        let status = if from > 0 { 206 } else { 200 };
+        let reply = Reply { status, ..Reply::ok(bytes[from..].to_vec()) };
+        let reply =
+            reply.header("Content-Range", &format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len()));
+        if from > 0 {
+            return reply;
+        }
+        valid.store(2, Ordering::SeqCst);
+        reply.cut(1_000_000)
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let (store, lease) = content(dir.path());
+    let source = repository(&server, Some(Credentials::basic("me", "pw")));
+    source.fetch_blob(&blob, &store, &lease, &|_, _| {}).await.unwrap();
+    assert_eq!(tokens.load(Ordering::SeqCst), 2);
+}
+
+/// A token server that exchanges identity tokens: the last one counts.
+#[tokio::test]
+async fn an_exchanged_identity_token_is_used() {
+    let posts = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&posts);
+    let server = Server::start(move |request: &Request| {
+        if request.path == "/token" {
+            let number = count.fetch_add(1, Ordering::SeqCst);
+            let body = String::from_utf8(request.body.clone()).unwrap();
+            assert!(body.contains(&format!("refresh_token=id{number}&")), "{body}");
+            let next = number + 1;
+            return Reply::ok(format!("{{\"access_token\":\"t{number}\",\"refresh_token\":\"id{next}\"}}"));
+        }
+        let realm = format!("http://{}/token", request.header("host").unwrap());
+        let good = match request.header("authorization") {
+            Some("Bearer t0") => request.path.ends_with("v1"),
+            Some("Bearer t1") => true,
+            _ => false,
+        };
+        if good {
+            Reply::ok(document())
+        } else {
+            Reply::status(401).header("WWW-Authenticate", &server::bearer(&realm))
+        }
+    });
+    let identity = Credentials { identity_token: "id0".to_owned(), ..Credentials::basic("me", "") };
+    let source = repository(&server, Some(identity));
+    source.manifest(Select::Tag("v1")).await.unwrap();
+    source.manifest(Select::Tag("v2")).await.unwrap();
+    assert_eq!(posts.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_limit_is_told_in_the_registrys_words() {
+    let words =
+        "You have reached your pull rate limit. You may increase the limit by authenticating and upgrading";
+    let server = Server::start(move |request: &Request| {
+        if request.path == "/v2/" {
+            return Reply::ok("{}");
+        }
+        let body = format!("{{\"errors\":[{{\"code\":\"TOOMANYREQUESTS\",\"message\":\"{words}\"}}]}}");
+        Reply { status: 429, ..Reply::ok(body) }.header("Retry-After", "21600")
+    });
+    let before = std::time::Instant::now();
+    let error = repository(&server, None).manifest(Select::Tag("v1")).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("toomanyrequests: {words}"));
+    assert!(before.elapsed() < std::time::Duration::from_secs(30), "nobody waits for six hours");
+}

@@ -348,6 +348,71 @@ mod tests {
         #[test]
         fn never_panics(text in ".{0,300}") { let _ = Reference::parse(&text); }
 
+        /// Names made by the grammar of docker/distribution mean what they were made of.
+        #[test]
+        fn the_grammars_own_names(
+            domain in "(localhost|[a-z0-9]([a-z0-9-]{0,5}[a-z0-9])?\\.[A-Z]{1,3}|[A-Z]{1,3}[a-z]{0,3}|\\[[0-9a-f:]{2,8}\\])",
+            port in "(:[0-9]{1,5})?",
+            path in "[a-z0-9]{1,4}((\\.|_|__|-{1,3})[a-z0-9]{1,3}){0,2}(/[a-z0-9]{1,4}((\\.|_|__|-{1,3})[a-z0-9]{1,3}){0,2}){0,3}",
+            tag in "([A-Za-z0-9_][A-Za-z0-9_.-]{0,12})?",
+            digest in "([0-9a-f]{64})?",
+        ) {
+            let mut suffix = String::new();
+            if !tag.is_empty() {
+                suffix.push_str(&format!(":{tag}"));
+            }
+            if !digest.is_empty() {
+                suffix.push_str(&format!("@sha256:{digest}"));
+            }
+            // An address alone is a host by its colons; without any it needs a port to be one.
+            let is_host = domain == "localhost" || format!("{domain}{port}").contains(['.', ':'])
+                || domain.chars().any(char::is_uppercase);
+            prop_assume!(is_host);
+            let whole = format!("{domain}{port}/{path}{suffix}");
+            let reference = Reference::parse_name(&whole).unwrap();
+            prop_assert_eq!(reference.domain(), format!("{domain}{port}"));
+            prop_assert_eq!(reference.path(), &path);
+            prop_assert_eq!(reference.tag().unwrap_or_default(), &tag);
+            let found = reference.digest().map(ToString::to_string).unwrap_or_default();
+            prop_assert_eq!(found.trim_start_matches("sha256:"), &digest);
+            prop_assert_eq!(reference.to_string(), whole);
+
+            // Without a host it is Docker Hub's, unless what begins it can only be a host.
+            let short = format!("{path}{suffix}");
+            let reference = Reference::parse_name(&short);
+            match path.split_once('/') {
+                // (what is taken for a host need not be a good one)
+                Some((first, rest)) if first.contains('.') => {
+                    if let Ok(reference) = reference {
+                        prop_assert_eq!((reference.domain(), reference.path()), (first, rest));
+                    }
+                }
+                Some(_) => {
+                    let reference = reference.unwrap();
+                    prop_assert_eq!((reference.domain(), reference.path()), (DEFAULT_DOMAIN, path.as_str()));
+                }
+                None => {
+                    let reference = reference.unwrap();
+                    prop_assert_eq!(reference.domain(), DEFAULT_DOMAIN);
+                    prop_assert_eq!(reference.path(), format!("library/{path}"));
+                }
+            }
+        }
+
+        /// What the grammar does not know is refused, whatever stands around it.
+        #[test]
+        fn what_is_not_of_the_grammar_is_refused(
+            path in "[a-z0-9]{1,5}",
+            bad in "[^a-zA-Z0-9._/:@\\-\\[\\]]",
+            at in 0usize..5,
+        ) {
+            let at = at.min(path.len());
+            let text = format!("{}{bad}{}", &path[..at], &path[at..]);
+            prop_assert!(Reference::parse(&text).is_err(), "{:?}", text);
+            let host = format!("r.test:5000/{text}:v1");
+            prop_assert!(Reference::parse(&host).is_err(), "{:?}", host);
+        }
+
         #[test]
         fn near_misses_never_panic_and_parse_to_a_fixed_point(text in "[a-zA-Z0-9.:/@_\\[\\]-]{0,80}") {
             if let Ok(reference) = Reference::parse(&text) {

@@ -239,6 +239,11 @@ fn serve(
             return;
         }
     }
+    // What was no HTTP is answered as Go's server answers it, and read to its end, so that the answer is not lost.
+    let _ = stream.get_mut().write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n");
+    let _ = socket.shutdown(std::net::Shutdown::Write);
+    let _ = socket.set_read_timeout(Some(std::time::Duration::from_secs(5)));
+    let _ = std::io::copy(&mut stream, &mut std::io::sink());
 }
 
 fn read_head(reader: &mut impl BufRead) -> Option<Request> {
@@ -282,9 +287,55 @@ impl Proxy {
         Self { address, seen }
     }
 
+    /// The same that speaks SOCKS5 (RFC 1928), without a password.
+    pub fn start_socks() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let all = Arc::clone(&all);
+                std::thread::spawn(move || socks(stream, &all));
+            }
+        });
+        Self { address, seen }
+    }
+
     pub fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
+}
+
+fn socks(mut stream: TcpStream, seen: &Mutex<Vec<String>>) -> Option<()> {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).ok()?;
+    stream.read_exact(&mut vec![0; usize::from(head[1])]).ok()?;
+    stream.write_all(&[5, 0]).ok()?;
+    let mut request = [0; 5];
+    stream.read_exact(&mut request).ok()?;
+    assert_eq!(request[..4], [5, 1, 0, 3], "a connection to a name");
+    let mut name = vec![0; usize::from(request[4])];
+    let mut port = [0; 2];
+    stream.read_exact(&mut name).and_then(|()| stream.read_exact(&mut port)).ok()?;
+    let port = u16::from_be_bytes(port);
+    seen.lock().unwrap().push(format!("SOCKS {}:{port}", String::from_utf8_lossy(&name)));
+    let server = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).ok()?;
+    let reader = BufReader::new(stream.try_clone().ok()?);
+    join(reader, stream, server)
+}
+
+/// Bytes in both directions until both have ended.
+fn join(mut reader: BufReader<TcpStream>, mut stream: TcpStream, mut server: TcpStream) -> Option<()> {
+    let mut up = server.try_clone().ok()?;
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut reader, &mut up);
+        let _ = up.shutdown(std::net::Shutdown::Write);
+    });
+    let _ = std::io::copy(&mut server, &mut stream);
+    let _ = stream.shutdown(std::net::Shutdown::Both);
+    Some(())
 }
 
 fn tunnel(mut stream: TcpStream, seen: &Mutex<Vec<String>>) -> Option<()> {
@@ -296,14 +347,7 @@ fn tunnel(mut stream: TcpStream, seen: &Mutex<Vec<String>>) -> Option<()> {
     if request.method != "CONNECT" {
         return stream.write_all(b"HTTP/1.1 502 x\r\nContent-Length: 0\r\n\r\n").ok();
     }
-    let mut server = TcpStream::connect(format!("127.0.0.1:{port}")).ok()?;
+    let server = TcpStream::connect(format!("127.0.0.1:{port}")).ok()?;
     stream.write_all(b"HTTP/1.1 200 x\r\n\r\n").ok()?;
-    let (mut up, mut down) = (server.try_clone().ok()?, stream.try_clone().ok()?);
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut reader, &mut up);
-        let _ = up.shutdown(std::net::Shutdown::Write);
-    });
-    let _ = std::io::copy(&mut server, &mut down);
-    let _ = down.shutdown(std::net::Shutdown::Both);
-    Some(())
+    join(reader, stream, server)
 }
