@@ -71,7 +71,7 @@ pub(crate) fn info(engine: &Inner) -> Result<Info> {
             .collect(),
         plugins: PluginsInfo {
             volume: list(&["local"]),
-            network: list(&["bridge", "host", "null"]),
+            network: list(&["bridge", "host", "ipvlan", "macvlan", "null"]),
             authorization: List::nil(),
             log: list(&["json-file", "none"]),
         },
