@@ -3,7 +3,8 @@
 serve ADDRESS MODE IP LOG   answers every A query with IP; one line per query goes to LOG
     good | slow (a second late) | dead (never) | servfail | refused | nxdomain | nodata | truncated (whole over TCP only)
     | forged (first with a wrong number and a wrong question) | stale (good, as long as LOG.dead is not there)
-ask NAME TYPE [tcp]         one query to 127.0.0.11: prints the code and the sorted answers, or "silence"
+ask NAME TYPE [tcp|plain|raw]   one query to 127.0.0.11: prints the code and the sorted answers (raw: as they came), or
+                            "silence"; several, with "," between them, are asked one after the other, a line for each
 stream COUNT NAME FILE      queries one after the other as a C library does; prints how many failed and the longest wait
 flood SECONDS               as many queries as possible, of names here and elsewhere, never reading an answer
 loris COUNT SECONDS         TCP connections that send half a query, or a length and nothing
@@ -200,19 +201,26 @@ def latency(count, name):
     print(int(times[len(times) * 99 // 100] * 1e6))
 
 
+def say(words):
+    try:
+        data = ask(words[0], words[1], "tcp" in words, edns="plain" not in words)
+    except OSError:
+        print("silence")
+        return
+    cut = " cut" if data[2] & 2 else ""
+    found = answers(data)
+    print(f"{data[3] & 15}{cut}", *(found if "raw" in words else sorted(found)))
+
+
 def main(words):
     verb, rest = words[0], words[1:]
     if verb == "serve":
         serve(*rest)
     elif verb == "ask":
-        try:
-            data = ask(rest[0], rest[1], "tcp" in rest, edns="plain" not in rest)
-        except OSError:
-            print("silence")
-            return
-        cut = " cut" if data[2] & 2 else ""
-        found = answers(data)
-        print(f"{data[3] & 15}{cut}", *(found if "raw" in rest else sorted(found)))
+        while rest:
+            end = rest.index(",") if "," in rest else len(rest)
+            say(rest[:end])
+            rest = rest[end + 1 :]
     elif verb == "stream":
         stream(int(rest[0]), rest[1], rest[2])
     elif verb == "send":

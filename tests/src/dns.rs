@@ -1,5 +1,5 @@
 //! Name servers that behave in every way, and queries from inside of a container's network.
-use crate::{Cli, Engine, lab::Netns};
+use crate::{Engine, lab::Netns};
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -58,8 +58,10 @@ impl Drop for NameServer {
 }
 
 /// The program as a client, in the network of a running container.
-pub fn client(e: &Engine, c: &Cli, container: &str, words: &[&str]) -> Command {
-    let pid = c.field(container, "{{.State.Pid}}");
+pub fn client(e: &Engine, container: &str, words: &[&str]) -> Command {
+    let inspected = e.api().get(&format!("/containers/{container}/json")).expect("the engine answers");
+    let inspected: serde_json::Value = serde_json::from_slice(&inspected.body).expect("JSON");
+    let pid = &inspected["State"]["Pid"];
     let mut command = Command::new("nsenter");
     command.arg(format!("--net=/proc/{pid}/ns/net")).arg("python3").arg(program(e)).args(words);
     command
@@ -67,8 +69,8 @@ pub fn client(e: &Engine, c: &Cli, container: &str, words: &[&str]) -> Command {
 
 /// What it says.
 #[track_caller]
-pub fn said(e: &Engine, c: &Cli, container: &str, words: &[&str]) -> String {
-    let out = client(e, c, container, words).output().expect("python3 runs");
+pub fn said(e: &Engine, container: &str, words: &[&str]) -> String {
+    let out = client(e, container, words).output().expect("python3 runs");
     assert!(out.status.success(), "{words:?}: {}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8_lossy(&out.stdout).trim_end().to_owned()
 }
