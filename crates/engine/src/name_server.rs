@@ -6,14 +6,14 @@ use crate::engine::Inner;
 use crate::error::{Error, Result};
 use crate::record::{Container, Status};
 use crate::start;
-use crate::supervisor::kept;
+use crate::supervisor::{self, kept};
 use knarr_base::ContainerId;
 use knarr_dns::{Client, Sockets};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 /// Whether the container is on a network where containers find each other by name.
-pub(crate) fn is_needed(engine: &Inner, id: &ContainerId) -> bool {
+fn is_needed(engine: &Inner, id: &ContainerId) -> bool {
     let endpoints = engine.networks.endpoints(id).unwrap_or_default();
     endpoints.iter().any(|endpoint| engine.networks.has_names(&endpoint.network))
 }
@@ -45,10 +45,23 @@ pub(crate) async fn begin(engine: &Arc<Inner>, container: &Arc<Container>, statu
     keep(engine, &container.id, &sockets).await
 }
 
-/// For a container that an earlier engine served.
-pub(crate) async fn resume(engine: &Arc<Inner>, container: &Container, status: &Status) -> Result<()> {
+/// For a container that an earlier engine served, once its supervisor is found.
+pub(crate) async fn resume(engine: &Arc<Inner>, container: &Container, status: &Status) {
+    if engine.dns.serves(&container.id) || !is_needed(engine, &container.id) {
+        return;
+    }
+    if let Err(error) = take_back(engine, container, status).await {
+        tracing::error!(container = container.id.short(), %error, "it finds no names");
+    }
+}
+
+async fn take_back(engine: &Arc<Inner>, container: &Container, status: &Status) -> Result<()> {
     let container = Arc::new(container.clone());
-    let given = kept::get(&engine.paths.run(&container.id)).await.unwrap_or_default();
+    let given = match kept::get(&engine.paths.run(&container.id)).await {
+        // A supervisor of a version that knew nothing of it.
+        Err(supervisor::Error::Gone) => Vec::new(),
+        given => given?,
+    };
     let Some(sockets) = Sockets::from_descriptors(given) else {
         // An engine died before it had them kept.
         return begin(engine, &container, status).await;

@@ -202,3 +202,22 @@ fn a_flushed_firewall_inside_changes_nothing() {
     e.on_host(&format!("nsenter --net=/proc/{pid}/ns/net nft flush ruleset"));
     assert_eq!(said(&e, "web", &["ask", "web", "A"]), format!("0 {}", address(&c, "web", "front")));
 }
+
+/// An engine that starts while a supervisor does not answer takes its sockets over later.
+#[test]
+fn a_supervisor_that_is_slow_gives_the_sockets_back_later() {
+    let mut e = Engine::start();
+    let c = e.docker();
+    c.ok(&["network", "create", "front"]);
+    idle(&c, "web", "front", &[]);
+    let wanted = format!("0 {}", address(&c, "web", "front"));
+    let record = e.run_dir().join("containers").join(c.field("web", "{{.Id}}")).join("shim.json");
+    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
+    let pid = &record["shim_pid"];
+    e.on_host(&format!("kill -STOP {pid}"));
+    e.crash_and_restart();
+    e.on_host(&format!("kill -CONT {pid}"));
+    eventually("names are there again", Duration::from_secs(30), || {
+        (said(&e, "web", &["ask", "web", "A"]) == wanted).then_some(())
+    });
+}

@@ -243,11 +243,7 @@ async fn took_over(
             tracing::error!(%error, "status not written");
         }
     }
-    if crate::name_server::is_needed(engine, &container.id)
-        && let Err(error) = crate::name_server::resume(engine, container, status).await
-    {
-        tracing::error!(container = container.id.short(), %error, "it finds no names");
-    }
+    crate::name_server::resume(engine, container, status).await;
     crate::facade::adopt_execs(engine, container, report.execs);
     Restored { live: Some((handle, events)), ..Restored::default() }
 }

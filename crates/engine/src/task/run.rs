@@ -330,6 +330,9 @@ impl Task {
                 self.live = Some(handle);
                 self.events = Some(events);
                 self.publish();
+                let (engine, container, status) =
+                    (Arc::clone(&self.engine), Arc::clone(&self.container), self.status.clone());
+                tokio::spawn(async move { crate::name_server::resume(&engine, &container, &status).await });
             }
             Found::Ended(record) => self.exited(record).await,
             Found::Dead => self.lost().await,
