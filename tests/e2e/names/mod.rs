@@ -221,3 +221,21 @@ fn a_supervisor_that_is_slow_gives_the_sockets_back_later() {
         (said(&e, "web", &["ask", "web", "A"]) == wanted).then_some(())
     });
 }
+
+#[test]
+fn both_families_are_found() {
+    let e = Engine::start();
+    let c = e.docker();
+    c.ok(&["network", "create", "--ipv6", "dual"]);
+    idle(&c, "web", "dual", &[]);
+    let (v4, v6) =
+        (address(&c, "web", "dual"), c.field("web", "{{.NetworkSettings.Networks.dual.GlobalIPv6Address}}"));
+    assert!(v6.contains(':'), "{v6}");
+    let reversed: Vec<String> = {
+        let bytes = v6.parse::<std::net::Ipv6Addr>().unwrap().octets();
+        bytes.iter().rev().flat_map(|b| [b & 15, b >> 4]).map(|digit| format!("{digit:x}")).collect()
+    };
+    let reversed = reversed.join(".") + ".ip6.arpa";
+    let answers = said(&e, "web", &["ask", "web", "A", ",", "web", "AAAA", ",", &reversed, "PTR"]);
+    assert_eq!(answers, format!("0 {v4}\n0 {v6}\n0 web.dual"));
+}
