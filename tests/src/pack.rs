@@ -36,12 +36,30 @@ pub struct Image {
     pub layers: Vec<Vec<u8>>,
     pub config: Value,
     pub compression: Compression,
+    pub created: String,
 }
 
 impl Image {
     pub fn new(name: &str, layers: Vec<Vec<u8>>) -> Image {
         let config = json!({"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["sh"]});
-        Image { names: vec![name.to_owned()], layers, config, compression: Compression::Gzip }
+        Image {
+            names: vec![name.to_owned()],
+            layers,
+            config,
+            compression: Compression::Gzip,
+            created: "2026-01-01T00:00:00Z".to_owned(),
+        }
+    }
+    /// When the configuration says that it was built.
+    #[must_use]
+    pub fn created(mut self, time: &str) -> Image {
+        time.clone_into(&mut self.created);
+        self
+    }
+    #[must_use]
+    pub fn label(mut self, key: &str, value: &str) -> Image {
+        self.config["Labels"][key] = value.into();
+        self
     }
     #[must_use]
     pub fn also(mut self, name: &str) -> Image {
@@ -64,7 +82,7 @@ impl Image {
         let history: Vec<Value> = (1..=diff_ids.len())
             .map(|n| json!({"created": "2026-01-01T00:00:00Z", "created_by": format!("layer {n}")}))
             .collect();
-        let config = json!({"architecture": architecture(), "os": "linux", "created": "2026-01-01T00:00:00Z", "config": self.config,
+        let config = json!({"architecture": architecture(), "os": "linux", "created": self.created, "config": self.config,
             "history": history, "rootfs": {"type": "layers", "diff_ids": diff_ids}});
         config.to_string().into_bytes()
     }
@@ -145,6 +163,29 @@ impl Image {
         entries.push(Entry::file("oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#));
         archive(&entries)
     }
+}
+
+/// One `docker save` archive of all these images.
+///
+/// # Panics
+/// Where the file cannot be written.
+pub fn write_many(path: &Path, images: &[Image]) {
+    let mut entries = Vec::new();
+    let mut manifest = Vec::new();
+    for (n, image) in images.iter().enumerate() {
+        let config = image.config_json();
+        let name = format!("{}.json", hex_digest(&config));
+        entries.push(Entry::file(&name, 0o644, &config));
+        let mut layers = Vec::new();
+        for (l, layer) in image.layers.iter().enumerate() {
+            let name = format!("{n}-{l}.tar");
+            entries.push(Entry::file(&name, 0o644, &compress(layer, image.compression)));
+            layers.push(name);
+        }
+        manifest.push(json!({"Config": name, "RepoTags": image.names, "Layers": layers}));
+    }
+    entries.push(Entry::file("manifest.json", 0o644, Value::from(manifest).to_string().as_bytes()));
+    std::fs::write(path, archive(&entries)).expect("archive");
 }
 
 /// An index entry that names the image as containerd and Docker do.

@@ -260,6 +260,11 @@ impl Content {
         if found == *digest { Ok(()) } else { Err(Error::DigestMismatch { expected: digest.clone(), found }) }
     }
 
+    /// Whether somebody works with the blob.
+    pub fn is_leased(&self, digest: &Digest) -> bool {
+        self.shared.lock().leases.contains_key(digest)
+    }
+
     /// Deletes a blob, unless a lease holds it. True if it was there.
     pub fn delete(&self, digest: &Digest) -> Result<bool, Error> {
         let state = self.shared.lock();

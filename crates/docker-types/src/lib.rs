@@ -33,6 +33,7 @@ pub mod strslice;
 pub mod swarm;
 pub mod system;
 pub mod time;
+pub mod upkeep;
 pub mod version;
 pub mod volume;
 

@@ -144,6 +144,21 @@ api_struct! {
         container_usage: Option<ContainersDiskUsage> = "ContainerUsage" omitempty,
         volume_usage: Option<VolumesDiskUsage> = "VolumeUsage" omitempty,
         build_cache_usage: Option<BuildCacheDiskUsage> = "BuildCacheUsage" omitempty,
+        /// Knarr's own: what the data root has beside the others.
+        engine_usage: Option<EngineDiskUsage> = "EngineUsage" omitempty,
+    }
+
+    /// Bytes on the disk.
+    pub struct EngineDiskUsage {
+        /// The database and the space that it keeps for a full disk.
+        database_size: i64 = "DatabaseSize",
+        /// Removed, and being deleted.
+        trash_size: i64 = "TrashSize",
+        /// Damaged, and put aside by `system check --repair`.
+        quarantine_size: i64 = "QuarantineSize",
+        /// The program for `--init`, what is just being written.
+        other_size: i64 = "OtherSize",
+        total_size: i64 = "TotalSize",
     }
 
     pub struct ImagesDiskUsage {

@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-pub use knarr_image::Proxies;
+pub use knarr_image::{CleanPolicy, Proxies};
 pub use knarr_network::{AddressPool, NetworkConfig};
 pub use knarr_snapshot::driver::Kind as StorageDriver;
 
@@ -84,6 +84,8 @@ pub struct EngineConfig {
     pub selinux_enabled: bool,
     /// Seconds given to containers at `shutdown` with `stop_containers`.
     pub shutdown_timeout_s: u64,
+    /// When images go by themselves; none: never.
+    pub clean_up: Option<CleanPolicy>,
     /// Version of this program, for `version` and `info`.
     pub version: String,
     /// Commit that it was built of.
@@ -127,6 +129,7 @@ impl Default for EngineConfig {
             userns_pool: None,
             selinux_enabled: false,
             shutdown_timeout_s: 15,
+            clean_up: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             git_commit: String::new(),
             builtin_images: Vec::new(),

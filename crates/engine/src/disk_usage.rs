@@ -1,12 +1,16 @@
 //! `docker system df`.
+//!
+//! Invariant: the totals of all rows, the engine's own among them, are what `du` finds below the data root.
 use crate::engine::Inner;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::view;
 use crate::view_image;
 use knarr_docker_types::options::DiskUsageOf;
 use knarr_docker_types::system::{
-    BuildCacheDiskUsage, ContainersDiskUsage, DiskUsage, ImagesDiskUsage, VolumesDiskUsage,
+    BuildCacheDiskUsage, ContainersDiskUsage, DiskUsage, EngineDiskUsage, ImagesDiskUsage, VolumesDiskUsage,
 };
+use knarr_snapshot::disk_usage;
+use std::os::unix::fs::MetadataExt;
 
 pub(crate) fn usage(engine: &Inner, of: DiskUsageOf) -> Result<DiskUsage> {
     let mut usage = DiskUsage::default();
@@ -22,6 +26,9 @@ pub(crate) fn usage(engine: &Inner, of: DiskUsageOf) -> Result<DiskUsage> {
     if of.build_cache {
         usage.build_cache_usage = Some(BuildCacheDiskUsage::default());
     }
+    if of == DiskUsageOf::default() {
+        usage.engine_usage = Some(own(engine)?);
+    }
     Ok(usage)
 }
 
@@ -34,33 +41,62 @@ fn count(n: usize) -> i64 {
 }
 
 fn images(engine: &Inner) -> Result<ImagesDiskUsage> {
-    let usage = engine.images.usage()?;
+    let containers = view_image::containers(engine);
+    let usage = engine.images.usage(&containers.keys().cloned().collect())?;
     let images = engine.images.list()?;
-    let shared = |id| usage.images.iter().find(|(other, ..)| other == id).map(|(_, _, shared)| *shared);
-    let items: Vec<_> = images.iter().map(|i| view_image::summary(engine, i, shared(&i.id))).collect();
-    let used = items.iter().filter(|i| i.containers > 0);
-    let held: i64 = used.clone().map(|i| i.size).sum();
-    let total = number(usage.layers);
+    let row = |image: &std::sync::Arc<knarr_image::Listed>| {
+        let shared = usage.images.get(&image.id).map(|(_, shared)| *shared);
+        view_image::summary(image, containers.get(&image.id).map_or(0, Vec::len), shared)
+    };
+    let items: Vec<_> = images.iter().map(row).collect();
     Ok(ImagesDiskUsage {
-        active_count: count(used.count()),
-        reclaimable: (total - held).max(0),
+        active_count: count(items.iter().filter(|i| i.containers > 0).count()),
+        reclaimable: number(usage.reclaimable),
         total_count: count(items.len()),
-        total_size: total,
+        total_size: number(usage.total),
         items: items.into(),
     })
+}
+
+/// What a directory of the data root takes.
+fn on_disk(engine: &Inner, name: &str) -> Result<i64> {
+    Ok(number(disk_usage(&engine.paths.data_root.join(name)).map_err(knarr_image::Error::from)?))
+}
+
+/// What belongs to none of the others: database, program for `--init`, what is being written or deleted.
+fn own(engine: &Inner) -> Result<EngineDiskUsage> {
+    let root = &engine.paths.data_root;
+    let mut usage = EngineDiskUsage::default();
+    let fail = || Error::path("read", root);
+    let own = std::fs::symlink_metadata(root).map_err(fail())?;
+    let mut other = number(own.blocks() * 512);
+    for entry in std::fs::read_dir(root).map_err(fail())? {
+        let name = entry.map_err(fail())?.file_name();
+        let name = name.to_string_lossy();
+        match &*name {
+            "layers" | "content" | "containers" | "volumes" => {}
+            "trash" => usage.trash_size = on_disk(engine, &name)?,
+            "quarantine" => usage.quarantine_size = on_disk(engine, &name)?,
+            name if name.starts_with("state.") => usage.database_size += on_disk(engine, name)?,
+            name => other += on_disk(engine, name)?,
+        }
+    }
+    usage.other_size = other;
+    usage.total_size = other + usage.trash_size + usage.quarantine_size + usage.database_size;
+    Ok(usage)
 }
 
 fn containers(engine: &Inner) -> Result<ContainersDiskUsage> {
     let snapshots = engine.containers.all();
     let mut items = Vec::new();
-    let (mut total, mut reclaimable, mut active) = (0, 0, 0);
+    let (mut reclaimable, mut active) = (0, 0);
     for snapshot in &snapshots {
         let summary = view::summary(engine, snapshot, true)?;
-        total += summary.size_rw;
         if snapshot.is_live() {
             active += 1;
         } else {
-            reclaimable += summary.size_rw;
+            let dir = engine.paths.container(snapshot.id());
+            reclaimable += number(disk_usage(&dir).map_err(knarr_image::Error::from)?);
         }
         items.push(summary);
     }
@@ -68,7 +104,8 @@ fn containers(engine: &Inner) -> Result<ContainersDiskUsage> {
         active_count: active,
         reclaimable,
         total_count: count(items.len()),
-        total_size: total,
+        // With logs and what lies beside the writable layers.
+        total_size: on_disk(engine, "containers")?,
         items: items.into(),
     })
 }
@@ -82,7 +119,7 @@ fn volumes(engine: &Inner) -> Result<VolumesDiskUsage> {
         active_count: count(items.iter().filter(|v| users(v) > 0).count()),
         reclaimable: items.iter().filter(|v| users(v) == 0).map(size).sum(),
         total_count: count(items.len()),
-        total_size: items.iter().map(size).sum(),
+        total_size: on_disk(engine, "volumes")?,
         items: items.into(),
     })
 }

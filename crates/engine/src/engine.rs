@@ -96,6 +96,7 @@ impl Engine {
             _lock: parts.lock,
         });
         crate::restore::run(&inner).await?;
+        crate::upkeep::watch(&inner);
         Ok(Self { inner })
     }
 

@@ -47,6 +47,7 @@ mod system;
 mod task;
 mod top;
 mod update;
+mod upkeep;
 mod user;
 mod userns;
 mod view;

@@ -159,7 +159,7 @@ fn tail(text: &str) -> Result<Tail> {
     }
 }
 
-/// Seconds since the epoch with a fraction, or RFC 3339.
+/// Seconds since the epoch with a fraction, RFC 3339, or a date, or date and time, of the engine's time zone.
 pub(crate) fn time(text: &str) -> Result<Option<jiff::Timestamp>> {
     let invalid = || Error::Invalid(format!("invalid value for \"since\" or \"until\": {text}"));
     if text.is_empty() || text == "0" {
@@ -171,7 +171,12 @@ pub(crate) fn time(text: &str) -> Result<Option<jiff::Timestamp>> {
         let nanos = digits.get(..9).and_then(|d| d.parse::<i32>().ok()).ok_or_else(invalid)?;
         return jiff::Timestamp::new(seconds, nanos).map(Some).map_err(|_| invalid());
     }
-    text.parse().map(Some).map_err(|_| invalid())
+    if let Ok(time) = text.parse() {
+        return Ok(Some(time));
+    }
+    // As far as it is given, in the engine's time zone: `2006-01-02`, `2006-01-02T15:04`.
+    let local: jiff::civil::DateTime = text.parse().map_err(|_| invalid())?;
+    local.to_zoned(jiff::tz::TimeZone::system()).map(|zoned| Some(zoned.timestamp())).map_err(|_| invalid())
 }
 
 #[cfg(test)]
@@ -184,6 +189,12 @@ mod tests {
         assert_eq!(time("1700000000.5").unwrap().unwrap().as_nanosecond(), 1_700_000_000_500_000_000);
         assert_eq!(time("1700000000").unwrap().unwrap().as_second(), 1_700_000_000);
         assert!(time("2023-11-14T22:13:20Z").unwrap().is_some());
+        let midnight = time("2023-11-14").unwrap().unwrap();
+        for (text, seconds) in
+            [("2023-11-14T05", 18_000), ("2023-11-14T05:06", 18_360), ("2023-11-14T05:06:07", 18_367)]
+        {
+            assert_eq!(time(text).unwrap().unwrap().as_second() - midnight.as_second(), seconds, "{text}");
+        }
         assert!(time("yesterday").is_err());
     }
 }

@@ -64,7 +64,7 @@ pub(crate) fn info(engine: &Inner) -> Result<Info> {
         containers_stopped: count(&|p| {
             matches!(p, Phase::Created | Phase::Exited | Phase::Dead | Phase::Removing)
         }),
-        images: i64::try_from(engine.images.list()?.len()).unwrap_or(i64::MAX),
+        images: i64::try_from(engine.images.count()?).unwrap_or(i64::MAX),
         driver: engine.images.driver().kind().name().to_owned(),
         driver_status: std::iter::once(pair("Backing Filesystem", &backing(&config.data_root)))
             .chain(engine.images.driver().status().iter().map(|(key, value)| pair(key, value)))

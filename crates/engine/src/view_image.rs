@@ -2,26 +2,48 @@
 use crate::engine::Inner;
 use crate::error::{Error, Result};
 use crate::record::Time;
+use knarr_base::ImageId;
 use knarr_docker_types::container_config::HealthConfig;
 use knarr_docker_types::container_inspect::DriverData;
-use knarr_docker_types::image::{HistoryItem, ImageConfig, InspectResponse, Metadata, RootFs, Summary};
+use knarr_docker_types::image::{
+    HistoryItem, ImageConfig, ImageProperties, ImagePropertiesSize, InspectResponse, ManifestSize,
+    ManifestSummary, Metadata, RootFs, Summary,
+};
 use knarr_docker_types::options::ImageList;
-use knarr_docker_types::platform::Descriptor;
+use knarr_docker_types::platform::{Descriptor, Platform};
 use knarr_docker_types::{Empty, Filters, List, Map, StrSlice};
-use knarr_image::{Image, ImageFilter};
+use knarr_image::{Image, ImageFilter, Listed};
 use knarr_oci::image::ContainerConfig;
+use std::collections::HashMap;
 
 const FILTERS: &[&str] = &["dangling", "label", "before", "since", "reference", "until"];
 
 pub(crate) fn list(engine: &Inner, options: &ImageList) -> Result<Vec<Summary>> {
     options.filters.validate(FILTERS)?;
     let images = engine.images.list_filtered(&filter(&options.filters, options.all)?)?;
-    let shared = if options.shared_size { Some(engine.images.usage()?) } else { None };
-    let shared_of = |image: &Image| {
-        let usage = shared.as_ref()?;
-        usage.images.iter().find(|(id, ..)| *id == image.id).map(|(_, _, shared)| *shared)
+    let usage = if options.shared_size { Some(engine.images.shared_sizes()?) } else { None };
+    let shared_of = |id: &ImageId| usage.as_ref()?.get(id).map(|(_, shared)| *shared);
+    let containers = containers(engine);
+    let row = |image: &std::sync::Arc<Listed>| {
+        let users = containers.get(&image.id).map_or(&[][..], Vec::as_slice);
+        let mut row = summary(image, users.len(), shared_of(&image.id));
+        if options.manifests {
+            row.manifests = vec![manifest(image, users)].into();
+        }
+        row
     };
-    Ok(images.iter().map(|image| summary(engine, image, shared_of(image))).collect())
+    Ok(images.iter().map(row).collect())
+}
+
+/// The containers of each image.
+pub(crate) fn containers(engine: &Inner) -> HashMap<ImageId, Vec<String>> {
+    let mut users: HashMap<ImageId, Vec<String>> = HashMap::new();
+    for snapshot in engine.containers.all() {
+        if let Some(image) = &snapshot.container.image {
+            users.entry(image.clone()).or_default().push(snapshot.id().to_string());
+        }
+    }
+    users
 }
 
 fn filter(filters: &Filters, all: bool) -> Result<ImageFilter> {
@@ -50,14 +72,12 @@ fn number(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-pub(crate) fn summary(engine: &Inner, image: &Image, shared: Option<u64>) -> Summary {
-    let containers =
-        engine.containers.all().iter().filter(|s| s.container.image.as_ref() == Some(&image.id)).count();
+pub(crate) fn summary(image: &Listed, containers: usize, shared: Option<u64>) -> Summary {
     Summary {
         containers: i64::try_from(containers).unwrap_or(-1),
-        created: image.created_nanos().unwrap_or(0).div_euclid(1_000_000_000),
+        created: image.created_nanos.unwrap_or(0).div_euclid(1_000_000_000),
         id: format!("sha256:{}", image.id),
-        labels: labels(image),
+        labels: if image.labels.is_empty() { Map::nil() } else { image.labels.clone().into() },
         parent_id: image.parent.as_ref().map_or_else(String::new, |id| format!("sha256:{id}")),
         repo_tags: image.repo_tags.clone().into(),
         repo_digests: image.repo_digests.clone().into(),
@@ -67,9 +87,43 @@ pub(crate) fn summary(engine: &Inner, image: &Image, shared: Option<u64>) -> Sum
     }
 }
 
-fn labels(image: &Image) -> Map<String> {
-    let labels = &image.config.config.labels;
-    if labels.is_empty() { Map::nil() } else { labels.clone().into() }
+/// The manifests of one image.
+pub(crate) fn manifests_of(engine: &Inner, id: &ImageId) -> Result<Vec<ManifestSummary>> {
+    let all = engine.images.list()?;
+    let containers = containers(engine).remove(id).unwrap_or_default();
+    Ok(all.iter().filter(|image| image.id == *id).map(|image| manifest(image, &containers)).collect())
+}
+
+/// The one manifest that is here of an image, with what it takes: what clients draw as a tree.
+fn manifest(image: &Listed, containers: &[String]) -> ManifestSummary {
+    let platform = Platform {
+        architecture: image.architecture.clone(),
+        os: image.os.clone(),
+        variant: image.variant.clone(),
+        ..Platform::default()
+    };
+    // An image that came without a manifest is known by its configuration.
+    let own = image.manifest.as_ref().map_or_else(
+        || Descriptor { digest: format!("sha256:{}", image.id), ..Descriptor::default() },
+        descriptor,
+    );
+    ManifestSummary {
+        id: own.digest.clone(),
+        descriptor: Descriptor { platform: Some(platform.clone()), ..own },
+        available: true,
+        size: ManifestSize {
+            content: number(image.content_size),
+            total: number(image.content_size.saturating_add(image.size)),
+        },
+        kind: "image".to_owned(),
+        image_data: Some(ImageProperties {
+            platform,
+            size: ImagePropertiesSize { unpacked: number(image.size) },
+            containers: containers.to_vec().into(),
+            ..ImageProperties::default()
+        }),
+        ..ManifestSummary::default()
+    }
 }
 
 pub(crate) fn history(engine: &Inner, name: &str) -> Result<Vec<HistoryItem>> {

@@ -17,7 +17,7 @@ const FILES: [&str; 5] = [".dockerenv", "dev/console", "etc/hostname", "etc/host
 const MTAB: (&str, &str) = ("etc/mtab", "/proc/mounts");
 
 /// The layer's tar.
-fn tar() -> Result<Vec<u8>, Error> {
+pub(crate) fn tar() -> Result<Vec<u8>, Error> {
     let mut writer = TarWriter::new(Vec::new());
     for path in DIRECTORIES {
         let entry = Entry::new(EntryKind::Directory, path.as_bytes().to_vec(), 0o755, 0, 0);

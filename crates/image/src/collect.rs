@@ -4,7 +4,7 @@
 //! Layers that a container stands on are held by the file `layers.json` in the container's directory, whatever becomes of
 //! its image; the hold ends with the directory. A hold that is missing or damaged is unknown, not empty: then no layer goes.
 use crate::error::Error;
-use crate::record::{ImageRecord, PullRecord};
+use crate::record::{ImageRecord, PullRecord, TreeRecord};
 use crate::service::{Images, now_nanos};
 use knarr_base::ImageId;
 use knarr_oci::digest::Digest;
@@ -63,10 +63,20 @@ impl Images {
                 return Ok(());
             }
         }
+        let mut gone = Vec::new();
         for diff_id in self.layers.list()? {
             if !layers.contains(&diff_id) {
                 self.layers.remove(&diff_id)?;
+                gone.push(diff_id.to_string());
             }
+        }
+        if !gone.is_empty() {
+            self.store.write_behind(|tx| {
+                for key in &gone {
+                    tx.delete::<TreeRecord>(key)?;
+                }
+                Ok::<_, Error>(())
+            })?;
         }
         Ok(())
     }
@@ -86,7 +96,7 @@ impl Images {
     }
 
     /// Layers that containers stand on.
-    fn held(&self) -> Result<HashSet<Digest>, Error> {
+    pub(crate) fn held(&self) -> Result<HashSet<Digest>, Error> {
         let dir = self.data_root.join("containers");
         let mut held = HashSet::new();
         let entries = match fs::read_dir(&dir) {

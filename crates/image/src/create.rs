@@ -183,6 +183,7 @@ impl Images {
             index: None,
             parent,
             updated_nanos: now_nanos(),
+            facts: None,
         };
         let names: Vec<Reference> = name.into_iter().cloned().collect();
         let whole = format!("sha256:{id}");

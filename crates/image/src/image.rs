@@ -57,8 +57,7 @@ impl Image {
     }
     /// Nanoseconds since the epoch at which the image was built; none if its configuration does not say.
     pub fn created_nanos(&self) -> Option<i64> {
-        let time: jiff::Timestamp = self.config.created.as_deref()?.parse().ok()?;
-        i64::try_from(time.as_nanosecond()).ok()
+        crate::record::created_nanos(&self.config)
     }
     /// No tag names it.
     pub fn is_dangling(&self) -> bool {

@@ -6,11 +6,14 @@
 //! most; blobs of layers stay as they came, so that digests survive `save` and `push`.
 mod archive;
 mod base_layer;
+mod check;
+mod clean;
 mod collect;
 mod create;
 mod error;
 mod gate;
 mod image;
+mod index;
 pub mod instruction;
 mod layer_blob;
 mod layer_job;
@@ -23,23 +26,29 @@ mod push;
 mod push_index;
 mod query;
 mod record;
+mod repair;
 mod resolve;
 mod save;
 mod service;
 mod transfers;
 mod unpack;
+mod usage;
 mod whole;
 
 pub use knarr_distribution::{
     Access, Client, Credentials, Found, Login, Proxies, RegistryConfig, Repository, Search, Select,
 };
 
+pub use check::{CheckOptions, CheckReport, Finding, Outcome, Subject};
+pub use clean::{CleanPolicy, CleanStep, Disk, PIN_LABEL, Reason};
 pub use create::{CommitOptions, ImportOptions};
 pub use error::Error;
 pub use image::Image;
+pub use index::{Index, Listed};
 pub use names::{ImageUse, InUse, Removed};
 pub use progress::{Progress, Report, SharedReport};
 pub use pull::PullOptions;
 pub use push::{MAX_UPLOADS, PushOptions};
-pub use query::{HistoryLine, ImageFilter, Usage};
+pub use query::{HistoryLine, ImageFilter};
 pub use service::Images;
+pub use usage::Usage;

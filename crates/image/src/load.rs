@@ -87,6 +87,7 @@ impl Images {
             parent: None,
             size: self.size_of(&image.layers),
             updated_nanos: now_nanos(),
+            facts: None,
         };
         debug_assert_eq!(image.config_size, image.config.raw().len() as u64);
         let shown = image.names.first().map_or_else(|| format!("sha256:{id}"), Reference::familiar);

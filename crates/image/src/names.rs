@@ -2,7 +2,8 @@
 //!
 //! Invariants: names and image go in one transaction, data after it; a conflict leaves everything as it was.
 use crate::error::Error;
-use crate::record::{ImageRecord, LayerRecord, PullRecord, ReferenceRecord};
+use crate::index::Listed;
+use crate::record::{ImageRecord, LayerRecord, PullRecord, ReferenceRecord, UseRecord};
 use crate::service::{Images, now_nanos, set_reference};
 use knarr_base::{ContainerId, ImageId};
 use knarr_oci::digest::Digest;
@@ -92,18 +93,20 @@ impl Images {
         if name.digest().is_some() {
             return Err(Error::Invalid("refusing to create a tag with a digest reference".to_owned()));
         }
-        let image = self.resolve(source)?;
-        self.store.write(|tx| {
-            let Some(mut record) = tx.get::<ImageRecord>(image.id.as_str())? else {
+        let id = self.find(source)?;
+        let done = self.store.write(|tx| {
+            let Some(mut record) = tx.get::<ImageRecord>(id.as_str())? else {
                 return Err(Error::NotFound(source.to_owned()));
             };
             record.updated_nanos = now_nanos();
-            tx.put(image.id.as_str(), &record)?;
-            set_reference(tx, &name, &image.id)?;
-            let event = Event::now("image", "tag", &format!("sha256:{}", image.id));
+            tx.put(id.as_str(), &record)?;
+            set_reference(tx, &name, &id)?;
+            let event = Event::now("image", "tag", &format!("sha256:{id}"));
             tx.emit(event.with("name", name.familiar()));
             Ok(())
-        })
+        });
+        self.index.changed();
+        done
     }
 
     /// Removes a name, and the image with its last one; or an image by id. `prune` also removes parents that nothing
@@ -115,13 +118,15 @@ impl Images {
         prune: bool,
         in_use: InUse<'_>,
     ) -> Result<Vec<Removed>, Error> {
-        let image = self.resolve(text)?;
+        let id = self.find(text)?;
         let removed = self.store.write(|tx| {
             let rows = Rows::read(tx)?;
             let mut removal = Removal { tx, rows, in_use, removed: Vec::new() };
-            removal.run(&image.id, text, force, prune)?;
+            removal.run(&id, text, force, prune)?;
             Ok::<_, Error>(removal.removed)
-        })?;
+        });
+        self.index.changed();
+        let removed = removed?;
         knarr_base::failpoint!("remove.committed", Error::Failpoint("remove.committed"));
         if removed.iter().any(|r| matches!(r, Removed::Deleted(_))) {
             self.collect()?;
@@ -134,25 +139,16 @@ impl Images {
     pub fn prune(
         &self,
         all: bool,
-        keep: &dyn Fn(&crate::Image) -> bool,
+        keep: &dyn Fn(&Listed) -> bool,
         in_use: InUse<'_>,
     ) -> Result<(Vec<Removed>, u64), Error> {
         let before = self.disk_size()?;
         let mut removed = Vec::new();
-        for image in self.list()? {
-            if !all && !image.is_dangling() || keep(&image) || !in_use(&image.id).is_empty() {
+        for image in self.list()?.iter() {
+            if !all && !image.is_dangling() || keep(image) || !in_use(&image.id).is_empty() {
                 continue;
             }
-            let gone = self.store.write(|tx| {
-                let rows = Rows::read(tx)?;
-                if rows.has_children(&image.id) || rows.record(&image.id).is_none() {
-                    return Ok(Vec::new());
-                }
-                let mut removal = Removal { tx, rows, in_use, removed: Vec::new() };
-                removal.delete(&image.id, true, true, true)?;
-                Ok::<_, Error>(removal.removed)
-            })?;
-            removed.extend(gone);
+            removed.extend(self.delete_with(&image.id, in_use)?);
         }
         self.store.write(|tx| {
             for (key, _) in tx.list::<PullRecord>()? {
@@ -162,6 +158,36 @@ impl Images {
         })?;
         self.collect()?;
         Ok((removed, before.saturating_sub(self.disk_size()?)))
+    }
+
+    /// Deletes an image with all its names; nothing if others were made from it or a container uses it.
+    fn delete_with(&self, id: &ImageId, in_use: InUse<'_>) -> Result<Vec<Removed>, Error> {
+        let gone = self.store.write(|tx| {
+            let rows = Rows::read(tx)?;
+            if rows.has_children(id) || rows.record(id).is_none() {
+                return Ok(Vec::new());
+            }
+            let mut removal = Removal { tx, rows, in_use, removed: Vec::new() };
+            removal.delete(id, true, true, true)?;
+            Ok::<_, Error>(removal.removed)
+        });
+        self.index.changed();
+        gone
+    }
+
+    /// The same for an image that is known to be used by no container. Its parents stay.
+    pub(crate) fn delete_unused(&self, id: &ImageId) -> Result<Vec<Removed>, Error> {
+        let gone = self.store.write(|tx| {
+            let rows = Rows::read(tx)?;
+            if rows.has_children(id) || rows.record(id).is_none() {
+                return Ok(Vec::new());
+            }
+            let mut removal = Removal { tx, rows, in_use: &|_| Vec::new(), removed: Vec::new() };
+            removal.delete(id, true, false, true)?;
+            Ok::<_, Error>(removal.removed)
+        });
+        self.index.changed();
+        gone
     }
 
     fn disk_size(&self) -> Result<u64, Error> {
@@ -240,17 +266,14 @@ impl Removal<'_, '_, '_> {
     fn delete(&mut self, id: &ImageId, force: bool, prune: bool, quiet: bool) -> Result<(), Error> {
         let checks = Checks { references: !force, stopped: !force };
         if let Some(conflict) = self.conflict(id, checks) {
-            let dangling = self.rows.names(id).iter().all(|name| name.tag().is_none());
+            let dangling = self.rows.names(id).is_empty() && !self.rows.has_children(id);
             return if quiet && (!dangling || conflict.used) { Ok(()) } else { Err(conflict.error(id)) };
         }
         let Some(record) = self.rows.record(id).cloned() else { return Ok(()) };
         for name in self.rows.names(id) {
             self.untag(&name, id)?;
         }
-        self.tx.delete::<ImageRecord>(id.as_str())?;
-        for layer in &record.layers {
-            self.release(&layer.diff_id)?;
-        }
+        forget(self.tx, id, &record)?;
         self.rows.images.retain(|(other, _)| other != id);
         self.removed.push(Removed::Deleted(format!("sha256:{id}")));
         self.tx.emit(
@@ -263,18 +286,6 @@ impl Removal<'_, '_, '_> {
             Some(parent) if prune => self.delete(&parent, false, true, true),
             _ => Ok(()),
         }
-    }
-
-    fn release(&mut self, diff_id: &Digest) -> Result<(), Error> {
-        let key = diff_id.to_string();
-        let Some(mut layer) = self.tx.get::<LayerRecord>(&key)? else { return Ok(()) };
-        layer.images = layer.images.saturating_sub(1);
-        if layer.images == 0 {
-            self.tx.delete::<LayerRecord>(&key)?;
-        } else {
-            self.tx.put(&key, &layer)?;
-        }
-        Ok(())
     }
 
     fn conflict(&self, id: &ImageId, checks: Checks) -> Option<Conflict> {
@@ -298,6 +309,23 @@ impl Removal<'_, '_, '_> {
             _ => None,
         }
     }
+}
+
+/// Takes an image's row and its part in its layers away.
+pub(crate) fn forget(tx: &mut WriteTx<'_>, id: &ImageId, record: &ImageRecord) -> Result<(), Error> {
+    tx.delete::<ImageRecord>(id.as_str())?;
+    tx.delete::<UseRecord>(id.as_str())?;
+    for layer in &record.layers {
+        let key = layer.diff_id.to_string();
+        let Some(mut row) = tx.get::<LayerRecord>(&key)? else { continue };
+        row.images = row.images.saturating_sub(1);
+        if row.images == 0 {
+            tx.delete::<LayerRecord>(&key)?;
+        } else {
+            tx.put(&key, &row)?;
+        }
+    }
+    Ok(())
 }
 
 /// At most one tag, and all names in one repository.

@@ -417,6 +417,7 @@ impl Pull {
                 index,
                 parent: None,
                 updated_nanos: now_nanos(),
+                facts: None,
             };
             knarr_base::failpoint!("pull.commit", Error::Failpoint("pull.commit"));
             images.commit_image(&id, &record, &names, Some(event), &lease)?;

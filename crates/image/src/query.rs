@@ -1,11 +1,10 @@
 //! Questions about images: filtered lists, history, disk usage.
 use crate::error::Error;
-use crate::image::Image;
-use crate::record::{ImageRecord, LayerRecord};
+use crate::index::Listed;
 use crate::service::Images;
-use knarr_base::ImageId;
 use knarr_oci::reference::Reference;
-use std::collections::{HashMap, HashSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Which images a list shows. An empty filter shows all but intermediate ones.
 #[derive(Debug, Clone, Default)]
@@ -38,47 +37,39 @@ pub struct HistoryLine {
     pub size: u64,
 }
 
-/// Disk usage of images.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Usage {
-    /// Bytes of all unpacked layers, each counted once.
-    pub layers: u64,
-    /// Bytes of all blobs.
-    pub content: u64,
-    /// Per image: bytes of its layers, and of those that others use as well.
-    pub images: Vec<(ImageId, u64, u64)>,
-}
-
 impl Images {
     /// Images that a filter lets through, newest first.
-    pub fn list_filtered(&self, filter: &ImageFilter) -> Result<Vec<Image>, Error> {
+    pub fn list_filtered(&self, filter: &ImageFilter) -> Result<Vec<Arc<Listed>>, Error> {
+        let all = self.list()?;
         let bound = |name: &Option<String>| -> Result<Option<Option<i64>>, Error> {
-            name.as_ref().map(|name| Ok(self.resolve(name)?.created_nanos())).transpose()
+            let Some(name) = name else { return Ok(None) };
+            let id = self.find(name)?;
+            Ok(Some(all.iter().find(|image| image.id == id).and_then(|image| image.created_nanos)))
         };
         let (before, since) = (bound(&filter.before)?, bound(&filter.since)?);
-        let mut images = self.list()?;
-        let parents: HashSet<ImageId> = images.iter().filter_map(|image| image.parent.clone()).collect();
-        images.retain(|image| {
-            let created = image.created_nanos();
-            let intermediate =
-                image.is_dangling() && image.repo_digests.is_empty() && parents.contains(&image.id);
+        let shown = |image: &&Arc<Listed>| {
+            let created = image.created_nanos;
+            let intermediate = image.is_dangling() && image.repo_digests.is_empty() && image.has_children;
             (filter.all || !intermediate)
-                && filter
-                    .dangling
-                    .is_none_or(|wanted| wanted == (image.is_dangling() && !parents.contains(&image.id)))
-                && filter.labels.iter().all(|label| has_label(image, label))
+                && filter.dangling.is_none_or(|wanted| wanted == (image.is_dangling() && !image.has_children))
+                && filter.labels.iter().all(|label| has_label(&image.labels, label))
                 && before.is_none_or(|bound| created < bound)
                 && since.is_none_or(|bound| created > bound)
                 && filter.until_nanos.is_none_or(|until| created.is_some_and(|c| c < until))
-        });
-        if !filter.references.is_empty() {
-            for image in &mut images {
-                image.repo_tags.retain(|name| matches_any(&filter.references, name));
-                image.repo_digests.retain(|name| matches_any(&filter.references, name));
-            }
-            images.retain(|image| !image.repo_tags.is_empty() || !image.repo_digests.is_empty());
+        };
+        let images = all.iter().filter(shown);
+        if filter.references.is_empty() {
+            return Ok(images.cloned().collect());
         }
-        Ok(images)
+        let with_names = images.filter_map(|image| {
+            let only = |names: &[String]| -> Vec<String> {
+                names.iter().filter(|name| matches_any(&filter.references, name)).cloned().collect()
+            };
+            let (repo_tags, repo_digests) = (only(&image.repo_tags), only(&image.repo_digests));
+            let named = !repo_tags.is_empty() || !repo_digests.is_empty();
+            named.then(|| Arc::new(Listed { repo_tags, repo_digests, ..Listed::clone(image) }))
+        });
+        Ok(with_names.collect())
     }
 
     /// How an image came about, newest step first.
@@ -116,28 +107,9 @@ impl Images {
         }
         Ok(lines)
     }
-
-    /// What images take on the disk.
-    pub fn usage(&self) -> Result<Usage, Error> {
-        let (images, layers) =
-            self.store.read(|tx| Ok((tx.list::<ImageRecord>()?, tx.list::<LayerRecord>()?)))?;
-        let layers: HashMap<String, LayerRecord> = layers.into_iter().collect();
-        let per_image = images.iter().filter_map(|(key, record)| {
-            let id = ImageId::parse(key).ok()?;
-            let used = record.layers.iter().filter_map(|l| layers.get(&l.diff_id.to_string()));
-            let shared = used.filter(|layer| layer.images > 1).map(|layer| layer.size).sum();
-            Some((id, record.size, shared))
-        });
-        Ok(Usage {
-            images: per_image.collect(),
-            layers: layers.values().map(|layer| layer.size).sum(),
-            content: self.content.list()?.iter().map(|(_, size)| size).sum(),
-        })
-    }
 }
 
-fn has_label(image: &Image, wanted: &str) -> bool {
-    let labels = &image.config.config.labels;
+pub(crate) fn has_label(labels: &BTreeMap<String, String>, wanted: &str) -> bool {
     match wanted.split_once('=') {
         Some((key, value)) => labels.get(key).is_some_and(|v| v == value),
         None => labels.contains_key(wanted),
@@ -145,7 +117,7 @@ fn has_label(image: &Image, wanted: &str) -> bool {
 }
 
 /// A pattern matches the whole name or the name without tag and digest.
-fn matches_any(patterns: &[String], name: &str) -> bool {
+pub(crate) fn matches_any(patterns: &[String], name: &str) -> bool {
     let Ok(reference) = Reference::parse_name(name) else { return false };
     let bare = reference.familiar_name();
     patterns.iter().any(|p| glob(p.as_bytes(), name.as_bytes()) || glob(p.as_bytes(), bare.as_bytes()))

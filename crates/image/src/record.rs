@@ -5,9 +5,10 @@
 //! counts the images that use the layer, in the transaction that adds or removes the image.
 use knarr_base::ImageId;
 use knarr_oci::digest::Digest;
-use knarr_oci::image::Descriptor;
+use knarr_oci::image::{Descriptor, ImageConfig};
 use knarr_state::Record;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// An image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,44 @@ pub(crate) struct ImageRecord {
     pub size: u64,
     /// Nanoseconds since the epoch at which the image came here or was tagged last.
     pub updated_nanos: i64,
+    /// What lists show of the configuration. Filled in when the row is committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<Facts>,
+}
+
+/// What lists show of an image's configuration, so that they need not read it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Facts {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_nanos: Option<i64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    pub architecture: String,
+    pub os: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub variant: String,
+    pub config_size: u64,
+}
+
+impl Facts {
+    pub(crate) fn of(config: &ImageConfig) -> Self {
+        let platform = config.platform();
+        Self {
+            created_nanos: created_nanos(config),
+            labels: config.config.labels.clone(),
+            architecture: platform.architecture,
+            os: platform.os,
+            variant: platform.variant,
+            config_size: config.raw().len() as u64,
+        }
+    }
+}
+
+/// Nanoseconds since the epoch at which the image was built; none if its configuration does not say.
+pub(crate) fn created_nanos(config: &ImageConfig) -> Option<i64> {
+    let time: jiff::Timestamp = config.created.as_deref()?.parse().ok()?;
+    i64::try_from(time.as_nanosecond()).ok()
 }
 
 /// One layer of an image: its tree and the blob that it came as.
@@ -76,6 +115,32 @@ pub(crate) struct LayerRecord {
 
 impl Record for LayerRecord {
     const TABLE: &'static str = "layers";
+}
+
+/// What is known of an unpacked layer's tree: key is the diff id. A row of this kind may be lost: it is made again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TreeRecord {
+    /// Bytes of its blocks, with its directories and its facts.
+    pub disk: u64,
+    /// Over the facts of its inodes at the time when its content was last compared with its blob.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Digest>,
+}
+
+impl Record for TreeRecord {
+    const TABLE: &'static str = "layer_trees";
+}
+
+/// When an image was used last: pulled, loaded, or made a container of. Key is the image id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UseRecord {
+    pub used_nanos: i64,
+}
+
+impl Record for UseRecord {
+    const TABLE: &'static str = "image_uses";
 }
 
 /// A pull that has not come to its end: key is the reference. Holds what arrived for the next attempt.

@@ -2,8 +2,9 @@
 use crate::error::Error;
 use crate::gate::{Gate, Pass};
 use crate::image::Image;
+use crate::index::Cache;
 use crate::publish::Publisher;
-use crate::record::{ImageRecord, LayerRecord, LayerRef, ReferenceRecord};
+use crate::record::{ImageRecord, LayerRecord, LayerRef, ReferenceRecord, UseRecord};
 use crate::transfers::Transfers;
 use knarr_base::ImageId;
 use knarr_content::{Content, Lease};
@@ -17,6 +18,9 @@ use knarr_snapshot::{Layers, Limits};
 use knarr_state::{Event, ReadTx, Store, WriteTx};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// How exactly the last use of an image is known.
+const USE_PRECISION_NANOS: i64 = 10 * 1_000_000_000;
 
 /// All images of a data root. Cheap to clone.
 #[derive(Clone)]
@@ -35,6 +39,7 @@ pub struct Images {
     pub(crate) transfers: Transfers,
     /// Layers that one pull fetches at a time.
     pub(crate) max_downloads: usize,
+    pub(crate) index: Cache,
 }
 
 impl Images {
@@ -63,10 +68,12 @@ impl Images {
             gate: Gate::default(),
             client: Client::new(RegistryConfig::default())?,
             max_uploads: crate::push::MAX_UPLOADS,
+            index: Cache::default(),
         };
         if let Err(error) = images.collect() {
             tracing::warn!(%error, "leftovers of images not collected");
         }
+        images.sweep_quarantine();
         Ok(images)
     }
 
@@ -148,28 +155,6 @@ impl Images {
         Ok(Image::new(id, ImageConfig::parse(&bytes)?, record, names))
     }
 
-    /// All images, newest first.
-    pub fn list(&self) -> Result<Vec<Image>, Error> {
-        let rows = self.store.read(|tx| {
-            let references = all_references(tx)?;
-            let images = tx.list::<ImageRecord>()?;
-            Ok((images, references))
-        })?;
-        let (records, references) = rows;
-        let mut images = Vec::new();
-        for (key, record) in records {
-            let Ok(id) = ImageId::parse(&key) else { continue };
-            let names: Vec<Reference> =
-                references.iter().filter(|(_, image)| *image == id).map(|(name, _)| name.clone()).collect();
-            match self.assemble(id, record, &names) {
-                Ok(image) => images.push(image),
-                Err(error) => tracing::warn!(%error, image = key, "damaged image left out"),
-            }
-        }
-        images.sort_by_key(|image| std::cmp::Reverse(image.created_nanos()));
-        Ok(images)
-    }
-
     /// The root filesystem of a container of this image, made in `container_dir`.
     pub fn prepare(&self, id: &ImageId, container_dir: &Path) -> Result<RootfsMount, Error> {
         self.prepare_for(id, container_dir, Keep::Durable)
@@ -217,14 +202,17 @@ impl Images {
     ) -> Result<Vec<(Reference, ImageId)>, Error> {
         let sizes: Vec<u64> =
             record.layers.iter().map(|l| self.layers.meta(&l.diff_id).map_or(0, |m| m.size)).collect();
-        self.store.write(|tx| {
-            let mut record = record.clone();
+        let facts = self.facts(id)?;
+        let mut superseded = false;
+        let moved = self.store.write(|tx| {
+            let mut record = ImageRecord { facts: Some(facts), ..record.clone() };
             let existing = tx.get::<ImageRecord>(id.as_str())?;
             if existing.is_none() {
                 for (layer, size) in record.layers.iter().zip(sizes) {
                     add_layer(tx, &layer.diff_id, size)?;
                 }
             } else if let Some(existing) = existing {
+                let both = [existing.blobs(id), record.blobs(id)].concat();
                 record.parent = record.parent.or(existing.parent);
                 // A manifest, its index and the blobs that it names belong together.
                 if record.manifest.is_none() && existing.manifest.is_some() {
@@ -234,6 +222,8 @@ impl Images {
                 } else if record.manifest == existing.manifest {
                     record.index = record.index.or(existing.index);
                 }
+                let needed = record.blobs(id);
+                superseded = both.iter().any(|blob| !needed.contains(blob));
             }
             tx.put(id.as_str(), &record)?;
             let mut moved = Vec::new();
@@ -248,8 +238,36 @@ impl Images {
                     tx.emit(event.with("name", name.familiar()));
                 }
             }
-            Ok(moved)
-        })
+            tx.put(id.as_str(), &UseRecord { used_nanos: now_nanos() })?;
+            Ok::<_, Error>(moved)
+        });
+        self.index.changed();
+        if superseded {
+            // The same image in another form: the blobs of the one before are nobody's now.
+            self.gate.want();
+        }
+        moved
+    }
+
+    /// Notes that an image is used now. Written behind: losing it makes the image look less used than it is.
+    pub fn used(&self, id: &ImageId) -> Result<(), Error> {
+        let now = now_nanos();
+        let known = self.store.get::<UseRecord>(id.as_str())?;
+        if known.is_none_or(|known| now - known.used_nanos > USE_PRECISION_NANOS) {
+            self.store.write_behind(|tx| tx.put(id.as_str(), &UseRecord { used_nanos: now }))?;
+        }
+        Ok(())
+    }
+
+    /// How many images there are.
+    pub fn count(&self) -> Result<usize, Error> {
+        Ok(self.list()?.len())
+    }
+
+    /// The id of the image that a text means; without reading what the image is.
+    pub fn find(&self, name: &str) -> Result<ImageId, Error> {
+        let found = self.store.read(|tx| crate::resolve::find(tx, name))?;
+        found.ok_or_else(|| crate::resolve::not_found(name))
     }
 }
 
@@ -266,7 +284,7 @@ pub(crate) fn set_reference(
 }
 
 /// One more image uses the layer.
-fn add_layer(tx: &mut WriteTx<'_>, diff_id: &Digest, size: u64) -> Result<(), Error> {
+pub(crate) fn add_layer(tx: &mut WriteTx<'_>, diff_id: &Digest, size: u64) -> Result<(), Error> {
     let key = diff_id.to_string();
     let images = tx.get::<LayerRecord>(&key)?.map_or(0, |l| l.images);
     tx.put(&key, &LayerRecord { size, images: images + 1 })?;

@@ -47,6 +47,27 @@ pub struct Staged {
     armed: bool,
 }
 
+impl Staged {
+    /// How the layer with these facts, as it is unpacked, differs from this one; none if it does not.
+    pub fn differs(&self) -> Result<Option<String>, Error> {
+        let there = self.layers.dir(&self.meta.diff_id);
+        if let Some(difference) = crate::difference(&there.join("fs"), &self.dir.join("fs"))? {
+            return Ok(Some(difference));
+        }
+        for name in ["meta.json", hidden::FILE] {
+            let read = |dir: &Path| match fs::read(dir.join(name)) {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(e) => Err(Error::io("read", dir.join(name))(e)),
+            };
+            if read(&there)? != read(&self.dir)? {
+                return Ok(Some(format!("{name}: content")));
+            }
+        }
+        Ok(None)
+    }
+}
+
 impl Drop for Staged {
     fn drop(&mut self) {
         if self.armed {

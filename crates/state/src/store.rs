@@ -200,6 +200,25 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Drops what was moved aside of a row: it was made again, or is not wanted any more.
+    pub fn forget_quarantined(&self, row: &Damaged) -> Result<()> {
+        let inner = &*self.inner;
+        let _line = lock(&inner.group);
+        let db = inner.db.read().unwrap_or_else(PoisonError::into_inner);
+        let db = db.as_ref().ok_or_else(|| Error::Closed(inner.path.display().to_string()))?;
+        let tx = db.begin_write().map_err(Error::storage)?;
+        let key = format!("{}/{}", row.table, row.key);
+        drop(
+            tx.open_table(QUARANTINE)
+                .map_err(Error::storage)?
+                .remove(key.as_str())
+                .map_err(Error::storage)?,
+        );
+        tx.commit().map_err(Error::storage)
+    }
+}
+
 /// Whether a writer waits for its commit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wait {

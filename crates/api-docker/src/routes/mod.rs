@@ -12,6 +12,7 @@ mod image_transfer;
 mod network;
 mod system;
 mod table;
+mod upkeep;
 mod volume;
 
 use crate::connection::App;

@@ -2,7 +2,7 @@
 use super::{
     Route, Status, absent, container, container_archive, container_stream, exec, image, image_transfer,
 };
-use super::{network, system, volume};
+use super::{network, system, upkeep, volume};
 use http::Method;
 
 macro_rules! routes {
@@ -90,6 +90,9 @@ pub static ROUTES: &[Route] = routes! {
     GET "/volumes/{}" 24 Served volume::inspect;
     PUT "/volumes/{}" 42 NotInSwarm absent::not_a_manager;
     DELETE "/volumes/{}" 24 Served volume::remove;
+
+    POST "/knarr/system/check" 24 Served upkeep::check;
+    POST "/knarr/system/clean" 24 Served upkeep::clean;
 
     POST "/build" 24 NotImplemented absent::build;
     POST "/build/cancel" 24 NotImplemented absent::build;

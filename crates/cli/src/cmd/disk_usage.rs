@@ -35,6 +35,9 @@ const VOLUMES: &str = "{{.Name}}\\t{{.Links}}\\t{{.Size}}";
 /// What both shapes of the answer tell.
 struct Usage {
     layers_size: i64,
+    /// Of images, containers, volumes, and the engine's own: from engines that tell, in bytes on the disk.
+    totals: [Option<i64>; 4],
+    reclaimable: [Option<i64>; 3],
     images: Vec<image::Summary>,
     containers: Vec<container::Summary>,
     volumes: Vec<volumes::Volume>,
@@ -49,7 +52,15 @@ fn items<T: DeserializeOwned>(document: &Json, new: &str, old: &str) -> Vec<T> {
 impl Usage {
     fn read(document: &Json) -> Self {
         let size = document.pointer("/ImageUsage/TotalSize").or_else(|| document.get("LayersSize"));
+        let number = |path: &str| document.pointer(path).and_then(Json::as_i64);
+        let of = |member: &str| {
+            ["ImageUsage", "ContainerUsage", "VolumeUsage"]
+                .map(|kind| document.get(kind).map(|_| number(&format!("/{kind}/{member}")).unwrap_or(0)))
+        };
+        let [images, containers, volumes] = of("TotalSize");
         Self {
+            totals: [images, containers, volumes, number("/EngineUsage/TotalSize")],
+            reclaimable: of("Reclaimable"),
             layers_size: size.and_then(Json::as_i64).unwrap_or(0),
             images: items(document, "ImageUsage", "Images"),
             containers: items(document, "ContainerUsage", "Containers"),
@@ -95,25 +106,38 @@ fn rows(usage: &Usage) -> Vec<Vec<(&'static str, Value)>> {
     };
     let in_use =
         usage.volumes.iter().filter(|v| v.usage_data.as_ref().is_some_and(|u| u.ref_count > 0)).count();
-    let all = own(&active) + own(&stopped);
-    vec![
-        row(
+    let [images, containers, volumes, engine] = usage.totals;
+    let [images_free, containers_free, volumes_free] = usage.reclaimable;
+    let sized = |kind: &str, total: usize, active: usize, all: i64, free: i64| {
+        row(kind, total, active, units::size(all), share(free, all))
+    };
+    let mut rows = vec![
+        sized(
             "Images",
             usage.images.len(),
             images_active,
-            units::size(usage.layers_size),
-            share(usage.layers_size - used, usage.layers_size),
+            images.unwrap_or(usage.layers_size),
+            images_free.unwrap_or(usage.layers_size - used),
         ),
-        row("Containers", usage.containers.len(), active.len(), units::size(all), share(own(&stopped), all)),
-        row(
+        sized(
+            "Containers",
+            usage.containers.len(),
+            active.len(),
+            containers.unwrap_or(own(&active) + own(&stopped)),
+            containers_free.unwrap_or(own(&stopped)),
+        ),
+        sized(
             "Local Volumes",
             usage.volumes.len(),
             in_use,
-            units::size(volume_size(true)),
-            share(volume_size(false), volume_size(true)),
+            volumes.unwrap_or(volume_size(true)),
+            volumes_free.unwrap_or(volume_size(false)),
         ),
         row("Build Cache", 0, 0, units::size(0), units::size(0)),
-    ]
+    ];
+    // A row of Knarr's: with it the sizes are all that the data root has.
+    rows.extend(engine.map(|size| row("Engine", 1, 1, units::size(size), units::size(0))));
+    rows
 }
 
 pub async fn df(cli: Shared, m: Matches) -> Outcome {

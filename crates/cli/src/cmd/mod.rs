@@ -30,6 +30,7 @@ mod start;
 mod stats;
 mod system;
 mod transfer;
+mod upkeep;
 mod volume;
 
 use crate::command::{Args, Command};
@@ -335,6 +336,22 @@ static SYSTEM: Command = Command::group(
     "system",
     "Manage the engine",
     &[
+        &Command::new(
+            "check",
+            "[OPTIONS]",
+            "Verify images, layers, containers and volumes on the disk",
+            Args::None,
+            run!(upkeep::check),
+        )
+        .flags(&[upkeep::CHECK_FLAGS]),
+        &Command::new(
+            "clean",
+            "[OPTIONS]",
+            "Remove images by the clean-up policy",
+            Args::None,
+            run!(upkeep::clean),
+        )
+        .flags(&[upkeep::CLEAN_FLAGS]),
         &Command::new("df", "[OPTIONS]", "Show disk usage", Args::None, run!(disk_usage::df))
             .flags(&[disk_usage::FLAGS]),
         &EVENTS,

@@ -92,6 +92,9 @@ fn build(
     // A power cut ends a container that removes itself, and then it is removed.
     let keep = if host.auto_remove { Keep::Volatile } else { Keep::Durable };
     let rootfs = engine.images.prepare_for(&image.id, &dir, keep)?;
+    if let Err(error) = engine.images.used(&image.id) {
+        tracing::warn!(%error, "use of an image not noted");
+    }
     knarr_base::failpoint!("create.prepared", Error::Failpoint("create.prepared"));
     make_volumes(engine, &mut rows, &rootfs)?;
     knarr_base::failpoint!("create.volumes", Error::Failpoint("create.volumes"));

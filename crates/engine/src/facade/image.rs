@@ -31,9 +31,17 @@ impl Engine {
         self.blocking(move |engine| view::list(engine, &options)).await
     }
 
-    pub async fn image_inspect(&self, image: &str, _manifests: bool) -> Result<InspectResponse> {
+    pub async fn image_inspect(&self, image: &str, manifests: bool) -> Result<InspectResponse> {
         let name = image.to_owned();
-        self.blocking(move |engine| Ok(view::inspect(engine, &engine.images.resolve(&name)?))).await
+        self.blocking(move |engine| {
+            let image = engine.images.resolve(&name)?;
+            let mut shown = view::inspect(engine, &image);
+            if manifests {
+                shown.manifests = view::manifests_of(engine, &image.id)?.into();
+            }
+            Ok(shown)
+        })
+        .await
     }
 
     pub async fn image_history(&self, image: &str) -> Result<Vec<HistoryItem>> {
@@ -166,9 +174,9 @@ impl Engine {
         let before = filters.get("until").next().map(view::until).transpose()?;
         let _creating = self.inner.image_use.write().await;
         self.blocking(move |engine| {
-            let keep = |image: &knarr_image::Image| {
-                let labels = &image.config.config.labels;
-                let old_enough = before.is_none_or(|before| image.created_nanos().unwrap_or(0) < before);
+            let keep = |image: &knarr_image::Listed| {
+                let labels = &image.labels;
+                let old_enough = before.is_none_or(|before| image.created_nanos.unwrap_or(0) < before);
                 !(old_enough
                     && filters.labels_match("label", labels)
                     && !(filters.contains("label!") && filters.labels_match("label!", labels)))

@@ -8,6 +8,7 @@ mod image;
 mod network;
 mod registry;
 mod system;
+mod upkeep;
 mod volume;
 
 pub use container::LogStream;

@@ -99,7 +99,7 @@ fn is_ancestor(engine: &Inner, snapshot: &Snapshot, image: &str) -> bool {
     if container.config.image == image {
         return true;
     }
-    engine.images.resolve(image).is_ok_and(|found| Some(&found.id) == container.image.as_ref())
+    engine.images.find(image).is_ok_and(|found| Some(&found) == container.image.as_ref())
 }
 
 fn in_network(engine: &Inner, snapshot: &Snapshot, network: &str) -> bool {

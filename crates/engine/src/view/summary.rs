@@ -36,8 +36,7 @@ pub(crate) fn summary(engine: &Inner, snapshot: &Snapshot, size: bool) -> Result
 /// The name that was asked for, while it still means that image; else the id.
 fn shown_image(engine: &Inner, snapshot: &Snapshot) -> String {
     let asked = &snapshot.container.config.image;
-    let same =
-        engine.images.resolve(asked).is_ok_and(|image| Some(&image.id) == snapshot.container.image.as_ref());
+    let same = engine.images.find(asked).is_ok_and(|id| Some(&id) == snapshot.container.image.as_ref());
     match &snapshot.container.image {
         Some(id) if !same => format!("sha256:{id}"),
         _ => asked.clone(),

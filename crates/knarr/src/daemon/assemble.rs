@@ -4,7 +4,7 @@
 use super::{config::Config, notify, pidfile::PidFile};
 use anyhow::{Context, anyhow};
 use knarr_api_docker::{Activity, Listen, ServerConfig, TlsConfig};
-use knarr_engine::config::{Proxies, Runtime};
+use knarr_engine::config::{CleanPolicy, Proxies, Runtime};
 use knarr_engine::{AddressPool, BuiltinImage, Engine, EngineConfig, NetworkConfig};
 use std::{
     fs::DirBuilder,
@@ -86,6 +86,10 @@ fn engine_config(c: &Config) -> anyhow::Result<EngineConfig> {
         no_new_privileges: c.no_new_privileges,
         seccomp_profile: c.seccomp_profile.clone().filter(|p| p != "builtin"),
         shutdown_timeout_s: c.shutdown_timeout_s,
+        clean_up: match c.clean_up.is_empty() {
+            true => None,
+            false => Some(CleanPolicy::parse(&c.clean_up).map_err(|why| anyhow!("invalid clean-up: {why}"))?),
+        },
         builtin_images: vec![BuiltinImage {
             reference: crate::hello::REFERENCE,
             archive: crate::hello::archive,

@@ -220,6 +220,9 @@ pub struct Flags {
     /// Seconds that the engine waits for requests to end when it stops
     #[arg(long, value_name = "SECONDS")]
     pub shutdown_timeout: Option<u64>,
+    /// Remove images by themselves: high-watermark=85%, low-watermark=75%, unused-for=720h, keep=FILTER,FILTER, interval=1m
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub clean_up: Vec<String>,
 
     /// End when nothing runs and nobody asked anything for this many seconds
     #[arg(long, value_name = "SECONDS", hide = true)]

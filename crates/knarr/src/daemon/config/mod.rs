@@ -107,6 +107,7 @@ pub struct File {
     storage_opts: Option<Vec<String>>,
     live_restore: Option<bool>,
     shutdown_timeout: Option<u64>,
+    clean_up: Option<BTreeMap<String, String>>,
 }
 
 /// Every key of `File`, to find the unknown ones and the ones given twice.
@@ -177,6 +178,7 @@ const KEYS: &[&str] = &[
     "storage-opts",
     "live-restore",
     "shutdown-timeout",
+    "clean-up",
 ];
 
 /// One entry of `default-address-pools`.
@@ -295,6 +297,8 @@ pub struct Config {
     pub no_new_privileges: bool,
     pub seccomp_profile: Option<String>,
     pub shutdown_timeout_s: u64,
+    /// When images go by themselves, as options; empty: never.
+    pub clean_up: BTreeMap<String, String>,
     pub exit_when_idle_s: Option<u64>,
 }
 
@@ -399,6 +403,7 @@ pub fn given(f: &Flags) -> Vec<&'static str> {
     note(!f.storage_opts.is_empty(), "storage-opts");
     note(f.live_restore, "live-restore");
     note(f.shutdown_timeout.is_some(), "shutdown-timeout");
+    note(!f.clean_up.is_empty(), "clean-up");
     v
 }
 
@@ -501,6 +506,11 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
             file.log_opts.unwrap_or_default()
         } else {
             key_values("log-opt", &f.log_opts)?
+        },
+        clean_up: if f.clean_up.is_empty() {
+            file.clean_up.unwrap_or_default()
+        } else {
+            key_values("clean-up", &f.clean_up)?
         },
         cgroup_parent: f.cgroup_parent.or(file.cgroup_parent),
         systemd_cgroup: exec_opts(&non_empty(f.exec_opts, file.exec_opts, Vec::new))?,
