@@ -80,7 +80,8 @@ fn images_are_whole_or_absent_whenever_the_process_dies() {
             .unwrap();
         assert!(!status.success(), "{action} did not die at {point}");
         let images = open(root);
-        for image in images.list().unwrap() {
+        for listed in images.list().unwrap().iter() {
+            let image = images.get(&listed.id).unwrap();
             for layer in image.layers() {
                 assert!(images.layers().exists(layer), "{action} {point}: {layer} is missing");
             }
