@@ -220,6 +220,8 @@ fn system_df_is_du() {
     c.ok(&["rmi", "debian:bookworm-slim"]);
     c.ok(&["volume", "rm", "vol"]);
     eventually("the space comes back", LIMIT, || (total(&e.api()) + (60 << 20) < before).then_some(()));
+    let trash = e.data().join("trash");
+    eventually("nothing is left to delete", LIMIT, || (trash.read_dir().unwrap().count() == 0).then_some(()));
     same("system df is du after removals");
     let table = e.knarr().ok(&["system", "df"]);
     assert!(table.contains("Images") && table.contains("Engine"), "{table}");
