@@ -75,3 +75,22 @@ fn guest_systemd_makes_the_groups() {
     ];
     all_pass(Init::Systemd, &names);
 }
+
+#[test]
+fn guest_power_cuts_leave_images_whole_or_absent() {
+    const CUTS: usize = 3;
+    if !wanted() {
+        return;
+    }
+    let dir = std::env::temp_dir().join(format!("knarr-e2e-power-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let looks = guest::power_cuts(&dir.join("disk"), CUTS);
+    std::fs::remove_dir_all(&dir).unwrap();
+    assert_eq!(looks.len(), CUTS + 1);
+    for (number, checks) in looks.iter().enumerate() {
+        let failed: Vec<_> = checks.iter().filter(|c| !c.passed).collect();
+        assert!(failed.is_empty(), "after {number} cuts: {failed:#?}");
+        assert!(checks.iter().any(|c| c.name == "whole"), "{number}: {checks:?}");
+    }
+    assert!(looks.iter().flatten().any(|c| c.name == "runs"), "no image was ever there: {looks:?}");
+}

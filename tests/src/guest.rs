@@ -1,8 +1,9 @@
 //! The virtual machine with cgroup v2 (`scripts/guest`): one run per first process, its report as a list of results.
 
 use crate::workspace;
-use std::process::Command;
-use std::time::Duration;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// One line of the guest's report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,58 @@ pub fn run(init: Init) -> Vec<Check> {
     let err = String::from_utf8_lossy(&f.stderr).into_owned();
     assert!(text.contains("KNARR-GUEST-END"), "the guest reported no end (exit {})\n{text}\n{err}", f.code);
     parse(&text)
+}
+
+/// Boot the guest with a disk of its own again and again, and cut its power each time while it changes images; the last time it
+/// only looks. Gives what each look found.
+///
+/// # Panics
+/// Where the machine cannot be booted, or does not come to the point where its power is to be cut.
+pub fn power_cuts(disk: &std::path::Path, cuts: usize) -> Vec<Vec<Check>> {
+    let boot = |last: bool| {
+        let mut c = Command::new(workspace::top().join("scripts/guest"));
+        c.arg(workspace::knarr()).arg(workspace::image("awkward.tar"));
+        c.arg(workspace::top().join("scripts/guest-power-checks")).env("KNARR_GUEST_DATA", disk);
+        if last {
+            c.env("KNARR_GUEST_APPEND", "knarr.last");
+        }
+        c.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = c.spawn().expect("scripts/guest");
+        let mut text = String::new();
+        let out = child.stdout.take().expect("stdout");
+        let mut at_work = false;
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            text.push_str(&line);
+            text.push('\n');
+            if line.contains("KNARR-POWER-READY") {
+                at_work = true;
+                // At any moment of what comes now.
+                let nanos = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").subsec_nanos();
+                std::thread::sleep(Duration::from_millis(u64::from(nanos / 1000 % 4000)));
+                machine_of(child.id()).into_iter().for_each(|pid| crate::leaks::signal(pid, "KILL"));
+            }
+        }
+        drop(child.wait());
+        assert!(
+            if last { text.contains("KNARR-GUEST-END") } else { at_work },
+            "the guest ended early\n{text}"
+        );
+        parse(&text)
+    };
+    (0..cuts).map(|_| boot(false)).chain(std::iter::once_with(|| boot(true))).collect()
+}
+
+/// The emulator among a process's descendants.
+fn machine_of(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    for child in crate::engine::children(pid) {
+        let name = std::fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+        if name.starts_with("qemu-system") {
+            found.push(child);
+        }
+        found.extend(machine_of(child));
+    }
+    found
 }
 
 /// `PASS name: detail` and `FAIL name: detail`.
