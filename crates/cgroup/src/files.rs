@@ -7,6 +7,7 @@ use std::path::Path;
 
 /// No file of a group is longer (statistics of very many devices included).
 const MAX_FILE: u64 = 4 << 20;
+const USUAL_FILE: usize = 4096;
 
 pub(crate) fn fail<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(Errno) -> Error + 'a {
     move |errno| Error::File { action, path: path.to_owned(), errno }
@@ -24,7 +25,8 @@ pub(crate) fn write(path: &Path, value: &str) -> Result<()> {
 pub(crate) fn read(path: &Path) -> Result<String> {
     let file = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
     let file = std::fs::File::from(file.map_err(fail("open", path))?);
-    let mut text = String::new();
+    // Such files have no size that could be asked for; the kernel makes the text again for each read.
+    let mut text = String::with_capacity(USUAL_FILE);
     file.take(MAX_FILE).read_to_string(&mut text).map_err(|error| Error::File {
         action: "read",
         path: path.to_owned(),

@@ -35,6 +35,15 @@ pub enum Placement {
     V2(OwnedFd),
 }
 
+/// A group that exists now.
+#[derive(Debug)]
+pub struct Made {
+    /// It was not there before.
+    pub new: bool,
+    /// Kept until the first process is in the group: systemd removes a scope without one.
+    pub hold: Hold,
+}
+
 impl Cgroup {
     /// The group `path` on this host: `/parent/id`, or `slice:prefix:name` for a scope that systemd makes.
     pub fn new(path: &str) -> Result<Self> {
@@ -76,48 +85,89 @@ impl Cgroup {
         self.directories().iter().any(|directory| directory.is_dir())
     }
 
-    /// Make it in every hierarchy, with what is missing above it. The result is kept until the first process is in the
-    /// group: systemd removes a scope without one.
-    pub fn create(&self) -> Result<Hold> {
+    /// Make it in every hierarchy, with what is missing above it. What a failure leaves half made goes again.
+    pub fn create(&self) -> Result<Made> {
+        // The directories of a scope are made by systemd.
+        let was_there = self.unit.is_some() && self.exists();
         let hold = self.unit.as_ref().map(|unit| unit.start(self.hierarchies.version())).transpose()?;
-        // A parent may be removed between the two steps by whoever found it empty.
-        for tries in (0..MAKE_TRIES).rev() {
-            match self.make_directories() {
-                Err(error) if tries > 0 && error.errno() == Some(Errno::NOENT) => {}
-                made => {
-                    made?;
-                    break;
-                }
+        let mut found = was_there;
+        let made = match &self.hierarchies {
+            Hierarchies::V1(trees) => trees.iter().try_for_each(|tree| {
+                let cpuset = tree.controllers.iter().any(|c| c == "cpuset");
+                found |= self.make_in(&tree.mountpoint, cpuset)? && self.unit.is_none();
+                Ok(())
+            }),
+            Hierarchies::V2(mountpoint) => {
+                self.make_below(mountpoint).map(|was| found |= was && self.unit.is_none())
             }
+        };
+        if made.is_err() && !found {
+            // The first error is the one to report.
+            let _ = self.destroy();
         }
-        Ok(hold.unwrap_or_default())
+        made.map(|()| Made { new: !found, hold: hold.unwrap_or_default() })
     }
 
-    fn make_directories(&self) -> Result<()> {
-        match &self.hierarchies {
-            Hierarchies::V1(trees) => trees.iter().try_for_each(|tree| {
-                let inherit = tree.controllers.iter().any(|c| c == "cpuset");
-                self.levels(&tree.mountpoint, |parent, directory| {
-                    make(directory)?;
-                    if inherit { inherit_cpuset(parent, directory) } else { Ok(()) }
-                })
-            }),
-            Hierarchies::V2(mountpoint) => self.levels(mountpoint, |parent, directory| {
-                enable_controllers(parent)?;
-                make(directory)
-            }),
+    /// In one tree of v1. Says whether it was there. Mostly only the last level is missing.
+    fn make_in(&self, mountpoint: &Path, cpuset: bool) -> Result<bool> {
+        let directory = self.below(mountpoint);
+        // A parent may be removed between the two steps by whoever found it empty.
+        for tries in (0..MAKE_TRIES).rev() {
+            match make(&directory) {
+                Err(error) if tries > 0 && error.errno() == Some(Errno::NOENT) => {
+                    self.make_parents(mountpoint, cpuset)?
+                }
+                Ok(was_there) => {
+                    match directory.parent() {
+                        Some(parent) if cpuset => inherit_cpuset(parent, &directory)?,
+                        _ => {}
+                    }
+                    return Ok(was_there);
+                }
+                Err(error) => return Err(error),
+            }
         }
+        Ok(false)
+    }
+
+    fn make_parents(&self, mountpoint: &Path, cpuset: bool) -> Result<()> {
+        let parents = self.path[1..].split('/').count() - 1;
+        self.levels(mountpoint).take(parents).try_for_each(|(parent, directory)| {
+            match make(&directory).and_then(|was_there| match cpuset {
+                // What the kernel gives to new groups below, nobody has to read and write for each of them.
+                true => inherit_cpuset(&parent, &directory)
+                    .and_then(|()| if was_there { Ok(()) } else { give_cpuset(&directory) }),
+                false => Ok(()),
+            }) {
+                Err(error) if error.errno() == Some(Errno::NOENT) => Ok(()),
+                done => done,
+            }
+        })
+    }
+
+    /// In the tree of v2. Says whether it was there.
+    fn make_below(&self, mountpoint: &Path) -> Result<bool> {
+        for tries in (0..MAKE_TRIES).rev() {
+            let mut was_there = false;
+            let made: Result<()> = self.levels(mountpoint).try_for_each(|(parent, directory)| {
+                enable_controllers(&parent)?;
+                was_there = make(&directory)?;
+                Ok(())
+            });
+            match made {
+                Err(error) if tries > 0 && error.errno() == Some(Errno::NOENT) => {}
+                made => return made.map(|()| was_there),
+            }
+        }
+        Ok(false)
     }
 
     /// Each level below a mountpoint with its parent, from the top.
-    fn levels(&self, mountpoint: &Path, mut visit: impl FnMut(&Path, &Path) -> Result<()>) -> Result<()> {
-        let mut parent = mountpoint.to_owned();
-        for part in self.path[1..].split('/') {
+    fn levels(&self, mountpoint: &Path) -> impl Iterator<Item = (PathBuf, PathBuf)> {
+        self.path[1..].split('/').scan(mountpoint.to_owned(), |parent, part| {
             let directory = parent.join(part);
-            visit(&parent, &directory)?;
-            parent = directory;
-        }
-        Ok(())
+            Some((std::mem::replace(parent, directory.clone()), directory))
+        })
     }
 
     /// Whether a limit can be set on this host, such as `("memory", "memory.memsw.limit_in_bytes")`: asked of this group's
@@ -222,9 +272,11 @@ impl Cgroup {
     }
 }
 
-fn make(directory: &Path) -> Result<()> {
+/// Says whether it was there.
+fn make(directory: &Path) -> Result<bool> {
     match rustix::fs::mkdir(directory, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Ok(()) => Ok(false),
+        Err(Errno::EXIST) => Ok(true),
         Err(errno) => Err(fail("create", directory)(errno)),
     }
 }
@@ -236,6 +288,12 @@ fn inherit_cpuset(parent: &Path, directory: &Path) -> Result<()> {
             files::write(&directory.join(file), files::read(&parent.join(file))?.trim())?;
         }
     }
+    Ok(())
+}
+
+/// New groups below get the CPUs and memory nodes of this one from the kernel. Without that they get them from us.
+fn give_cpuset(directory: &Path) -> Result<()> {
+    let _ = files::write(&directory.join("cgroup.clone_children"), "1");
     Ok(())
 }
 

@@ -1,6 +1,11 @@
 //! Which hierarchies the host has, from `/proc/self/mountinfo`.
 use crate::{Error, Result, files};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// What was found first. A host mounts its hierarchies when it boots; the text is long where there are many mounts, and the
+/// spawner's children know it without reading it again.
+static FOUND: OnceLock<Hierarchies> = OnceLock::new();
 
 /// The two interfaces of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +36,14 @@ const NOT_CONTROLLERS: [&str; 8] =
     ["rw", "ro", "noprefix", "clone_children", "xattr", "cpuset_v2_mode", "none", "favordynmods"];
 
 impl Hierarchies {
-    /// What this process sees.
+    /// What this process saw when it asked first.
     pub fn detect() -> Result<Self> {
-        Self::parse(&files::read(Path::new("/proc/self/mountinfo"))?).ok_or(Error::NoHierarchy)
+        if let Some(found) = FOUND.get() {
+            return Ok(found.clone());
+        }
+        let found =
+            Self::parse(&files::read(Path::new("/proc/self/mountinfo"))?).ok_or(Error::NoHierarchy)?;
+        Ok(FOUND.get_or_init(|| found).clone())
     }
 
     /// From the text of a mountinfo file. A mount that shows only a part of its tree is taken as that part.

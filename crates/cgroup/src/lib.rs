@@ -17,7 +17,7 @@ mod stats;
 pub mod systemd;
 
 pub use error::{Error, Result};
-pub use group::{Cgroup, Placement};
+pub use group::{Cgroup, Made, Placement};
 pub use hierarchy::{Hierarchies, Version};
 pub use oom::OomWatch;
 pub use plan::Write;

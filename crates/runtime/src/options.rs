@@ -1,4 +1,5 @@
 //! What callers ask for.
+use crate::seccomp::Filter;
 use knarr_oci::rootfs::RootfsMount;
 use knarr_oci::runtime::{Process, Spec};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -69,6 +70,8 @@ pub struct ExecOptions<'a> {
     pub stdio: Stdio,
     pub cgroup: CgroupOptions<'a>,
     pub seccomp_cache: Option<&'a Path>,
+    /// The configuration's filter, if the caller has kept it from an earlier process.
+    pub filter: Option<&'a Filter>,
     /// As in [`CreateOptions`].
     pub preserve_fds: u32,
     /// As in [`CreateOptions`].
@@ -90,6 +93,7 @@ impl<'a> ExecOptions<'a> {
             stdio: Stdio::Inherit,
             cgroup: CgroupOptions::FromSpec,
             seccomp_cache: None,
+            filter: None,
             preserve_fds: 0,
             handshake_timeout: HANDSHAKE_TIMEOUT,
             new_keyring: true,

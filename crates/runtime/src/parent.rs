@@ -6,7 +6,7 @@ use crate::plan::{self, Facts};
 use crate::seccomp::Filter;
 use crate::seccomp::listener::{self, Listener};
 use crate::{CgroupOptions, CreateOptions, Error, ExecOptions, Result, Stdio, hooks, security_module, user};
-use knarr_cgroup::Cgroup;
+use knarr_cgroup::{Cgroup, Made};
 use knarr_linux::process::pidfd_send_signal;
 use knarr_linux::{caps, fds, rlimit};
 use knarr_oci::runtime::{Hook, Linux, NamespaceType, Process, Resources, Spec, State, StateStatus};
@@ -24,12 +24,13 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
     let spec = options.spec;
     let nothing = Process::default();
     let process = spec.process.as_ref().unwrap_or(&nothing);
-    let linux = spec.linux.clone().unwrap_or_default();
+    let none = Linux::default();
+    let linux = spec.linux.as_ref().unwrap_or(&none);
     check_preserved(options.preserve_fds)?;
     let privileged = user::is_privileged();
-    let cgroup = cgroup(&options.cgroup, &linux, options.id)?;
-    let cgroup = cgroup.filter(|cgroup| privileged || asks_for_limits(&linux) || is_ours(cgroup));
-    let (userns, maps) = user::of_container(&options, &linux)?.unzip();
+    let cgroup = cgroup(&options.cgroup, linux, options.id)?;
+    let cgroup = cgroup.filter(|cgroup| privileged || asks_for_limits(linux) || is_ours(cgroup));
+    let (userns, maps) = user::of_container(&options, linux)?.unzip();
     let facts = Facts {
         bundle: options.bundle,
         rootfs: options.rootfs,
@@ -56,10 +57,10 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
         _ => facts,
     };
     let plan = plan::container(spec, &facts)?;
-    let filter = filter(&linux, options.seccomp_cache)?;
+    let filter = filter(linux, options.seccomp_cache)?;
     let for_init = hooks::ForInit::new(spec, options.id, options.bundle);
-    let made = cgroup.as_ref().map(|c| new_group(c, &linux)).transpose()?;
-    let undo = made.as_ref().and_then(|(new, _)| new.then_some(cgroup.as_ref())).flatten();
+    let made = cgroup.as_ref().map(|c| new_group(c, linux)).transpose()?;
+    let undo = cgroup.as_ref().filter(|_| made.as_ref().is_some_and(|made| made.new));
     let placement = cgroup.as_ref().map(Cgroup::placement).transpose().map_err(cgroup_error);
     let before = runtime_hooks(&options, spec);
     let result = placement.and_then(|placement| {
@@ -76,7 +77,7 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
             stdio: options.stdio,
             hooks: for_init,
             preserve_fds: options.preserve_fds,
-            listener: listener(&linux)?,
+            listener: listener(linux)?,
             state: hooks::state(spec, options.id, options.bundle, StateStatus::Creating, None),
             net_devices: Some(&linux.net_devices),
             rdt: linux.intel_rdt.as_ref().map(|rdt| (rdt, options.id)),
@@ -109,10 +110,11 @@ fn runtime_hooks(options: &CreateOptions<'_>, spec: &Spec) -> Option<(Vec<Hook>,
 
 /// Make another process in a running container; it waits before `execve` for [`Created::start`].
 pub fn exec(options: ExecOptions<'_>) -> Result<Created> {
-    let linux = options.spec.linux.clone().unwrap_or_default();
+    let none = Linux::default();
+    let linux = options.spec.linux.as_ref().unwrap_or(&none);
     check_preserved(options.preserve_fds)?;
     let privileged = user::is_privileged();
-    let cgroup = cgroup(&options.cgroup, &linux, options.id)?;
+    let cgroup = cgroup(&options.cgroup, linux, options.id)?;
     let cgroup = cgroup.filter(|cgroup| privileged || is_ours(cgroup));
     let maps = user::of_process(options.target_pid, options.target_pidfd)?;
     let facts = Facts {
@@ -132,8 +134,11 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Created> {
             && security_module::has_selinux(),
         new_keyring: options.new_keyring,
     };
-    let plan = plan::exec(options.process, &linux, &facts)?;
-    let filter = filter(&linux, options.seccomp_cache)?;
+    let plan = plan::exec(options.process, linux, &facts)?;
+    let filter = match options.filter {
+        Some(kept) => Some(kept.clone()),
+        None => filter(linux, options.seccomp_cache)?,
+    };
     let placement = cgroup.as_ref().map(|c| c.placement_beside(options.target_pid));
     let placement = placement.transpose().map_err(cgroup_error)?;
     let launch = Launch {
@@ -145,11 +150,11 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Created> {
         userns: None,
         timeout: options.handshake_timeout,
         container: Some(options.target_pidfd),
-        container_root: root_of(&options, &linux)?,
+        container_root: root_of(&options, linux)?,
         stdio: options.stdio,
         hooks: None,
         preserve_fds: options.preserve_fds,
-        listener: listener(&linux)?,
+        listener: listener(linux)?,
         state: hooks::state(
             options.spec,
             options.id,
@@ -215,20 +220,16 @@ fn cgroup_error(error: knarr_cgroup::Error) -> Error {
     Error::Cgroup(error.to_string())
 }
 
-/// Make the group and set its limits. Says whether it is new, so that a failure may remove it; the second value is kept until
-/// a process is in it.
-fn new_group(cgroup: &Cgroup, linux: &Linux) -> Result<(bool, knarr_cgroup::systemd::Hold)> {
-    let new = !cgroup.exists();
+/// Make the group and set its limits. Says whether it is new, so that a failure may remove it.
+fn new_group(cgroup: &Cgroup, linux: &Linux) -> Result<Made> {
+    let made = cgroup.create().map_err(cgroup_error)?;
     let limits = linux.resources.as_ref().map(knarr_cgroup::plan::with_default_devices);
-    let made = cgroup.create().and_then(|hold| {
-        limits.map_or(Ok(()), |limits| cgroup.apply(&limits))?;
-        Ok(hold)
-    });
-    if made.is_err() && new {
+    let limited = limits.map_or(Ok(()), |limits| cgroup.apply(&limits));
+    if limited.is_err() && made.new {
         // The first error is the one to report.
         let _ = cgroup.destroy();
     }
-    made.map_err(cgroup_error).map(|hold| (new, hold))
+    limited.map_err(cgroup_error).map(|()| made)
 }
 
 fn filter(linux: &Linux, cache: Option<&std::path::Path>) -> Result<Option<Filter>> {

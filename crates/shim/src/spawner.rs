@@ -33,6 +33,8 @@ fn serve(socket_fd: RawFd) -> Result<()> {
     let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"knarr-spawner");
     let oom_score = lower_oom_score();
+    // Known to every supervisor without looking again. Without any the first container says so.
+    let _ = knarr_cgroup::Hierarchies::detect();
     // The kernel collects supervisors that end.
     signal::ignore(Signal::CHILD.as_raw()).map_err(Error::system("set disposition of children"))?;
     while let Some((request, fds)) = passed_fds::receive::<SpawnRequest>(socket.as_fd())? {

@@ -2,6 +2,7 @@
 use super::{ContainerRuntime, CreateRequest, ExecRequest, NewProcess};
 use crate::error::{Error, Result};
 use knarr_linux::process;
+use knarr_runtime::seccomp::Filter;
 use knarr_runtime::{CgroupOptions, CreateOptions, Created, ExecOptions};
 use knarr_shim_proto::ShimConfig;
 use rustix::process::Signal;
@@ -11,6 +12,8 @@ use std::os::fd::AsFd;
 pub struct Own {
     /// Until the start.
     waiting: Option<Created>,
+    /// Of commands, from the first one on.
+    filter: Option<Filter>,
 }
 
 impl ContainerRuntime for Own {
@@ -39,10 +42,17 @@ impl ContainerRuntime for Own {
 
     fn exec(&mut self, request: ExecRequest<'_>) -> Result<NewProcess> {
         let ExecRequest { config, spec, init, process, stdio } = request;
+        let profile = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
+        if let (None, Some(profile)) =
+            (&self.filter, profile.filter(|profile| profile.listener_path.is_none()))
+        {
+            self.filter = Some(knarr_runtime::seccomp::filter(profile, config.seccomp_cache.as_deref())?);
+        }
         let mut created = knarr_runtime::exec(ExecOptions {
             stdio,
             cgroup: cgroup(config),
             seccomp_cache: config.seccomp_cache.as_deref(),
+            filter: self.filter.as_ref(),
             ..ExecOptions::new(init.pid, init.pidfd.as_fd(), spec, process)
         })?;
         let made = taken(&mut created)?;

@@ -8,7 +8,7 @@ use super::streams::{self, Ends};
 use crate::error::{Error, Result};
 use crate::runtime::ExecRequest;
 use jiff::Timestamp;
-use knarr_oci::runtime::Process as ProcessSpec;
+use knarr_oci::runtime::{Process as ProcessSpec, Spec};
 use knarr_runtime::Stdio;
 use knarr_shim_proto::{
     Answer, Call, ExecConfig, ExecState, FromShim, Phase, Reply, Request, StateReport, Streams,
@@ -220,7 +220,17 @@ impl Supervisor {
 
     /// Makes the command's process, which executes its program.
     fn execute(&mut self, config: &ExecConfig) -> Result<Process> {
-        let spec = launch::read_spec(&self.config.dir)?;
+        let spec = match self.for_commands.take() {
+            Some(kept) => kept,
+            None => Box::new(launch::read_spec(&self.config.dir)?),
+        };
+        let made = self.execute_in(&spec, config);
+        // Where a command was made the runtime has its filter.
+        self.for_commands = Some(if made.is_ok() { without_start(spec) } else { spec });
+        made
+    }
+
+    fn execute_in(&mut self, spec: &Spec, config: &ExecConfig) -> Result<Process> {
         let mut process: ProcessSpec = serde_json::from_str(config.process.get()).map_err(Error::Process)?;
         process.oom_score_adj = process
             .oom_score_adj
@@ -236,7 +246,7 @@ impl Supervisor {
         let Some(init) = self.processes.get(&INIT) else { return Err(self.not_running()) };
         let created = self.runtime.exec(ExecRequest {
             config: &self.config,
-            spec: &spec,
+            spec,
             init: &init.created,
             process: &process,
             stdio,
@@ -244,4 +254,16 @@ impl Supervisor {
         let ends = launch::ends_of(&created, ends, wanted.stdin)?;
         Ok(Process::new(Some(config.exec_id.clone()), created, process.terminal, true, ends))
     }
+}
+
+/// What further commands need of a configuration: nothing of what was there for the start, nor the long list that the runtime has made a
+/// filter of, unless an agent is told of it.
+fn without_start(mut spec: Box<Spec>) -> Box<Spec> {
+    spec.mounts = Vec::new();
+    spec.hooks = None;
+    let seccomp = spec.linux.as_mut().and_then(|linux| linux.seccomp.as_mut());
+    if let Some(profile) = seccomp.filter(|profile| profile.listener_path.is_none()) {
+        profile.syscalls = Vec::new();
+    }
+    spec
 }

@@ -104,6 +104,7 @@ fn prepare(config: ShimConfig, namespaces: Namespaces, oom_score: Option<i32>) -
         group,
         accept_again: None,
         buffer: Vec::new(),
+        untrimmed: false,
         phase: Phase::Created,
         init_pid,
         init_start_time: process_time::start_time(init_pid).unwrap_or_default(),
@@ -116,6 +117,7 @@ fn prepare(config: ShimConfig, namespaces: Namespaces, oom_score: Option<i32>) -
         oom_score,
         runtime,
         kept: Vec::new(),
+        for_commands: None,
     };
     supervisor.write_shim_record()?;
     Ok(supervisor)

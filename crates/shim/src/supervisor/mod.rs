@@ -39,8 +39,8 @@ use std::time::{Duration, Instant};
 const BUFFER: usize = 64 * 1024;
 /// Most connections at a time; one more is closed at once.
 const MAX_CONNECTIONS: usize = 512;
-/// After this time without any event the buffers' memory is given back.
-const IDLE_AFTER: Duration = Duration::from_secs(2);
+/// After this time without any event memory is given back.
+const IDLE_AFTER: Duration = Duration::from_millis(500);
 /// How often ended orphans are collected where the container's come to the supervisor.
 const ORPHANS_EVERY: Duration = Duration::from_secs(10);
 
@@ -87,6 +87,8 @@ struct Supervisor {
     /// Nobody is accepted before: descriptors had run out.
     accept_again: Option<Instant>,
     buffer: Vec<u8>,
+    /// Memory was used that is free by now.
+    untrimmed: bool,
     phase: Phase,
     init_pid: i32,
     init_start_time: u64,
@@ -104,6 +106,8 @@ struct Supervisor {
     runtime: Box<dyn ContainerRuntime>,
     /// Descriptors that engines asked to keep; never looked at.
     kept: Vec<OwnedFd>,
+    /// The configuration, from the first command on.
+    for_commands: Option<Box<knarr_oci::runtime::Spec>>,
 }
 
 impl Supervisor {
@@ -145,7 +149,7 @@ impl Supervisor {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let idle = (!self.buffer.is_empty()).then_some(IDLE_AFTER);
+        let idle = self.untrimmed.then_some(IDLE_AFTER);
         let until = |end: Instant| end.saturating_duration_since(Instant::now());
         let linger = self.next_linger_end().map(until);
         let hangup = self.next_hangup().map(until);
@@ -244,7 +248,7 @@ impl Supervisor {
 
     /// Gives memory back while nothing happens.
     fn shrink(&mut self) {
-        if self.buffer.is_empty() {
+        if !std::mem::take(&mut self.untrimmed) {
             return;
         }
         self.buffer = Vec::new();
@@ -265,6 +269,7 @@ impl Supervisor {
 
     fn return_buffer(&mut self, buffer: Vec<u8>) {
         self.buffer = buffer;
+        self.untrimmed = true;
     }
 
     fn init(&self) -> Option<&Process> {
