@@ -5,6 +5,8 @@
 pub mod bpf;
 pub mod btrfs;
 pub mod caps;
+#[cfg(target_arch = "x86_64")]
+pub mod early;
 pub mod exec;
 pub mod fdpass;
 pub mod fds;
