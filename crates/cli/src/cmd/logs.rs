@@ -47,7 +47,7 @@ pub async fn logs(cli: Shared, m: Matches) -> Outcome {
         .flag("follow", m.flag("follow"))
         .query("tail", m.text("tail"));
     let mut response = request.send().await?;
-    let output = Output::new();
+    let output = Output::default();
     let tty = container.config.is_some_and(|c| c.tty);
     let (mut demux, mut buffer) = (Demux::default(), BytesMut::new());
     'reading: while let Some(chunk) = response.chunk().await? {

@@ -1,5 +1,6 @@
 //! Standard output and error behind a bounded queue and a thread, so that a slow reader never blocks signals.
 use bytes::Bytes;
+use std::cell::OnceCell;
 use std::io::{self, Write};
 use tokio::sync::{mpsc, oneshot};
 
@@ -12,13 +13,17 @@ pub enum Target {
     Stderr,
 }
 
-pub struct Output {
+/// A command that says nothing has neither.
+#[derive(Default)]
+pub struct Output(OnceCell<Writer>);
+
+struct Writer {
     sender: mpsc::Sender<(Target, Bytes)>,
     done: oneshot::Receiver<io::Result<()>>,
 }
 
-impl Output {
-    pub fn new() -> Self {
+impl Writer {
+    fn start() -> Self {
         let (sender, mut receiver) = mpsc::channel::<(Target, Bytes)>(QUEUE_CHUNKS);
         let (report, done) = oneshot::channel();
         std::thread::spawn(move || {
@@ -33,16 +38,19 @@ impl Output {
         });
         Self { sender, done }
     }
+}
 
+impl Output {
     /// Queues bytes; false when the reader of our output went away.
     pub async fn write(&self, target: Target, bytes: Bytes) -> bool {
-        self.sender.send((target, bytes)).await.is_ok()
+        self.0.get_or_init(Writer::start).sender.send((target, bytes)).await.is_ok()
     }
 
     /// Waits until everything is written.
     pub async fn finish(self) -> io::Result<()> {
-        drop(self.sender);
-        self.done.await.unwrap_or(Ok(()))
+        let Some(Writer { sender, done }) = self.0.into_inner() else { return Ok(()) };
+        drop(sender);
+        done.await.unwrap_or(Ok(()))
     }
 }
 

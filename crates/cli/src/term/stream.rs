@@ -109,7 +109,7 @@ impl Streaming {
 }
 
 async fn copy_output(reader: HijackReader, multiplexed: bool, streaming: &Streaming) -> Outcome {
-    let output = Output::new();
+    let output = Output::default();
     let copied = if multiplexed {
         copy_frames(reader, &output).await
     } else {
