@@ -11,6 +11,7 @@ mod endings;
 mod exit_codes;
 mod formats;
 mod guest;
+mod health;
 mod image_rules;
 mod images;
 mod isolation;

@@ -30,9 +30,53 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
     (total < 9e18).then_some(total as i64)
 }
 
+/// As Go prints it: `100ms`, `1m30s`.
+pub(crate) fn go_text(duration: std::time::Duration) -> String {
+    let nanos = duration.as_nanos();
+    let fraction = |unit: u128, name: &str| {
+        let (whole, rest) = (nanos / unit, nanos % unit);
+        let digits = unit.ilog10() as usize;
+        let rest = if rest == 0 { String::new() } else { format!(".{rest:0digits$}") };
+        format!("{whole}{}{name}", if rest.is_empty() { "" } else { rest.trim_end_matches('0') })
+    };
+    match nanos {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{nanos}ns"),
+        1_000..1_000_000 => fraction(1_000, "\u{b5}s"),
+        1_000_000..1_000_000_000 => fraction(1_000_000, "ms"),
+        1_000_000_000.. => {
+            let seconds = duration.as_secs();
+            let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+            let rest = duration - std::time::Duration::from_secs(seconds - seconds % 60);
+            let tail = rest.as_secs_f64();
+            match (hours, minutes) {
+                (0, 0) => format!("{tail}s"),
+                (0, _) => format!("{minutes}m{tail}s"),
+                (_, _) => format!("{hours}h{minutes}m{tail}s"),
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{go_text, parse};
+    use std::time::Duration;
+
+    #[test]
+    fn as_go_prints() {
+        let texts =
+            [(0, "0s"), (5, "5ns"), (1_500, "1.5\u{b5}s"), (100_000_000, "100ms"), (1_050_000, "1.05ms")];
+        let long = [
+            (1_000_000_000, "1s"),
+            (1_500_000_000, "1.5s"),
+            (90_000_000_000, "1m30s"),
+            (3_600_000_000_000, "1h0m0s"),
+        ];
+        for (nanos, text) in texts.into_iter().chain(long) {
+            assert_eq!(go_text(Duration::from_nanos(nanos)), text);
+        }
+    }
 
     #[test]
     fn forms() {

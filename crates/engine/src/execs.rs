@@ -67,6 +67,10 @@ impl Execs {
         }
     }
 
+    pub fn has(&self, id: &str) -> bool {
+        self.lock().contains_key(id)
+    }
+
     pub fn set_state(&self, id: &str, state: ExecState) {
         if let Some(exec) = self.lock().get_mut(id) {
             // An exit that was reported first is not undone by the start's answer.
@@ -126,6 +130,11 @@ impl Execs {
         }
         self.changed.notify_waiters();
         self.forget_old(container, None);
+    }
+
+    pub fn remove(&self, id: &str) {
+        self.lock().remove(id);
+        self.changed.notify_waiters();
     }
 
     pub fn forget(&self, container: &ContainerId) {

@@ -21,6 +21,7 @@ mod events;
 mod exec_process;
 mod execs;
 mod facade;
+mod health;
 mod host;
 mod init_program;
 mod log_options;

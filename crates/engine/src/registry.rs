@@ -1,7 +1,7 @@
 //! The containers that exist, as their tasks last published them. Written by tasks after a commit; read by everyone.
 use crate::error::{Error, Result};
 use crate::machine::Phase;
-use crate::record::{Container, Status};
+use crate::record::{Container, Health, Status};
 use crate::supervisor::ShimHandle;
 use crate::task::Inbox;
 use knarr_base::ContainerId;
@@ -15,6 +15,8 @@ pub(crate) struct Snapshot {
     pub status: Status,
     /// The supervisor of the running process.
     pub live: Option<ShimHandle>,
+    /// Of one with a health check that was started once.
+    pub health: Option<Arc<Health>>,
 }
 
 impl Snapshot {

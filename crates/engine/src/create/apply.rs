@@ -61,10 +61,9 @@ fn build(
         config.volumes = Default::default();
     }
     let mut warnings = adapt(engine, &mut host)?;
-    let check = config.healthcheck.as_ref().and_then(|check| check.test.first());
-    if check.is_some_and(|kind| !kind.is_empty() && kind != "NONE") {
-        warnings
-            .push("Health checks are not supported by this engine yet: the container has none.".to_owned());
+    if let Some(Err(why)) = config.healthcheck.as_ref().map(crate::health::check) {
+        // Of the image: a request with it was refused.
+        warnings.push(format!("The image's health check is not used: {why}"));
     }
     check_networks(engine, &mut host, &mut config)?;
     let from = volumes_from(engine, &host)?;

@@ -53,10 +53,7 @@ fn health(check: &HealthConfig) -> Result<()> {
     if check.retries < 0 {
         return invalid("Retries in Healthcheck cannot be negative");
     }
-    match check.test.first().map(String::as_str) {
-        None | Some("" | "NONE" | "CMD" | "CMD-SHELL") => Ok(()),
-        Some(other) => invalid(format!("Unknown healthcheck type {other:?} (expected 'CMD')")),
-    }
+    crate::health::check(check).or_else(invalid)
 }
 
 /// The part that ties the container to this host.

@@ -23,20 +23,25 @@ const EXIT_NEWS: Duration = Duration::from_secs(3);
 
 impl Engine {
     pub async fn exec_create(&self, container: &str, request: CreateRequest) -> Result<IdResponse> {
+        let id = crate::create::random_id().to_string();
+        self.exec_create_as(container, &id, request).await?;
+        Ok(IdResponse { id })
+    }
+
+    async fn exec_create_as(&self, container: &str, id: &str, request: CreateRequest) -> Result<()> {
         let snapshot = self.entry(container)?.snapshot;
         check(&snapshot)?;
         if request.cmd.is_empty() {
             return Err(Error::Invalid("No exec command specified".to_owned()));
         }
         detach::parse(&request.detach_keys)?;
-        let id = crate::create::random_id().to_string();
         let (inner, snap, exec_request) = (self.inner.clone(), Arc::clone(&snapshot), request.clone());
         let process =
             self.inner.pool.run(move || crate::exec_process::build(&inner, &snap, &exec_request)).await??;
-        let event = exec_event(&snapshot.container, "exec_create", &request, &id);
+        let event = exec_event(&snapshot.container, "exec_create", &request, id);
         let container = snapshot.id().clone();
         self.inner.execs.add(Exec {
-            id: id.clone(),
+            id: id.to_owned(),
             container,
             request,
             process,
@@ -44,7 +49,27 @@ impl Engine {
             number: 0,
         })?;
         self.inner.emit(event).await;
-        Ok(IdResponse { id })
+        Ok(())
+    }
+
+    /// A command of the engine's own, as a health check is: created and started. Gives the stream of its output.
+    pub(crate) async fn exec_own(
+        &self,
+        container: &str,
+        id: &str,
+        request: CreateRequest,
+    ) -> Result<tokio::net::UnixStream> {
+        self.exec_create_as(container, id, request).await?;
+        let exec = self.inner.execs.get(id)?;
+        let snapshot = self.entry(container)?.snapshot;
+        let shim = snapshot.supervisor().cloned().ok_or_else(|| not_running(&snapshot))?;
+        self.inner.execs.begin(id)?;
+        self.inner.emit(exec_event(&snapshot.container, "exec_start", &exec.request, id)).await;
+        let config = exec_config(&exec, &StartRequest::default())?;
+        let (pid, stream) =
+            shim.exec_attached(config).await.map_err(|error| self.exec_failed(&exec, error))?;
+        self.inner.execs.set_state(id, ExecState::Running { pid });
+        Ok(stream)
     }
 
     /// Starts the command. `None` when it is detached.
@@ -226,8 +251,21 @@ fn told(exec: &Exec, error: &Error) -> AttachSession {
 }
 
 /// For the supervisor's restart: what it knows of commands is taken over.
-pub(crate) fn adopt(engine: &Inner, container: &Container, states: Vec<knarr_shim_proto::ExecState>) {
+pub(crate) fn adopt(
+    engine: &Arc<Inner>,
+    container: &Container,
+    handle: &supervisor::ShimHandle,
+    states: Vec<knarr_shim_proto::ExecState>,
+) {
     for state in states {
+        if crate::health::is_probe(&container.id, &state.exec_id) {
+            // Its result is nobody's; it would have no time limit.
+            if state.exit.is_none() && !engine.execs.has(&state.exec_id) {
+                let (handle, id) = (handle.clone(), state.exec_id);
+                tokio::spawn(async move { handle.kill_exec(&id, crate::signal::SIGKILL).await });
+            }
+            continue;
+        }
         let known = ExecState::Running { pid: state.pid };
         let exec = Exec {
             id: state.exec_id.clone(),

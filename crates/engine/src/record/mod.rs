@@ -2,6 +2,7 @@
 //!
 //! Invariant: after creation only the container's task writes its rows.
 mod container;
+mod health;
 mod id_maps;
 mod labels;
 mod mount;
@@ -9,6 +10,7 @@ mod status;
 mod time;
 
 pub use container::{Container, NameOwner};
+pub use health::{Health, HealthStatus, ProbeResult};
 pub use id_maps::IdMaps;
 pub use labels::Labels;
 pub use mount::{MountKind, MountRow};

@@ -11,7 +11,7 @@ mod sweep;
 use crate::engine::Inner;
 use crate::error::{Error, Result};
 use crate::machine::{Phase, Policy, Wishes};
-use crate::record::{Container, Status, Time};
+use crate::record::{Container, Health, Status, Time};
 use crate::task::{self, Connected, Found, Restored};
 use knarr_base::ContainerId;
 use knarr_shim_proto::{ExitRecord, Phase as ShimPhase};
@@ -27,10 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Brings everything back.
 pub(crate) async fn run(engine: &Arc<Inner>) -> Result<()> {
-    let rows = {
+    let (rows, healths) = {
         let engine = Arc::clone(engine);
         let pool = Arc::clone(&engine);
-        pool.pool.run(move || read(&engine)).await??
+        pool.pool.run(move || Ok::<_, Error>((read(&engine)?, read_health(&engine)?))).await??
     };
     let restored = containers(engine, rows).await?;
     let alive: Vec<ContainerId> =
@@ -44,7 +44,9 @@ pub(crate) async fn run(engine: &Arc<Inner>) -> Result<()> {
         }
     }
     let mut starting = Vec::new();
-    for (container, status, how) in restored {
+    let mut healths = healths;
+    for (container, status, mut how) in restored {
+        how.health = healths.remove(container.id.as_str());
         if how.start {
             starting.push(container.id.clone());
         }
@@ -116,6 +118,11 @@ fn read(engine: &Inner) -> Result<Vec<(Container, Status)>> {
             (container, status)
         })
         .collect())
+}
+
+/// What their checks found. One that was damaged is found out again.
+fn read_health(engine: &Inner) -> Result<BTreeMap<String, Health>> {
+    Ok(engine.store.list::<Health>()?.into_iter().collect())
 }
 
 fn recorded(container: &Container, status: &Status) -> Recorded {
@@ -244,6 +251,6 @@ async fn took_over(
         }
     }
     crate::name_server::resume(engine, container, status).await;
-    crate::facade::adopt_execs(engine, container, report.execs);
+    crate::facade::adopt_execs(engine, container, &handle, report.execs);
     Restored { live: Some((handle, events)), ..Restored::default() }
 }

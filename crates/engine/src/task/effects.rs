@@ -4,7 +4,7 @@ use super::message::{Message, Outcome, Refused};
 use super::run::Task;
 use crate::error::Result;
 use crate::machine::{Activity, Effect, Phase, Policy};
-use crate::record::{Container, NameOwner, Status};
+use crate::record::{Container, Health, NameOwner, Status};
 use crate::start;
 use knarr_state::Event;
 use std::path::Path;
@@ -95,6 +95,7 @@ impl Task {
     fn clean(&mut self) {
         let (engine, container, live) = (self.engine.clone(), self.container.clone(), self.live.take());
         self.events = None;
+        self.follow_health();
         self.start_job(async move { Outcome::Cleaned(start::clean(&engine, &container, live).await) });
     }
 
@@ -127,7 +128,7 @@ impl Task {
     async fn remember(&mut self) {
         self.take_state();
         let (store, status, id) = (self.engine.store.clone(), self.status.clone(), self.container.id.clone());
-        let write = move || write_status(&store, id.as_str(), &status, Vec::new(), true);
+        let write = move || write_status(&store, id.as_str(), &status, None, Vec::new(), true);
         let written = self.engine.pool.run(write);
         if let Err(error) = written.await.and_then(|inner| inner) {
             tracing::error!(container = self.container.id.short(), %error, "wish not written");
@@ -140,6 +141,8 @@ impl Task {
         let exited = self.state.phase == Phase::Exited || self.state.phase == Phase::Restarting;
         let ended = self.status.pid != 0 && !self.state.phase.is_live();
         self.take_state();
+        self.follow_health();
+        let health = self.health.take_unwritten();
         if ended && self.state.stopped_by_user {
             self.outbox.push(self.container.event("stop"));
         }
@@ -149,7 +152,7 @@ impl Task {
         // A start that a power cut forgets is one of a container that the power cut ended, unless it would come up again.
         let durable = self.state.phase != Phase::Running || self.state.policy != Policy::No;
         let written = self.engine.pool.run(move || {
-            write_status(&store, id.as_str(), &status, events, durable)?;
+            write_status(&store, id.as_str(), &status, health, events, durable)?;
             knarr_base::failpoint!("exit.committed");
             // Only now is the supervisor's record of no more use.
             if exited {
@@ -171,6 +174,7 @@ fn write_status(
     store: &knarr_state::Store,
     id: &str,
     status: &Status,
+    health: Option<Health>,
     events: Vec<Event>,
     durable: bool,
 ) -> Result<()> {
@@ -178,6 +182,9 @@ fn write_status(
         // A container whose rows are gone is not brought back.
         if tx.get::<Container>(id)?.is_some() {
             tx.put(id, status)?;
+            if let Some(health) = &health {
+                tx.put(id, health)?;
+            }
         }
         for event in events {
             tx.emit(event);
@@ -206,6 +213,7 @@ pub(crate) fn delete_rows(
     let change = |tx: &mut knarr_state::WriteTx<'_>| {
         tx.delete::<Container>(container.id.as_str())?;
         tx.delete::<Status>(container.id.as_str())?;
+        tx.delete::<Health>(container.id.as_str())?;
         if tx.get::<NameOwner>(&container.name)?.is_some_and(|owner| owner.id == container.id) {
             tx.delete::<NameOwner>(&container.name)?;
         }

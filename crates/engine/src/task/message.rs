@@ -2,7 +2,7 @@
 use super::Found;
 use crate::error::{Error, Result};
 use crate::machine;
-use crate::record::Container;
+use crate::record::{Container, ProbeResult};
 use crate::start::{Failed, Launched};
 use knarr_docker_types::container::WaitResponse;
 use knarr_docker_types::options::WaitCondition;
@@ -54,6 +54,11 @@ pub(crate) enum Outcome {
     Removed(Result<()>),
     /// What became of a supervisor whose connection was lost.
     Found(Found),
+    /// Of a health check; no result: it could not be tried.
+    Probed {
+        number: u64,
+        result: Option<ProbeResult>,
+    },
 }
 
 /// Where a task is reached.

@@ -5,6 +5,7 @@
 //! that is stopping; the only thing that it waits for is its own commit.
 mod deliver;
 mod effects;
+mod health;
 mod message;
 mod reconnect;
 mod run;

@@ -1,13 +1,15 @@
 //! The loop of a container's task.
+use super::health::Monitor;
 use super::message::{Message, Outcome, Refused};
 use super::waiters::Waiters;
 use super::{Connected, Found, Inbox};
 use crate::engine::Inner;
 use crate::error::{Error, Result};
+use crate::health;
 use crate::machine::{
     self, Activity, Effect, Event as Happening, Milestone, Phase, Policy, Reply, State, Wishes,
 };
-use crate::record::{Container, Status, Time};
+use crate::record::{Container, Health, Status, Time};
 use crate::registry::{Entry, Snapshot};
 use crate::supervisor::{Events, ShimHandle};
 use knarr_shim_proto::{Event as ShimEvent, ExitRecord, Streams};
@@ -31,6 +33,8 @@ pub(crate) struct Restored {
     pub start: bool,
     /// A removal had begun; holds whether anonymous volumes go too.
     pub remove: Option<bool>,
+    /// As its check left it.
+    pub health: Option<Health>,
 }
 
 impl Restored {
@@ -54,6 +58,7 @@ pub(super) struct Task {
     pub outbox: Vec<Event>,
     pub stop_at: Option<Instant>,
     pub restart_at: Option<Instant>,
+    pub health: Monitor,
     /// Why the last start failed.
     pub failure: Option<Error>,
     pub over: bool,
@@ -77,7 +82,13 @@ pub(crate) fn spawn(engine: &Arc<Inner>, container: Container, status: Status, r
         ..State::default()
     };
     let live = restored.live.as_ref().map(|(handle, _)| handle.clone());
-    let snapshot = Snapshot { container: Arc::clone(&container), status: status.clone(), live: live.clone() };
+    let health = Monitor::new(&container, restored.health);
+    let snapshot = Snapshot {
+        container: Arc::clone(&container),
+        status: status.clone(),
+        live: live.clone(),
+        health: health.shown(),
+    };
     engine.containers.insert(Entry { snapshot: Arc::new(snapshot), inbox: inbox.clone() });
     let (events, ended) = (restored.live.map(|(_, events)| events), restored.ended);
     let mut task = Task {
@@ -93,6 +104,7 @@ pub(crate) fn spawn(engine: &Arc<Inner>, container: Container, status: Status, r
         outbox: Vec::new(),
         stop_at: None,
         restart_at: None,
+        health,
         failure: None,
         over: false,
     };
@@ -105,6 +117,7 @@ pub(crate) fn spawn(engine: &Arc<Inner>, container: Container, status: Status, r
         } else if busy {
             task.find_supervisor();
         }
+        task.follow_health();
         if let Some(volumes) = remove {
             task.step(Happening::Remove { force: true, volumes }).await;
         } else if task.state.phase.is_live() {
@@ -144,6 +157,10 @@ impl Task {
                 () = at(self.restart_at) => {
                     self.restart_at = None;
                     self.step(Happening::BackoffOver).await;
+                }
+                () = at(self.health.due_at) => {
+                    self.health.due_at = None;
+                    self.health_event(health::Event::Due).await;
                 }
             }
         }
@@ -256,6 +273,9 @@ impl Task {
             }
             Outcome::Removed(result) => self.removed(result).await,
             Outcome::Found(found) => self.found(found).await,
+            Outcome::Probed { number, result } => {
+                self.health_event(health::Event::Probed { number, result }).await;
+            }
         }
     }
 
@@ -326,7 +346,7 @@ impl Task {
                 if let Some(pid) = report.pid {
                     (self.status.pid, self.status.pid_start_time) = (pid, report.pid_start_time);
                 }
-                crate::facade::adopt_execs(&self.engine, &self.container, report.execs);
+                crate::facade::adopt_execs(&self.engine, &self.container, &handle, report.execs);
                 self.live = Some(handle);
                 self.events = Some(events);
                 self.publish();
@@ -402,6 +422,7 @@ impl Task {
             container: Arc::clone(&self.container),
             status: self.status.clone(),
             live: self.live.clone(),
+            health: self.health.shown(),
         });
     }
 

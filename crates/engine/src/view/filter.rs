@@ -57,7 +57,7 @@ pub(crate) fn matches(engine: &Inner, snapshot: &Snapshot, filters: &Filters) ->
                 .any(|m| m.name == volume || m.destination == volume || m.source.as_os_str() == volume)
         })
         && any("network", &|network| in_network(engine, snapshot, network))
-        && any("health", &|health| health == "none")
+        && any("health", &|wanted| snapshot.health.as_ref().map_or("none", |h| h.status.as_str()) == wanted)
         && any("is-task", &|value| matches!(value, "false" | "0"))
         && any("expose", &|port| {
             container.config.exposed_ports.contains_key(&crate::create::merge::normal_port(port))

@@ -83,7 +83,7 @@ pub(crate) fn state(snapshot: &Snapshot) -> State {
         error: status.error.clone(),
         started_at: status.started_at.rfc3339(),
         finished_at: status.finished_at.rfc3339(),
-        health: None,
+        health: snapshot.health.as_ref().map(|health| health.shown()),
     }
 }
 

@@ -1,13 +1,17 @@
 //! `Up 2 minutes`, `Exited (0) 3 seconds ago`: the column STATUS, as Docker words it.
 use crate::machine::Phase;
-use crate::record::{Status, Time};
+use crate::record::{HealthStatus, Status, Time};
 
 /// The text at `now`.
-pub(super) fn text(status: &Status, now: Time) -> String {
+pub(super) fn text(status: &Status, health: Option<HealthStatus>, now: Time) -> String {
     let ago = |at: Time| duration(now.millis_since(at) / 1000);
     match status.phase {
         Phase::Created => "Created".to_owned(),
-        Phase::Running => format!("Up {}", ago(status.started_at)),
+        Phase::Running => match health {
+            None => format!("Up {}", ago(status.started_at)),
+            Some(HealthStatus::Starting) => format!("Up {} (health: starting)", ago(status.started_at)),
+            Some(health) => format!("Up {} ({})", ago(status.started_at), health.as_str()),
+        },
         Phase::Paused => format!("Up {} (Paused)", ago(status.started_at)),
         Phase::Restarting => format!("Restarting ({}) {} ago", status.exit_code, ago(status.finished_at)),
         Phase::Exited if status.finished_at.is_never() => "Created".to_owned(),

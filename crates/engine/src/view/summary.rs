@@ -4,7 +4,7 @@ use crate::engine::Inner;
 use crate::error::Result;
 use crate::record::Time;
 use crate::registry::Snapshot;
-use knarr_docker_types::container::Summary;
+use knarr_docker_types::container::{HealthSummary, Summary};
 use knarr_docker_types::container_summary::{SummaryHostConfig, SummaryNetworkSettings};
 
 pub(crate) fn summary(engine: &Inner, snapshot: &Snapshot, size: bool) -> Result<Summary> {
@@ -22,7 +22,8 @@ pub(crate) fn summary(engine: &Inner, snapshot: &Snapshot, size: bool) -> Result
         size_root_fs,
         labels: container.config.labels.clone().not_nil(),
         state: snapshot.status.phase.as_str().to_owned(),
-        status: status_text::text(&snapshot.status, Time::now()),
+        status: status_text::text(&snapshot.status, snapshot.health.as_ref().map(|h| h.status), Time::now()),
+        health: Some(health(snapshot)),
         host_config: SummaryHostConfig {
             network_mode: container.host_config.network_mode.clone(),
             annotations: container.host_config.annotations.clone(),
@@ -31,6 +32,17 @@ pub(crate) fn summary(engine: &Inner, snapshot: &Snapshot, size: bool) -> Result
         mounts: container.mounts.iter().filter(|m| !m.unlisted).map(|m| m.point()).collect(),
         ..Summary::default()
     })
+}
+
+/// `none` without a check.
+fn health(snapshot: &Snapshot) -> HealthSummary {
+    match &snapshot.health {
+        None => HealthSummary { status: "none".to_owned(), ..HealthSummary::default() },
+        Some(health) => HealthSummary {
+            status: health.status.as_str().to_owned(),
+            failing_streak: i64::from(health.streak),
+        },
+    }
 }
 
 /// The name that was asked for, while it still means that image; else the id.

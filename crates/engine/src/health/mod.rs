@@ -1,0 +1,17 @@
+//! Health checks, as Docker has them (<https://docs.docker.com/reference/dockerfile/#healthcheck>).
+//!
+//! `plan` is what a container's configuration asks for, `step` the pure planner: state x event -> new state and effects. The
+//! container's task carries the effects out and is the only writer; `run` executes one probe beside it.
+//!
+//! Invariants: a container has one probe at a time; a probe's output is bounded; starting probes is bounded over all
+//! containers, waiting for them is not, so that one that hangs holds up nobody else's.
+mod output;
+mod plan;
+mod run;
+mod step;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use plan::{Plan, Probe, check};
+pub(crate) use run::{Prober, is_probe, run};
+pub(crate) use step::{Effect, Event, Moment, State, step};

@@ -1,0 +1,216 @@
+//! Health checks: as Docker's clients see them, over pauses, restarts and the engine's death.
+
+use knarr_e2e::command::eventually;
+use knarr_e2e::{Cli, Engine};
+use serde_json::Value;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn wait_health(c: &Cli, name: &str, status: &str) {
+    eventually(&format!("{name} is {status}"), LIMIT, || {
+        (c.field(name, "{{.State.Health.Status}}") == status).then_some(())
+    });
+}
+
+fn health(c: &Cli, name: &str) -> Value {
+    c.inspect(name)["State"]["Health"].clone()
+}
+
+fn log(c: &Cli, name: &str) -> Vec<Value> {
+    health(c, name)["Log"].as_array().unwrap().clone()
+}
+
+/// Waits for a result that passes.
+fn wait_result(c: &Cli, name: &str, passes: impl Fn(&Value) -> bool) -> Value {
+    eventually(&format!("a result of {name}"), LIMIT, || {
+        log(c, name).into_iter().find(|result| passes(result))
+    })
+}
+
+fn run(c: &Cli, name: &str, flags: &[&str], command: &[&str]) {
+    let mut all = vec!["run", "-d", "--name", name];
+    all.extend(flags);
+    all.push("busybox");
+    all.extend(command);
+    c.ok(&all);
+}
+
+#[test]
+fn states() {
+    let e = Engine::start();
+    for c in e.clients() {
+        run(&c, "late", &["--health-cmd", "true", "--health-interval", "1h"], &["sleep", "600"]);
+        let late = health(&c, "late");
+        assert_eq!((&late["Status"], &late["FailingStreak"]), (&"starting".into(), &0.into()));
+        assert_eq!(late["Log"], Value::Array(Vec::new()));
+        let ps =
+            |filter: &str| c.ok(&["ps", "-a", "--filter", filter, "--format", "{{.Names}}: {{.Status}}"]);
+        let starting = ps("health=starting");
+        assert!(starting.starts_with("late: Up ") && starting.ends_with(" (health: starting)"), "{starting}");
+        let flags = [
+            "--health-cmd",
+            "echo looked; test -e /ok",
+            "--health-interval",
+            "150ms",
+            "--health-retries",
+            "2",
+        ];
+        run(&c, "web", &flags, &["sleep", "600"]);
+        wait_health(&c, "web", "unhealthy");
+        assert!(ps("health=unhealthy").ends_with(" (unhealthy)"));
+        let web = health(&c, "web");
+        assert!(web["FailingStreak"].as_i64().unwrap() >= 2, "{web}");
+        let first = &web["Log"][0];
+        assert_eq!((&first["ExitCode"], &first["Output"]), (&1.into(), &"looked\n".into()));
+        assert!(first["Start"].as_str().unwrap() < first["End"].as_str().unwrap(), "{first}");
+        c.ok(&["exec", "web", "touch", "/ok"]);
+        wait_health(&c, "web", "healthy");
+        assert!(ps("health=healthy").ends_with(" (healthy)"));
+        assert_eq!(health(&c, "web")["FailingStreak"], 0);
+        eventually("five results", LIMIT, || (log(&c, "web").len() == 5).then_some(()));
+        let before = log(&c, "web");
+        eventually("the oldest result goes", LIMIT, || {
+            let now = log(&c, "web");
+            assert!(now.len() == 5);
+            (now[0] != before[0]).then_some(())
+        });
+        assert!(c.field("web", "{{.ExecIDs}}").len() <= 70, "a probe at a time");
+        c.ok(&["stop", "-t", "0", "web"]);
+        assert_eq!(c.field("web", "{{.State.Health.Status}}"), "unhealthy", "as in Docker");
+        run(&c, "none", &[], &["sleep", "600"]);
+        assert_eq!(ps("health=none").split(':').next(), Some("none"));
+        assert_eq!(health(&c, "none"), Value::Null);
+        c.ok(&["rm", "-f", "late", "web", "none"]);
+    }
+}
+
+#[test]
+fn what_a_probe_says_is_bounded_and_so_is_its_time() {
+    let e = Engine::start();
+    let c = e.docker();
+    let fast =
+        ["--health-interval", "100ms", "--health-timeout", "2s", "--health-retries", "1", "--health-cmd"];
+    let with = |command: &'static str| [&fast[..], &[command]].concat();
+    run(&c, "hangs", &with("echo begun; exec sleep 4242"), &["sleep", "600"]);
+    run(&c, "chatty", &with("yes | head -c 100000"), &["sleep", "600"]);
+    run(&c, "back", &with("sleep 4343 & echo done"), &["sleep", "600"]);
+    let hangs = wait_result(&c, "hangs", |_| true);
+    assert_eq!(hangs["ExitCode"], -1);
+    assert_eq!(hangs["Output"], "Health check exceeded timeout (2s): begun\n");
+    wait_health(&c, "hangs", "unhealthy");
+    let sleeps = || c.ok(&["top", "hangs", "-eo", "pid,args"]).matches("sleep 4242").count();
+    assert!(sleeps() <= 1, "one that takes too long is killed");
+    let chatty = wait_result(&c, "chatty", |result| result["ExitCode"] == 0);
+    assert_eq!(chatty["Output"].as_str().unwrap().len(), 4096 + 3);
+    assert!(chatty["Output"].as_str().unwrap().ends_with("..."));
+    let back = wait_result(&c, "back", |result| result["ExitCode"] == 0);
+    assert_eq!((&back["ExitCode"], &back["Output"]), (&0.into(), &"done\n".into()));
+    // The words of a program that is not there.
+    let request = serde_json::json!({ "Image": "busybox", "Cmd": ["sleep", "600"],
+        "Healthcheck": { "Test": ["CMD", "/no/such"], "Interval": 100_000_000, "Retries": 1 } });
+    let api = e.api();
+    let reply = api.post("/containers/create?name=missing", &request.to_string());
+    assert_eq!(reply.status, 201, "{}", reply.text());
+    c.ok(&["start", "missing"]);
+    let missing = wait_result(&c, "missing", |_| true);
+    assert_eq!(missing["ExitCode"], -1);
+    assert!(missing["Output"].as_str().unwrap().contains("no such file or directory"), "{missing}");
+    wait_health(&c, "missing", "unhealthy");
+}
+
+#[test]
+fn of_the_image_and_none() {
+    let e = Engine::start();
+    let c = e.docker();
+    c.ok(&["create", "--name", "made", "busybox"]);
+    let change = "HEALTHCHECK --interval=150ms --retries=1 CMD echo image; test -e /ok";
+    c.ok(&["commit", "-c", change, "made", "checked"]);
+    c.ok(&["run", "-d", "--name", "inherits", "checked", "sleep", "600"]);
+    c.ok(&["run", "-d", "--name", "own", "--health-cmd", "echo own", "checked", "sleep", "600"]);
+    c.ok(&["run", "-d", "--name", "without", "--no-healthcheck", "checked", "sleep", "600"]);
+    wait_health(&c, "inherits", "unhealthy");
+    assert_eq!(log(&c, "inherits")[0]["Output"], "image\n");
+    wait_health(&c, "own", "healthy");
+    assert_eq!(log(&c, "own")[0]["Output"], "own\n");
+    assert_eq!(health(&c, "without"), Value::Null);
+    let wrong = serde_json::json!({ "Image": "busybox", "Healthcheck": { "Test": ["WAT"] } });
+    assert_eq!(e.api().post("/containers/create", &wrong.to_string()).status, 400);
+}
+
+#[test]
+fn events() {
+    let e = Engine::start();
+    let c = e.docker();
+    let flags = ["--health-cmd", "test -e /ok", "--health-interval", "150ms", "--health-retries", "1"];
+    run(&c, "told", &flags, &["sleep", "600"]);
+    wait_health(&c, "told", "unhealthy");
+    c.ok(&["exec", "told", "touch", "/ok"]);
+    wait_health(&c, "told", "healthy");
+    let events = |filter: &str| {
+        let now = format!(
+            "{}",
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 1
+        );
+        c.ok(&["events", "--since", "1", "--until", &now, "--filter", filter, "--format", "{{.Action}}"])
+    };
+    let health = eventually("the events", LIMIT, || {
+        let health = events("event=health_status");
+        (health.lines().count() >= 2).then_some(health)
+    });
+    assert_eq!(health.lines().collect::<Vec<_>>(), ["health_status: unhealthy", "health_status: healthy"]);
+    assert!(events("event=exec_create").contains("exec_create: /bin/sh -c test -e /ok"));
+    assert!(events("event=exec_start").contains("exec_start: /bin/sh -c test -e /ok"));
+    assert!(events("event=exec_die").contains("exec_die"));
+}
+
+#[test]
+fn pauses_restarts_and_the_engines_death() {
+    let mut e = Engine::start();
+    let c = e.docker();
+    let flags = [
+        "--health-cmd",
+        "echo x >>/probes; test -e /ok",
+        "--health-interval",
+        "150ms",
+        "--health-retries",
+        "2",
+    ];
+    run(&c, "on", &flags, &["sleep", "600"]);
+    c.ok(&["exec", "on", "touch", "/ok"]);
+    wait_health(&c, "on", "healthy");
+    c.ok(&["pause", "on"]);
+    assert_eq!(c.field("on", "{{.State.Health.Status}}"), "unhealthy", "as in Docker");
+    let last = log(&c, "on");
+    std::thread::sleep(Duration::from_millis(600));
+    assert_eq!(log(&c, "on"), last, "no probe while it is paused");
+    c.ok(&["unpause", "on"]);
+    wait_health(&c, "on", "healthy");
+    e.kill9();
+    e.launch();
+    assert_eq!(c.field("on", "{{.State.Health.Status}}"), "healthy", "what was known stays known");
+    c.ok(&["exec", "on", "rm", "/ok"]);
+    wait_health(&c, "on", "unhealthy");
+    c.ok(&["exec", "on", "touch", "/ok"]);
+    wait_health(&c, "on", "healthy");
+    c.ok(&["restart", "-t", "0", "on"]);
+    wait_health(&c, "on", "healthy");
+    // A probe that an engine began and no engine waits for has no time limit: the next one ends it.
+    run(
+        &c,
+        "hangs",
+        &["--health-cmd", "exec sleep 4242", "--health-interval", "100ms", "--health-timeout", "1h"],
+        &["sleep", "600"],
+    );
+    let sleeps = || {
+        c.ok(&["top", "hangs", "-eo", "pid,args"])
+            .lines()
+            .find(|l| l.contains("sleep 4242"))
+            .map(str::to_owned)
+    };
+    let first = eventually("the probe runs", LIMIT, sleeps);
+    e.crash_and_restart();
+    eventually("another probe", LIMIT, || sleeps().filter(|line| *line != first));
+    assert_eq!(c.ok(&["top", "hangs", "-eo", "pid,args"]).matches("sleep 4242").count(), 1);
+    c.ok(&["rm", "-f", "hangs", "on"]);
+}
