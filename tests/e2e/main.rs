@@ -17,6 +17,7 @@ mod images;
 mod isolation;
 mod names;
 mod networks;
+mod networks_sources;
 mod networks_user_defined;
 mod options;
 mod program;

@@ -33,6 +33,8 @@ api_struct! {
         private_port: u16 = "PrivatePort",
         public_port: u16 = "PublicPort" omitempty,
         kind: String = "Type",
+        /// Our own: see `PortBinding`. Empty: anybody reaches it.
+        sources: List<String> = "Sources" omitempty,
     }
 
     pub struct SummaryHostConfig {

@@ -69,5 +69,8 @@ api_struct! {
         host_ip: String = "HostIp",
         /// Empty: any free port; `8000-8010`: one of a range.
         host_port: String = "HostPort",
+        /// Our own: `any`, `loopback`, networks whose senders reach the port. Empty: as the container's
+        /// annotation `io.knarr.publish.sources`, the network's option of that name, or the daemon's `publish-scope` says.
+        sources: List<String> = "Sources" omitempty,
     }
 }

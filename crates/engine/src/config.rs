@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use knarr_image::{CleanPolicy, Proxies};
-pub use knarr_network::{AddressPool, NetworkConfig};
+pub use knarr_network::{AddressPool, NetworkConfig, Scope};
 pub use knarr_snapshot::driver::Kind as StorageDriver;
 
 /// An image that this program carries: a pull of exactly this reference needs no registry.

@@ -54,7 +54,7 @@ mod userns;
 mod view;
 mod view_image;
 
-pub use config::{AddressPool, BuiltinImage, EngineConfig, NetworkConfig};
+pub use config::{AddressPool, BuiltinImage, EngineConfig, NetworkConfig, Scope};
 pub use engine::Engine;
 pub use error::{Error, Result};
 pub use facade::{LogStream, Progress};

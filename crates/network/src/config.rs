@@ -1,4 +1,5 @@
 //! What the engine decides about networks as a whole; the daemon's options.
+use crate::scope::Scope;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -56,6 +57,8 @@ pub struct NetworkConfig {
     pub direct_routing: bool,
     /// `--ip`: host address of published ports that name none.
     pub host_ip: IpAddr,
+    /// `--publish-scope`: who reaches published ports that do not say.
+    pub publish_scope: Scope,
     /// `--host-gateway-ip`: what `host-gateway` in `--add-host` means; empty: the default bridge's gateways.
     pub host_gateway_ips: Vec<IpAddr>,
     /// `--dns`
@@ -89,6 +92,7 @@ impl Default for NetworkConfig {
             firewall_v6: true,
             direct_routing: false,
             host_ip: Ipv4Addr::UNSPECIFIED.into(),
+            publish_scope: Scope::Any,
             host_gateway_ips: Vec::new(),
             dns: Vec::new(),
             dns_search: Vec::new(),

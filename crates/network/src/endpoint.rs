@@ -1,6 +1,7 @@
 //! An endpoint: one container on one network; also the row in the store.
 use crate::mac::MacAddr;
 use crate::port::{ExposedPort, PortBinding, PublishedPort};
+use crate::scope::Scope;
 use knarr_base::{ContainerId, NetworkId};
 use knarr_state::Record;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,8 @@ pub struct Ports {
     pub exposed: Vec<ExposedPort>,
     /// `-P`: every exposed port without a binding gets a free host port.
     pub publish_all: bool,
+    /// Of bindings that do not say; `None`: what the network or the daemon says.
+    pub scope: Option<Scope>,
 }
 
 impl From<Vec<PortBinding>> for Ports {

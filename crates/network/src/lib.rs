@@ -27,6 +27,7 @@ mod pools;
 pub mod port;
 mod publish;
 pub mod resolv_conf;
+pub mod scope;
 
 pub use config::{AddressPool, NetworkConfig};
 pub use create::{AddressConfig, CreateNetwork};
@@ -39,3 +40,4 @@ pub use namespace::{InterfaceStats, Namespace};
 pub use network::{Attached, Driver, Network, Subnet};
 pub use networks::Networks;
 pub use port::{ExposedPort, PortBinding, PortRange, Protocol, PublishedPort};
+pub use scope::Scope;

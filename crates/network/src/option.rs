@@ -3,6 +3,7 @@
 //!
 //! A value that cannot be understood is refused when the network is made; a name that nobody knows is kept and ignored.
 use crate::error::{Error, Result};
+use crate::scope::Scope;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -15,6 +16,8 @@ pub const GATEWAY_MODE_V4: &str = "com.docker.network.bridge.gateway_mode_ipv4";
 pub const GATEWAY_MODE_V6: &str = "com.docker.network.bridge.gateway_mode_ipv6";
 pub const INHIBIT_V4: &str = "com.docker.network.bridge.inhibit_ipv4";
 pub const TRUSTED: &str = "com.docker.network.bridge.trusted_host_interfaces";
+/// Our own: who reaches published ports that do not say, separated by commas. Also an annotation of containers.
+pub const SOURCES: &str = "io.knarr.publish.sources";
 pub const MTU: &str = "com.docker.network.driver.mtu";
 pub const INTERFACE_PREFIX: &str = "com.docker.network.container_iface_prefix";
 pub const SOURCE_V4: &str = "com.docker.network.host_ipv4";
@@ -103,6 +106,11 @@ impl<'a> Options<'a> {
         self.text(HOST_BINDING).and_then(|text| text.parse().ok())
     }
 
+    /// Who reaches published ports that do not say.
+    pub fn publish_scope(self) -> Option<Scope> {
+        self.text(SOURCES).and_then(|text| Scope::parse(text.split(',')).ok())
+    }
+
     /// Options of a bridge that would be taken for their defaults otherwise.
     pub fn check_bridge(self, internal: bool) -> Result<()> {
         for name in [ICC, MASQUERADE, INHIBIT_V4, DEFAULT_BRIDGE] {
@@ -127,6 +135,10 @@ impl<'a> Options<'a> {
             self.check(name, |text| text.parse::<Ipv4Addr>().map(drop).map_err(|_| nil()))?;
         }
         self.check(SOURCE_V6, |text| text.parse::<Ipv6Addr>().map(drop).map_err(|_| nil()))?;
+        self.check(SOURCES, |text| match text {
+            "" => Ok(()),
+            text => Scope::parse(text.split(',')).map(drop),
+        })?;
         for name in self.trusted().chain(self.text(INTERFACE_PREFIX)) {
             check_interface(name)?;
         }
@@ -235,6 +247,8 @@ mod tests {
             (GATEWAY_MODE_V6, "routed"),
             (SOURCE_V4, "bad"),
             (SOURCE_V6, "1.2.3.4"),
+            (SOURCES, "10.0.0.1/8"),
+            (SOURCES, "10.0.0.0/8,loopback"),
             (TRUSTED, "eth0:eth1"),
             (INTERFACE_PREFIX, "a/b"),
             ("unknown.option", "1"),
@@ -252,6 +266,8 @@ mod tests {
         com.docker.network.bridge.gateway_mode_ipv6=routed: taken
         failed to parse com.docker.network.host_ipv4 value: bad (nil ip)
         failed to parse com.docker.network.host_ipv6 value: 1.2.3.4 (nil ip)
+        failed to parse io.knarr.publish.sources value: 10.0.0.1/8 (invalid source "10.0.0.1/8" of a published port: did you mean 10.0.0.0/8? (like 10.0.0.0/8, fd00::/8, 192.0.2.7, loopback, any))
+        io.knarr.publish.sources=10.0.0.0/8,loopback: taken
         com.docker.network.bridge.trusted_host_interfaces=eth0:eth1: taken
         invalid interface name "a/b": 1 to 15 bytes, no slash, colon or space
         unknown.option=1: taken

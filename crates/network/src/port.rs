@@ -1,4 +1,5 @@
 //! Ports: what a container exposes, what is asked to be published, and what was bound.
+use crate::scope::Scope;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
@@ -66,7 +67,7 @@ pub struct ExposedPort {
 }
 
 /// One `-p`: Docker's `PortBindings["80/tcp"] = [{HostIp, HostPort}]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PortBinding {
     pub protocol: Protocol,
     pub container_port: u16,
@@ -74,13 +75,17 @@ pub struct PortBinding {
     pub host_ip: Option<IpAddr>,
     /// `None`: a free port of the kernel's ephemeral range. A range of several ports: the first free one of them.
     pub host_port: Option<PortRange>,
+    /// `None`: what the container, its network or the daemon says of all ports.
+    pub scope: Option<Scope>,
 }
 
 /// A port that is reachable on the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PublishedPort {
     pub protocol: Protocol,
     pub container_port: u16,
     pub host_ip: IpAddr,
     pub host_port: u16,
+    #[serde(default, skip_serializing_if = "Scope::is_any")]
+    pub scope: Scope,
 }

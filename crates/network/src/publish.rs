@@ -6,12 +6,13 @@
 use crate::endpoint::Ports;
 use crate::error::PublishError;
 use crate::port::{ExposedPort, PortBinding, PortRange, Protocol, PublishedPort};
+use crate::scope::Scope;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, Shutdown, SocketFlags, SocketType, bind, getsockname, ipproto, listen, shutdown,
     socket_with, sockopt,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
@@ -36,12 +37,14 @@ pub(crate) enum Side {
 }
 
 /// Where an endpoint publishes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub v4: Side,
     pub v6: Side,
     /// Host address of bindings that name none; 0.0.0.0 means both families.
     pub default: IpAddr,
+    /// Who reaches bindings that do not say.
+    pub scope: Scope,
 }
 
 /// Sockets that hold ports.
@@ -65,16 +68,11 @@ pub(crate) fn bindings(ports: &Ports) -> Vec<PortBinding> {
             container_port: p.port,
             host_ip: None,
             host_port: None,
+            scope: None,
         }));
     }
-    let mut seen = Vec::new();
-    all.retain(|b| {
-        let new = !seen.contains(b);
-        if new {
-            seen.push(b.clone());
-        }
-        new
-    });
+    let mut seen = HashSet::new();
+    all.retain(|b| seen.insert(b.clone()));
     // Those with a port of their own come first, lest a free choice takes it.
     all.sort_by_key(|b| (b.host_port.is_none(), b.container_port, b.protocol));
     all
@@ -134,6 +132,7 @@ impl Reservation {
                 container_port: binding.container_port,
                 host_ip,
                 host_port,
+                scope: binding.scope.as_ref().unwrap_or(&target.scope).clone(),
             };
             let held: Vec<(IpAddr, IpAddr)> = hosts
                 .iter()
@@ -316,7 +315,13 @@ mod tests {
 
     fn hosts(target: &Target, host_ip: Option<&str>) -> String {
         let host_ip = host_ip.map(|ip| ip.parse().unwrap());
-        let binding = PortBinding { protocol: Protocol::Tcp, container_port: 80, host_ip, host_port: None };
+        let binding = PortBinding {
+            protocol: Protocol::Tcp,
+            container_port: 80,
+            host_ip,
+            host_port: None,
+            scope: None,
+        };
         match target.hosts(&binding) {
             Ok(all) => all.iter().map(|(ip, _)| ip.to_string()).collect::<Vec<_>>().join(" "),
             Err(e) => e.to_string(),
@@ -327,18 +332,21 @@ mod tests {
     fn which_host_addresses_a_binding_means() {
         let any: IpAddr = Ipv4Addr::UNSPECIFIED.into();
         let (four, six) = ("10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap());
-        let dual = Target { v4: Side::Here(four), v6: Side::Here(six), default: any };
+        let dual = Target { v4: Side::Here(four), v6: Side::Here(six), default: any, scope: Scope::Any };
         assert_eq!(hosts(&dual, None), "0.0.0.0 ::");
         assert_eq!(hosts(&dual, Some("0.0.0.0")), "0.0.0.0");
         assert_eq!(hosts(&dual, Some("::1")), "::1");
-        assert_eq!(hosts(&Target { default: "127.0.0.1".parse().unwrap(), ..dual }, None), "127.0.0.1");
-        let only4 = Target { v6: Side::Nowhere, ..dual };
+        assert_eq!(
+            hosts(&Target { default: "127.0.0.1".parse().unwrap(), ..dual.clone() }, None),
+            "127.0.0.1"
+        );
+        let only4 = Target { v6: Side::Nowhere, ..dual.clone() };
         assert_eq!(hosts(&only4, None), "0.0.0.0");
         assert_eq!(
             hosts(&only4, Some("::1")),
             "cannot publish on [::1]: the container has no IPv6 address on a network with a gateway"
         );
-        let only6 = Target { v4: Side::Nowhere, ..dual };
+        let only6 = Target { v4: Side::Nowhere, ..dual.clone() };
         assert_eq!(hosts(&only6, None), "::");
         let apart = Target { v4: Side::Elsewhere, ..dual };
         assert_eq!(hosts(&apart, Some("1.2.3.4")), "");

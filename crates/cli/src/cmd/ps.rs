@@ -178,6 +178,7 @@ mod tests {
                 private_port: 80,
                 public_port: 8080,
                 kind: "tcp".into(),
+                ..PortSummary::default()
             }]
             .into(),
             status: "Up 2 minutes".into(),

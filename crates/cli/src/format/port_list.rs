@@ -1,4 +1,4 @@
-//! The PORTS column: `0.0.0.0:8080->80/tcp, 9000-9001/tcp`.
+//! The PORTS column: `0.0.0.0:8080->80/tcp, 9000-9001/tcp`, and ` from 10.0.0.0/8` behind ports that are for some only.
 use knarr_docker_types::container::PortSummary;
 use std::net::IpAddr;
 
@@ -6,12 +6,20 @@ fn join(ip: &str, port: &str) -> String {
     if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }
 
-fn group(ip: &str, kind: &str, first: u16, last: u16) -> String {
+/// Ports that show as one: the first of them, and the last one's number.
+type Group<'a> = (&'a PortSummary, u16);
+
+fn group((port, last): Group<'_>) -> String {
+    let (ip, kind, first) = (&port.ip, &port.kind, port.private_port);
     let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
     if ip.is_empty() {
         return format!("{range}/{kind}");
     }
-    format!("{}->{range}/{kind}", join(ip, &range))
+    format!("{}->{range}/{kind}{}", join(ip, &range), from(port))
+}
+
+fn from(port: &PortSummary) -> String {
+    if port.sources.is_empty() { String::new() } else { format!(" from {}", port.sources.join("+")) }
 }
 
 /// Neighbouring ports published under their own number become a range.
@@ -20,25 +28,26 @@ pub fn display(ports: &[PortSummary]) -> String {
     let mut sorted: Vec<&PortSummary> = ports.iter().collect();
     sorted.sort_by_key(|p| key(p));
     // groups in the order in which they were first seen
-    let mut groups: Vec<(&str, &str, u16, u16)> = Vec::new();
+    let mut groups: Vec<Group<'_>> = Vec::new();
     let (mut done, mut mapped) = (Vec::new(), Vec::new());
     for port in sorted {
         let current = port.private_port;
         if !port.ip.is_empty() && port.public_port != current {
-            let from = join(&port.ip, &port.public_port.to_string());
-            mapped.push(format!("{from}->{current}/{}", port.kind));
+            let at = join(&port.ip, &port.public_port.to_string());
+            mapped.push(format!("{at}->{current}/{}{}", port.kind, from(port)));
             continue;
         }
-        match groups.iter_mut().find(|(ip, kind, ..)| *ip == port.ip && *kind == port.kind) {
-            None => groups.push((&port.ip, &port.kind, current, current)),
-            Some(found) if Some(current) == found.3.checked_add(1) => found.3 = current,
+        let like = |g: &PortSummary| (&g.ip, &g.kind, &g.sources) == (&port.ip, &port.kind, &port.sources);
+        match groups.iter_mut().find(|(first, _)| like(first)) {
+            None => groups.push((port, current)),
+            Some(found) if Some(current) == found.1.checked_add(1) => found.1 = current,
             Some(found) => {
-                done.push(group(found.0, found.1, found.2, found.3));
-                (found.2, found.3) = (current, current);
+                done.push(group(*found));
+                *found = (port, current);
             }
         }
     }
-    done.extend(groups.iter().map(|(ip, kind, first, last)| group(ip, kind, *first, *last)));
+    done.extend(groups.iter().map(|g| group(*g)));
     done.extend(mapped);
     done.join(", ")
 }
@@ -48,7 +57,11 @@ mod tests {
     use super::*;
 
     fn port(ip: &str, private_port: u16, public_port: u16) -> PortSummary {
-        PortSummary { ip: ip.into(), private_port, public_port, kind: "tcp".into() }
+        PortSummary { ip: ip.into(), private_port, public_port, kind: "tcp".into(), ..Default::default() }
+    }
+
+    fn only(port: PortSummary) -> PortSummary {
+        PortSummary { sources: vec!["10.0.0.0/8".to_owned(), "fd00::/8".to_owned()].into(), ..port }
     }
 
     #[test]
@@ -59,6 +72,15 @@ mod tests {
                 "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp",
             ),
             (vec![port("", 80, 0), port("", 81, 0), port("", 90, 0)], "80-81/tcp, 90/tcp"),
+            (
+                vec![
+                    only(port("0.0.0.0", 80, 8080)),
+                    only(port("::", 5, 5)),
+                    only(port("::", 6, 6)),
+                    port("::", 7, 7),
+                ],
+                "[::]:5-6->5-6/tcp from 10.0.0.0/8+fd00::/8, [::]:7->7/tcp, 0.0.0.0:8080->80/tcp from 10.0.0.0/8+fd00::/8",
+            ),
             (vec![port("0.0.0.0", 5, 5), port("0.0.0.0", 6, 6)], "0.0.0.0:5-6->5-6/tcp"),
         ];
         for (ports, expected) in cases {

@@ -1,4 +1,6 @@
-//! `-p [[ip:][hostPort]:]containerPort[/proto]`, ranges included, and `--expose`.
+//! `-p [[ip:][hostPort]:]containerPort[/proto][,from=SOURCES]`, ranges included, and `--expose`.
+//!
+//! `from=` is our own: networks, separated by `+`, whose senders reach the port.
 use knarr_docker_types::host_config::{PortBinding, PortMap};
 use knarr_docker_types::{Empty, Map};
 use std::net::IpAddr;
@@ -78,7 +80,20 @@ fn parts(text: &str) -> (String, &str, &str) {
     }
 }
 
-fn publish(spec: &str, ports: &mut Ports) -> Result<(), String> {
+/// The specification without its `from=`, and what those say.
+fn split_sources(text: &str) -> Result<(String, Vec<String>), String> {
+    let (mut rest, mut sources): (Vec<&str>, Vec<String>) = (Vec::new(), Vec::new());
+    for field in text.split(',') {
+        match field.strip_prefix("from=") {
+            None => rest.push(field),
+            Some("") => return Err(format!("no source networks after 'from=': {text}")),
+            Some(list) => sources.extend(list.split('+').map(str::to_owned)),
+        }
+    }
+    Ok((rest.join(","), sources))
+}
+
+fn publish(spec: &str, sources: &[String], ports: &mut Ports) -> Result<(), String> {
     let (raw_ip, host, container) = parts(spec);
     let (container, protocol) = split_protocol(container);
     let ip = raw_ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(&raw_ip);
@@ -113,7 +128,11 @@ fn publish(spec: &str, ports: &mut Ports) -> Result<(), String> {
         };
         let port = format!("{}/{protocol}", u32::from(start) + i);
         ports.exposed.insert(port.clone(), Empty);
-        ports.bindings.entry(port).or_default().push(PortBinding { host_ip: ip.to_owned(), host_port });
+        ports.bindings.entry(port).or_default().push(PortBinding {
+            host_ip: ip.to_owned(),
+            host_port,
+            sources: sources.to_vec().into(),
+        });
     }
     Ok(())
 }
@@ -122,7 +141,8 @@ fn publish(spec: &str, ports: &mut Ports) -> Result<(), String> {
 pub fn parse(published: &[String], exposed: &[String]) -> Result<Ports, String> {
     let mut ports = Ports { exposed: Map::empty(), bindings: Map::empty() };
     for spec in published {
-        publish(&short_form(spec)?, &mut ports)?;
+        let (spec, sources) = split_sources(spec)?;
+        publish(&short_form(&spec)?, &sources, &mut ports)?;
     }
     for spec in exposed {
         if spec.contains(':') {
@@ -136,4 +156,25 @@ pub fn parse(published: &[String], exposed: &[String]) -> Result<Ports, String> 
         }
     }
     Ok(ports)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(spec: &str) -> Result<Vec<String>, String> {
+        let ports = parse(&[spec.to_owned()], &[])?;
+        Ok(ports.bindings["443/tcp"][0].sources.to_vec())
+    }
+
+    #[test]
+    fn who_reaches_a_port() {
+        assert_eq!(sources("443:443").unwrap(), Vec::<String>::new());
+        assert_eq!(sources("443:443,from=10.0.0.0/8").unwrap(), ["10.0.0.0/8"]);
+        let several = ["10.0.0.0/8", "fd00::/8", "192.0.2.7"];
+        assert_eq!(sources("[::]:443:443/tcp,from=10.0.0.0/8+fd00::/8,from=192.0.2.7").unwrap(), several);
+        assert_eq!(sources("published=443,target=443,from=loopback").unwrap(), ["loopback"]);
+        assert_eq!(sources("443:443,from=").unwrap_err(), "no source networks after 'from=': 443:443,from=");
+        assert!(sources("443:443,to=10.0.0.0/8").is_err());
+    }
 }

@@ -9,7 +9,7 @@ use knarr_dns::Sockets;
 use knarr_docker_types::host_config::PortBinding as AskedBinding;
 use knarr_docker_types::network::EndpointSettings;
 use knarr_network::{
-    Endpoint, EndpointRequest, ExposedPort, Link, Namespace, PortBinding, PortRange, Ports, Protocol,
+    Endpoint, EndpointRequest, ExposedPort, Link, Namespace, PortBinding, PortRange, Ports, Protocol, Scope,
 };
 use knarr_state::Event;
 use rustix::fs::OFlags;
@@ -158,6 +158,11 @@ pub(crate) fn ports(container: &Container) -> Result<Ports> {
         bindings: port_bindings(container)?,
         exposed: exposed_ports(container)?,
         publish_all: container.host_config.publish_all_ports,
+        // No label: an image brings labels, and would say who reaches its ports.
+        scope: match container.host_config.annotations.get(knarr_network::option::SOURCES) {
+            Some(text) => Some(scope(text.split(','))?),
+            None => None,
+        },
     })
 }
 
@@ -226,10 +231,18 @@ pub(crate) fn port_bindings(container: &Container) -> Result<Vec<PortBinding>> {
                 container_port,
                 host_ip: host_ip(&binding.host_ip)?,
                 host_port: host_port(&binding.host_port)?,
+                scope: match binding.sources.as_slice() {
+                    [] => None,
+                    words => Some(scope(words.iter().map(String::as_str))?),
+                },
             });
         }
     }
     Ok(bindings)
+}
+
+fn scope<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Scope> {
+    Scope::parse(words).map_err(Error::Invalid)
 }
 
 fn host_ip(text: &str) -> Result<Option<std::net::IpAddr>> {

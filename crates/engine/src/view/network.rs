@@ -86,7 +86,11 @@ pub(crate) fn port_map(engine: &Inner, snapshot: &Snapshot) -> PortMap {
     }
     for port in endpoints(engine, snapshot).iter().flat_map(|e| &e.ports) {
         let key = format!("{}/{}", port.container_port, port.protocol);
-        let binding = PortBinding { host_ip: port.host_ip.to_string(), host_port: host_port(port.host_port) };
+        let binding = PortBinding {
+            host_ip: port.host_ip.to_string(),
+            host_port: host_port(port.host_port),
+            sources: port.scope.words().into(),
+        };
         map.entry(key).or_insert_with(List::nil).push(binding);
     }
     map
@@ -112,6 +116,7 @@ pub(crate) fn ports(engine: &Inner, snapshot: &Snapshot) -> Vec<PortSummary> {
                 private_port,
                 public_port: binding.host_port.parse().unwrap_or(0),
                 kind: kind.to_owned(),
+                sources: binding.sources.clone(),
             });
         }
     }

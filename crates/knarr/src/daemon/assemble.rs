@@ -5,7 +5,7 @@ use super::{config::Config, notify, pidfile::PidFile};
 use anyhow::{Context, anyhow};
 use knarr_api_docker::{Activity, Listen, ServerConfig, TlsConfig};
 use knarr_engine::config::{CleanPolicy, Proxies, Runtime};
-use knarr_engine::{AddressPool, BuiltinImage, Engine, EngineConfig, NetworkConfig};
+use knarr_engine::{AddressPool, BuiltinImage, Engine, EngineConfig, NetworkConfig, Scope};
 use std::{
     fs::DirBuilder,
     io::Write,
@@ -118,6 +118,8 @@ fn network_config(c: &Config) -> anyhow::Result<NetworkConfig> {
         ip_forward_no_drop: c.ip_forward_no_drop,
         firewall_v6: c.firewall_v6,
         direct_routing: c.allow_direct_routing,
+        publish_scope: Scope::parse(c.publish_scope.iter().map(String::as_str))
+            .map_err(|why| anyhow!("invalid publish-scope: {why}"))?,
         mtu: c.mtu.unwrap_or(defaults.mtu),
         default_address_pools: c
             .default_address_pools

@@ -123,6 +123,9 @@ pub struct Flags {
     /// Accepted: there is no proxy
     #[arg(long, value_name = "PATH")]
     pub userland_proxy_path: Option<PathBuf>,
+    /// Who reaches published ports that do not say: any, loopback, or a network (repeat it for several)
+    #[arg(long, value_name = "SCOPE")]
+    pub publish_scope: Vec<String>,
     /// Default address pool for networks, e.g. base=172.80.0.0/16,size=24
     #[arg(long = "default-address-pool", value_name = "POOL")]
     pub default_address_pools: Vec<String>,

@@ -1,5 +1,5 @@
 //! Carrying the tables to the kernel.
-use crate::firewall::entry::Placed;
+use crate::firewall::entry::{Entry, Placed};
 use crate::firewall::table::Table;
 use knarr_netlink::Result;
 use knarr_netlink::nft::{Batch, Element, Family, Nftables, Policy};
@@ -21,17 +21,29 @@ impl Firewall {
     }
 
     /// All tables, atomically: what is not among them goes.
+    ///
+    /// Sets of intervals come into force a moment after the rest of their transaction. So where ports are limited, what is
+    /// published follows in a second one: too little for a moment is nothing, too much would last as long as a connection.
     pub fn replace(&mut self, tables: &[Table]) -> Result<()> {
         let wants_v6 = tables.iter().any(|t| t.family == Family::Ipv6);
+        let limited = tables.iter().flat_map(|t| &t.entries).any(Entry::limits);
         let mut batch = Batch::new(Family::Ipv4, &self.table);
-        tables.iter().for_each(|table| table.put(&mut batch));
+        tables.iter().for_each(|table| table.put(&mut batch, |entry| !(limited && entry.publishes())));
         if self.has_v6 && !wants_v6 {
             batch.in_family(Family::Ipv6);
             batch.remove_table();
         }
         self.connection.commit(batch)?;
         self.has_v6 = wants_v6;
-        Ok(())
+        if !limited {
+            return Ok(());
+        }
+        let of = |t: &Table| {
+            let published = t.entries.iter().filter(|e| e.publishes()).cloned();
+            published.map(|e| (t.family, e)).collect::<Vec<_>>()
+        };
+        let published: Vec<Placed> = tables.iter().flat_map(of).collect();
+        self.change(published.iter(), Batch::add_elements)
     }
 
     /// Whether there is a table for each of the entries.
@@ -40,18 +52,29 @@ impl Firewall {
     }
 
     pub fn add(&mut self, entries: &[Placed]) -> Result<()> {
-        self.change(entries, Batch::add_elements)
+        let (limits, others): (Vec<&Placed>, Vec<&Placed>) = entries.iter().partition(|(_, e)| e.limits());
+        self.change(limits, Batch::add_elements)?;
+        self.change(others, Batch::add_elements)
     }
 
     /// Fails with "no such file" when a table or an element is gone: replace the tables then.
     pub fn remove(&mut self, entries: &[Placed]) -> Result<()> {
-        self.change(entries, Batch::delete_elements)
+        let (limits, others): (Vec<&Placed>, Vec<&Placed>) = entries.iter().partition(|(_, e)| e.limits());
+        self.change(others, Batch::delete_elements)?;
+        self.change(limits, Batch::delete_elements)
     }
 
-    fn change(&mut self, entries: &[Placed], put: impl Fn(&mut Batch, &str, &[Element])) -> Result<()> {
+    fn change<'a>(
+        &mut self,
+        entries: impl IntoIterator<Item = &'a Placed>,
+        put: impl Fn(&mut Batch, &str, &[Element]),
+    ) -> Result<()> {
         let mut sets: BTreeMap<(bool, &str), Vec<Element>> = BTreeMap::new();
         for (family, entry) in entries {
             sets.entry((*family == Family::Ipv6, entry.set())).or_default().push(entry.element());
+        }
+        if sets.is_empty() {
+            return Ok(());
         }
         let mut batch = Batch::new(Family::Ipv4, &self.table);
         for ((six, set), elements) in sets {

@@ -5,13 +5,19 @@ use knarr_netlink::nft::{Element, Family};
 use std::fmt;
 use std::net::IpAddr;
 
+/// Limited ports of the host, each with a sender that it is for.
+pub(crate) const ALLOWED: &str = "allowed";
 pub(crate) const BRIDGES: &str = "bridges";
 pub(crate) const DIRECT: &str = "direct";
 pub(crate) const ICC: &str = "icc";
 pub(crate) const INSIDE: &str = "inside";
 pub(crate) const INTERNAL: &str = "internal";
+/// Ports of the host that are not for everybody.
+pub(crate) const LIMITED: &str = "limited";
 pub(crate) const MASQUERADED: &str = "masqueraded";
 pub(crate) const OPENED: &str = "opened";
+/// Opened ports, each with a sender that it is for.
+pub(crate) const OPENED_FROM: &str = "opened_from";
 pub(crate) const PUBLISHED: &str = "published";
 pub(crate) const PUBLISHED_ANY: &str = "published_any";
 pub(crate) const RANGES: &str = "ranges";
@@ -84,6 +90,32 @@ pub(crate) enum Entry {
         end: u16,
         owner: String,
     },
+    /// Ports of the host, at one of its addresses or all, that are not for everybody.
+    Limited {
+        protocol: Protocol,
+        host: IpNet,
+        begin: u16,
+        end: u16,
+        owner: String,
+    },
+    /// Who they are for.
+    Allowed {
+        protocol: Protocol,
+        host: IpNet,
+        begin: u16,
+        end: u16,
+        source: IpNet,
+        owner: String,
+    },
+    /// The same as `Opened` for one network of senders.
+    OpenedFrom {
+        protocol: Protocol,
+        ip: IpAddr,
+        begin: u16,
+        end: u16,
+        source: IpNet,
+        owner: String,
+    },
 }
 
 pub(crate) fn octets(ip: IpAddr) -> Vec<u8> {
@@ -107,7 +139,20 @@ impl Entry {
             Entry::Range { host_ip: Some(_), .. } => RANGES,
             Entry::Range { host_ip: None, .. } => RANGES_ANY,
             Entry::Opened { .. } => OPENED,
+            Entry::Limited { .. } => LIMITED,
+            Entry::Allowed { .. } => ALLOWED,
+            Entry::OpenedFrom { .. } => OPENED_FROM,
         }
+    }
+
+    /// Whether it leads to a container from the host's addresses.
+    pub fn publishes(&self) -> bool {
+        matches!(self, Entry::Port { .. } | Entry::Range { .. })
+    }
+
+    /// Whether it keeps somebody from a published port, or lets somebody through.
+    pub fn limits(&self) -> bool {
+        matches!(self, Entry::Limited { .. } | Entry::Allowed { .. })
     }
 
     pub fn element(&self) -> Element {
@@ -143,7 +188,36 @@ impl Entry {
                 data: Vec::new(),
                 comment: owner.clone(),
             },
+            Entry::Limited { protocol, host, begin, end, owner } => {
+                span(*protocol, *host, (*begin, *end), None, owner)
+            }
+            Entry::Allowed { protocol, host, begin, end, source, owner } => {
+                span(*protocol, *host, (*begin, *end), Some(*source), owner)
+            }
+            Entry::OpenedFrom { protocol, ip, begin, end, source, owner } => {
+                span(*protocol, (*ip).into(), (*begin, *end), Some(*source), owner)
+            }
         }
+    }
+}
+
+/// An interval in every field.
+fn span(
+    protocol: Protocol,
+    at: IpNet,
+    (begin, end): (u16, u16),
+    source: Option<IpNet>,
+    owner: &str,
+) -> Element {
+    let with = |mut key: Vec<Vec<u8>>, sender: Option<IpAddr>| {
+        key.extend(sender.map(octets));
+        key
+    };
+    Element {
+        key: with(key(protocol, Some(at.network()), begin), source.map(|s| s.network())),
+        key_end: Some(with(key(protocol, Some(at.broadcast()), end), source.map(|s| s.broadcast()))),
+        data: Vec::new(),
+        comment: owner.to_owned(),
     }
 }
 
@@ -156,6 +230,10 @@ fn key(protocol: Protocol, address: Option<IpAddr>, port: u16) -> Vec<Vec<u8>> {
 
 fn ports(begin: u16, end: u16) -> String {
     if begin == end { begin.to_string() } else { format!("{begin}-{end}") }
+}
+
+fn net(net: &IpNet) -> String {
+    if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
 }
 
 impl fmt::Display for Entry {
@@ -175,6 +253,17 @@ impl fmt::Display for Entry {
             }
             Entry::Opened { protocol, ip, begin, end, owner } => {
                 write!(f, "{protocol} . {ip} . {} comment \"{owner}\"", ports(*begin, *end))
+            }
+            Entry::Limited { protocol, host, begin, end, owner } => {
+                write!(f, "{protocol} . {} . {} comment \"{owner}\"", net(host), ports(*begin, *end))
+            }
+            Entry::Allowed { protocol, host, begin, end, source, owner } => {
+                let (host, ports, source) = (net(host), ports(*begin, *end), net(source));
+                write!(f, "{protocol} . {host} . {ports} . {source} comment \"{owner}\"")
+            }
+            Entry::OpenedFrom { protocol, ip, begin, end, source, owner } => {
+                let (ports, source) = (ports(*begin, *end), net(source));
+                write!(f, "{protocol} . {ip} . {ports} . {source} comment \"{owner}\"")
             }
         }
     }

@@ -14,6 +14,9 @@ pub(crate) enum Match {
     OifSource(&'static str),
     /// Protocol, destination address and port together.
     Destination(&'static str),
+    /// The same and the source address.
+    Triple(&'static str),
+    NotTriple(&'static str),
     /// The interface is no bridge of anybody's.
     IifNoBridge,
     OifNoBridge,
@@ -189,6 +192,14 @@ impl Match {
                 all.push(in_set(set));
                 all
             }
+            Match::Triple(set) | Match::NotTriple(set) => {
+                let inverted = matches!(self, Match::NotTriple(_));
+                let mut all = destination(family, true);
+                let to = Register(1 + width(family) + 1);
+                all.push(Expression::Payload { header: Header::Network, offset: at.source, len: at.len, to });
+                all.push(Expression::Lookup { set, from: KEY, to: None, inverted });
+                all
+            }
             Match::IifNoBridge => no_bridge(MetaKey::IifKind),
             Match::OifNoBridge => no_bridge(MetaKey::OifKind),
             Match::SourceLoopback => loopback(family, at.source, Compare::Equal),
@@ -219,6 +230,8 @@ impl Match {
             Match::Pair(set) => format!("iifname . oifname @{set}"),
             Match::OifSource(set) => format!("oifname . {ip} saddr @{set}"),
             Match::Destination(set) => format!("meta l4proto . {ip} daddr . th dport @{set}"),
+            Match::Triple(set) => format!("meta l4proto . {ip} daddr . th dport . {ip} saddr @{set}"),
+            Match::NotTriple(set) => format!("meta l4proto . {ip} daddr . th dport . {ip} saddr != @{set}"),
             Match::IifNoBridge => "meta iifkind != \"bridge\"".to_owned(),
             Match::OifNoBridge => "meta oifkind != \"bridge\"".to_owned(),
             Match::SourceLoopback => format!("{ip} saddr {loopback}"),

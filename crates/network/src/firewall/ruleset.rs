@@ -6,6 +6,8 @@
 //! * Bridges let packets from 127.0.0.0/8 through for that (`route_localnet`), so what a container sends to or from
 //!   such addresses is dropped before anything else sees it (CVE-2020-8558).
 //! * A container is no IPv6 router of the host's (CVE-2020-13401).
+//! * A port that is published for some senders only is not there for others, be they outside or containers. The host itself
+//!   is always let through: what it sends does not pass `prerouting`.
 //! * If it was the engine that turned forwarding on, then the host forwards for bridges only: its other interfaces are as far
 //!   apart as before.
 use crate::firewall::entry::{self, Entry, Kind, Placed};
@@ -13,8 +15,10 @@ use crate::firewall::rule::{Action, Match, Rule, rule};
 use crate::firewall::table::Table;
 use crate::option::GatewayMode;
 use crate::port::{Protocol, PublishedPort};
+use crate::scope::Scope;
 use ipnet::IpNet;
 use knarr_netlink::nft::{ChainKind, ChainSpec, Family, Field, Hook, HookSpec, Policy, SetSpec};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// `raw`, `dstnat`, `filter` and `srcnat` of `nft`.
@@ -163,8 +167,54 @@ pub(crate) fn port_entries(facts: &PortFacts) -> Vec<Placed> {
         }
     }
     finish(run, &mut entries);
+    entries.extend(limits(facts));
     entries.extend(opened(facts));
     entries.into_iter().map(|entry| (facts.family, entry)).collect()
+}
+
+/// Neighbouring ports of which the same is to be said.
+struct Run<T> {
+    what: T,
+    begin: u16,
+    end: u16,
+}
+
+fn runs<T: PartialEq>(ports: impl IntoIterator<Item = (T, u16)>) -> Vec<Run<T>> {
+    let mut runs: Vec<Run<T>> = Vec::new();
+    for (what, port) in ports {
+        match runs.last_mut() {
+            Some(run) if run.what == what && run.end.checked_add(1) == Some(port) => run.end = port,
+            _ => runs.push(Run { what, begin: port, end: port }),
+        }
+    }
+    runs
+}
+
+/// Ports of the host that are not for everybody, and who they are for.
+fn limits(facts: &PortFacts) -> Vec<Entry> {
+    let ipv4 = facts.family == Family::Ipv4;
+    let limited = facts.ports.iter().filter(|p| p.host_port != 0 && !p.scope.is_any());
+    let mut ports: Vec<_> = limited.map(|p| ((p.protocol, p.host_ip, &p.scope), p.host_port)).collect();
+    ports.sort_unstable();
+    let mut entries = Vec::new();
+    for Run { what: (protocol, host_ip, scope), begin, end } in runs(ports) {
+        let host = match bound_address(host_ip) {
+            Some(ip) => ip.into(),
+            None => knarr_netlink::route::everything(ipv4),
+        };
+        let owner = || facts.owner.clone();
+        entries.push(Entry::Limited { protocol, host, begin, end, owner: owner() });
+        let sources = scope.limits(ipv4).into_iter().flatten();
+        entries.extend(sources.map(|source| Entry::Allowed {
+            protocol,
+            host,
+            begin,
+            end,
+            source,
+            owner: owner(),
+        }));
+    }
+    entries
 }
 
 /// The container's own ports, in runs.
@@ -172,25 +222,27 @@ fn opened(facts: &PortFacts) -> Vec<Entry> {
     if !facts.opened {
         return Vec::new();
     }
-    let mut ports: Vec<(Protocol, u16)> =
-        facts.ports.iter().map(|p| (p.protocol, p.container_port)).collect();
-    ports.sort_unstable();
-    ports.dedup();
-    let mut entries: Vec<Entry> = Vec::new();
-    for (protocol, port) in ports {
-        match entries.last_mut() {
-            Some(Entry::Opened { protocol: p, end, .. })
-                if *p == protocol && end.checked_add(1) == Some(port) =>
-            {
-                *end = port;
-            }
-            _ => entries.push(Entry::Opened {
+    let ipv4 = facts.family == Family::Ipv4;
+    // Published twice, it is for whoever one of the two is for.
+    let mut scopes: BTreeMap<(Protocol, u16), Scope> = BTreeMap::new();
+    for p in &facts.ports {
+        let known = scopes.entry((p.protocol, p.container_port));
+        known.and_modify(|scope| *scope = scope.or(&p.scope)).or_insert_with(|| p.scope.clone());
+    }
+    let ports = scopes.iter().map(|((protocol, port), scope)| ((*protocol, scope), *port));
+    let mut entries = Vec::new();
+    for Run { what: (protocol, scope), begin, end } in runs(ports) {
+        let (ip, owner) = (facts.ip, || facts.owner.clone());
+        match scope.limits(ipv4) {
+            None => entries.push(Entry::Opened { protocol, ip, begin, end, owner: owner() }),
+            Some(sources) => entries.extend(sources.map(|source| Entry::OpenedFrom {
                 protocol,
-                ip: facts.ip,
-                begin: port,
-                end: port,
-                owner: facts.owner.clone(),
-            }),
+                ip,
+                begin,
+                end,
+                source,
+                owner: owner(),
+            })),
         }
     }
     entries
@@ -222,6 +274,9 @@ fn sets(family: Family) -> Vec<SetSpec> {
         set(entry::DIRECT, &[IfName], &[], false),
         set(entry::TRUSTED, &[IfName, IfName], &[], false),
         set(entry::OPENED, &[InetProto, address, InetService], &[], true),
+        set(entry::OPENED_FROM, &[InetProto, address, InetService, address], &[], true),
+        set(entry::LIMITED, &[InetProto, address, InetService], &[], true),
+        set(entry::ALLOWED, &[InetProto, address, InetService, address], &[], true),
         set(entry::PUBLISHED, &[InetProto, address, InetService], &[address, InetService], false),
         set(entry::PUBLISHED_ANY, &[InetProto, InetService], &[address, InetService], false),
         set(entry::RANGES, &[InetProto, address, InetService], &[address], true),
@@ -234,7 +289,10 @@ fn base(name: &'static str, kind: ChainKind, hook: Hook, priority: i32) -> Chain
 }
 
 fn chains(family: Family, closed: bool) -> Vec<(ChainSpec, Vec<Rule>)> {
-    use Match::{DestinationLocal, DestinationNotLoopback, Iif, Oif, OifSource, SourceLoopback, Translated};
+    use Match::{
+        Destination, DestinationLocal, DestinationNotLoopback, Iif, NotTriple, Oif, OifSource,
+        SourceLoopback, Translated,
+    };
     let bridges = entry::BRIDGES;
     let four = family == Family::Ipv4;
     let mut postrouting = vec![
@@ -266,7 +324,13 @@ fn chains(family: Family, closed: bool) -> Vec<(ChainSpec, Vec<Rule>)> {
         ),
         (
             base("prerouting", ChainKind::Nat, Hook::Prerouting, PRIORITY_DSTNAT),
-            vec![rule(&[DestinationNotLoopback, DestinationLocal], Action::Jump("ports"))],
+            vec![
+                rule(
+                    &[Destination(entry::LIMITED), NotTriple(entry::ALLOWED), DestinationLocal],
+                    Action::Drop,
+                ),
+                rule(&[DestinationNotLoopback, DestinationLocal], Action::Jump("ports")),
+            ],
         ),
         (base("output", ChainKind::Nat, Hook::Output, PRIORITY_DSTNAT), vec![output]),
         (base("forward", ChainKind::Filter, Hook::Forward, PRIORITY_FILTER), forward(closed)),
@@ -291,7 +355,9 @@ fn guard(four: bool) -> (ChainSpec, Vec<Rule>) {
 }
 
 fn forward(closed: bool) -> Vec<Rule> {
-    use Match::{Destination, Established, Icmp, Iif, IifNoBridge, Oif, OifNoBridge, Pair, Translated};
+    use Match::{
+        Destination, Established, Icmp, Iif, IifNoBridge, Oif, OifNoBridge, Pair, Translated, Triple,
+    };
     let bridges = entry::BRIDGES;
     let mut rules = vec![
         rule(&[Established], Action::Accept),
@@ -301,10 +367,13 @@ fn forward(closed: bool) -> Vec<Rule> {
         rule(&[Oif(bridges), Translated], Action::Accept),
         rule(&[Oif(entry::ROUTED), Icmp], Action::Accept),
         rule(&[Oif(entry::ROUTED), Destination(entry::OPENED)], Action::Accept),
+        rule(&[Oif(entry::ROUTED), Triple(entry::OPENED_FROM)], Action::Accept),
         rule(&[Iif(bridges), Oif(bridges)], Action::Drop),
         rule(&[Oif(entry::UNPROTECTED)], Action::Accept),
         rule(&[Oif(entry::DIRECT), Destination(entry::OPENED)], Action::Accept),
+        rule(&[Oif(entry::DIRECT), Triple(entry::OPENED_FROM)], Action::Accept),
         rule(&[Pair(entry::TRUSTED), Destination(entry::OPENED)], Action::Accept),
+        rule(&[Pair(entry::TRUSTED), Triple(entry::OPENED_FROM)], Action::Accept),
         rule(&[Oif(bridges)], Action::Drop),
     ];
     if closed {
@@ -320,7 +389,8 @@ mod tests {
     use super::*;
 
     fn port(protocol: Protocol, host: &str, host_port: u16, container_port: u16) -> PublishedPort {
-        PublishedPort { protocol, container_port, host_ip: host.parse().unwrap(), host_port }
+        let host_ip = host.parse().unwrap();
+        PublishedPort { protocol, container_port, host_ip, host_port, scope: Scope::Any }
     }
 
     fn family(subnet: &str, mode: GatewayMode) -> FamilyFacts {
@@ -360,6 +430,38 @@ mod tests {
                 vec![port(Protocol::Tcp, "0.0.0.0", 8080, 80), port(Protocol::Udp, "127.0.0.1", 53, 53)],
                 false,
             )],
+            closed: Vec::new(),
+        };
+        insta::assert_snapshot!(text(&facts));
+    }
+
+    fn only(port: PublishedPort, sources: &str) -> PublishedPort {
+        PublishedPort { scope: Scope::parse(sources.split('+')).unwrap(), ..port }
+    }
+
+    /// Ports for some senders, in both families, translated and opened.
+    #[test]
+    fn sources() {
+        let any = |host_port, port_| port(Protocol::Tcp, "0.0.0.0", host_port, port_);
+        let four = vec![
+            any(80, 80),
+            only(any(443, 443), "10.0.0.0/8+192.0.2.7+fd00::/8"),
+            only(port(Protocol::Udp, "198.51.100.1", 53, 53), "10.0.0.0/8"),
+            only(any(8443, 443), "172.16.0.0/12"),
+            only(any(9000, 9000), "loopback"),
+            only(any(9001, 9001), "loopback"),
+        ];
+        let six = vec![
+            only(port(Protocol::Tcp, "::", 443, 443), "10.0.0.0/8+192.0.2.7+fd00::/8"),
+            only(port(Protocol::Sctp, "2001:db8::1", 7, 7), "2001:db8::/32"),
+        ];
+        let facts = Facts {
+            engine_id: "0a1b".into(),
+            bridges: vec![bridge(
+                "br-dual",
+                vec![family("10.1.0.0/24", GatewayMode::Nat), family("fd00:1::/64", GatewayMode::Routed)],
+            )],
+            ports: vec![ports("10.1.0.2", four, true), ports("fd00:1::2", six, true)],
             closed: Vec::new(),
         };
         insta::assert_snapshot!(text(&facts));

@@ -15,13 +15,14 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Replaces whatever is in the kernel under this name.
-    pub fn put(&self, batch: &mut Batch) {
+    /// Replaces whatever is in the kernel under this name, with the entries that are wanted.
+    pub fn put(&self, batch: &mut Batch, wanted: impl Fn(&Entry) -> bool) {
         batch.in_family(self.family);
         batch.replace_table();
         for set in &self.sets {
             batch.add_set(set);
-            let elements: Vec<Element> = self.of(set.name).map(Entry::element).collect();
+            let elements: Vec<Element> =
+                self.of(set.name).filter(|e| wanted(e)).map(Entry::element).collect();
             batch.add_elements(set.name, &elements);
         }
         // Chains first: rules jump to each other's.

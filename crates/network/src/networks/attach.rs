@@ -358,7 +358,7 @@ impl State {
 fn port_facts(endpoint: &Endpoint, network: &Network, config: &NetworkConfig) -> Vec<PortFacts> {
     let of = |ipv4| {
         let ip = endpoint.address(ipv4)?;
-        let ports: Vec<_> = endpoint.ports.iter().filter(|p| p.host_ip.is_ipv4() == ipv4).copied().collect();
+        let ports: Vec<_> = endpoint.ports.iter().filter(|p| p.host_ip.is_ipv4() == ipv4).cloned().collect();
         let routed = network.mode(ipv4) == GatewayMode::Routed;
         (!ports.is_empty()).then(|| PortFacts {
             family: family(ipv4),

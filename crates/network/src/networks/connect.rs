@@ -87,6 +87,11 @@ impl Networks {
             v4: side(&endpoint, network, true),
             v6: side(&endpoint, network, false),
             default: network.options().host_binding().unwrap_or(self.config.host_ip),
+            scope: ports
+                .scope
+                .clone()
+                .or_else(|| network.options().publish_scope())
+                .unwrap_or_else(|| self.config.publish_scope.clone()),
         };
         let reservation =
             Reservation::make(&wanted, &target, taken).map_err(|source| publish_error(&endpoint, source))?;
@@ -205,7 +210,7 @@ fn rename(endpoint: &Endpoint, name: &str) -> Endpoint {
 }
 
 pub(super) fn taken_ports(state: &State) -> Vec<PublishedPort> {
-    state.reservations.values().flat_map(|r| r.ports.iter().copied()).collect()
+    state.reservations.values().flat_map(|r| r.ports.iter().cloned()).collect()
 }
 
 /// Where a family's ports go. Those of a network that does not lead out cannot be published.

@@ -10,5 +10,6 @@ mod parents;
 mod ports;
 mod recovery;
 mod side_by_side;
+mod sources;
 mod user_defined;
 mod world;

@@ -143,6 +143,7 @@ pub fn publish(host_ip: Option<&str>, host_port: u16, container_port: u16) -> Po
         container_port,
         host_ip: host_ip.map(|ip| ip.parse().unwrap()),
         host_port: (host_port != 0).then(|| PortRange::one(host_port)),
+        scope: None,
     }
 }
 

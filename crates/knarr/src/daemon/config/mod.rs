@@ -71,6 +71,7 @@ pub struct File {
     ip_forward_no_drop: Option<bool>,
     ip6tables: Option<bool>,
     allow_direct_routing: Option<bool>,
+    publish_scope: Option<Words>,
     firewall_backend: Option<String>,
     userland_proxy_path: Option<PathBuf>,
     default_address_pools: Option<Vec<Pool>>,
@@ -143,6 +144,7 @@ const KEYS: &[&str] = &[
     "ip-forward-no-drop",
     "ip6tables",
     "allow-direct-routing",
+    "publish-scope",
     "firewall-backend",
     "userland-proxy-path",
     "default-address-pools",
@@ -180,6 +182,23 @@ const KEYS: &[&str] = &[
     "shutdown-timeout",
     "clean-up",
 ];
+
+/// One word, or a list of them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Words {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Words {
+    fn into_list(self) -> Vec<String> {
+        match self {
+            Words::One(word) => vec![word],
+            Words::Several(words) => words,
+        }
+    }
+}
 
 /// One entry of `default-address-pools`.
 #[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
@@ -265,6 +284,8 @@ pub struct Config {
     pub ip_forward_no_drop: bool,
     pub firewall_v6: bool,
     pub allow_direct_routing: bool,
+    /// Who reaches published ports that do not say: `any`, `loopback`, networks.
+    pub publish_scope: Vec<String>,
     /// Asked for, but the firewall is a table of nftables anyway.
     pub wants_iptables: bool,
     pub default_address_pools: Vec<Pool>,
@@ -368,6 +389,7 @@ pub fn given(f: &Flags) -> Vec<&'static str> {
     note(f.ip_forward_no_drop.is_some(), "ip-forward-no-drop");
     note(f.ip6tables.is_some(), "ip6tables");
     note(f.allow_direct_routing.is_some(), "allow-direct-routing");
+    note(!f.publish_scope.is_empty(), "publish-scope");
     note(f.firewall_backend.is_some(), "firewall-backend");
     note(f.userland_proxy_path.is_some(), "userland-proxy-path");
     note(!f.default_address_pools.is_empty(), "default-address-pools");
@@ -480,6 +502,10 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
         ip_forward_no_drop: f.ip_forward_no_drop.or(file.ip_forward_no_drop).unwrap_or(false),
         firewall_v6: f.ip6tables.or(file.ip6tables).unwrap_or(true),
         allow_direct_routing: f.allow_direct_routing.or(file.allow_direct_routing).unwrap_or(false),
+        publish_scope: match f.publish_scope.as_slice() {
+            [] => file.publish_scope.map_or_else(|| vec!["any".to_owned()], Words::into_list),
+            given => given.to_vec(),
+        },
         wants_iptables: firewall_backend(f.firewall_backend.or(file.firewall_backend))?,
         default_address_pools: if f.default_address_pools.is_empty() {
             file.default_address_pools.unwrap_or_default()

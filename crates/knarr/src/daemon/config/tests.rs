@@ -23,6 +23,18 @@ fn defaults_follow_the_roots() {
 }
 
 #[test]
+fn a_scope_is_a_word_or_a_list() {
+    let scope = |args: &[&str], text: &str| both(args, text).map(|c| c.publish_scope);
+    assert_eq!(scope(&[], "").unwrap(), ["any"]);
+    assert_eq!(scope(&[], r#"{"publish-scope": "loopback"}"#).unwrap(), ["loopback"]);
+    let list = r#"{"publish-scope": ["10.0.0.0/8", "fd00::/8"]}"#;
+    assert_eq!(scope(&[], list).unwrap(), ["10.0.0.0/8", "fd00::/8"]);
+    let flags = ["--publish-scope", "10.0.0.0/8", "--publish-scope", "192.0.2.7"];
+    assert_eq!(scope(&flags, "").unwrap(), ["10.0.0.0/8", "192.0.2.7"]);
+    assert!(scope(&flags, list).is_err(), "said twice");
+}
+
+#[test]
 fn dockers_flag_spellings_are_taken() {
     let c = both(
         &[
