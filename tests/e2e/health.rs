@@ -214,3 +214,166 @@ fn pauses_restarts_and_the_engines_death() {
     assert_eq!(c.ok(&["top", "hangs", "-eo", "pid,args"]).matches("sleep 4242").count(), 1);
     c.ok(&["rm", "-f", "hangs", "on"]);
 }
+
+/// What a probe said, for a check of a kind and its argument.
+fn said(c: &Cli, name: &str, code: i64) -> String {
+    let result = wait_result(c, name, |result| result["ExitCode"] == code);
+    result["Output"].as_str().unwrap().to_owned()
+}
+
+const FAST: [&str; 4] = ["--health-interval", "150ms", "--health-retries", "2"];
+
+/// Of an image without a program for it, in every kind of network.
+#[test]
+fn native_probes() {
+    let e = Engine::start();
+    let c = e.knarr();
+    let serve = "mkdir /w; echo page >/w/index.html; echo y >/w/healthz; exec httpd -f -p 8080 -h /w";
+    let web = |name: &str, flags: &[&str]| run(&c, name, &[&FAST[..], flags].concat(), &["sh", "-c", serve]);
+    web("http", &["--health-http", "http://:8080/healthz"]);
+    web("gone", &["--health-http", "http://127.0.0.1:8080/nothing"]);
+    web("lonely", &["--network", "none", "--health-http", "http://localhost:8080"]);
+    web("tcp", &["--health-tcp", "8080"]);
+    web("closed", &["--health-tcp", "8081"]);
+    let tenant = ["--network", "container:closed", "--health-tcp", "127.0.0.1:8080"];
+    run(&c, "tenant", &[&FAST[..], &tenant].concat(), &["sleep", "600"]);
+    web("host", &["--network", "host", "--health-http", "http://:8080/healthz"]);
+    web("notgrpc", &["--health-grpc", "8080"]);
+    for healthy in ["http", "lonely", "tcp", "host", "tenant"] {
+        wait_health(&c, healthy, "healthy");
+    }
+    for unhealthy in ["gone", "closed", "notgrpc"] {
+        wait_health(&c, unhealthy, "unhealthy");
+    }
+    assert_eq!(said(&c, "http", 0), "HTTP/1.1 200 OK");
+    assert_eq!(said(&c, "gone", 1), "HTTP/1.1 404 Not Found");
+    assert_eq!(said(&c, "tcp", 0), "connected to 127.0.0.1:8080");
+    assert_eq!(said(&c, "closed", 1), "dial tcp [::1]:8081: connect: Connection refused (os error 111)");
+    assert!(said(&c, "notgrpc", 1).starts_with("gRPC: "));
+    // It follows what the program does.
+    c.ok(&["exec", "http", "rm", "/w/healthz"]);
+    wait_health(&c, "http", "unhealthy");
+    c.ok(&["exec", "http", "touch", "/w/healthz"]);
+    wait_health(&c, "http", "healthy");
+    // Something that accepts and never answers.
+    let flags = ["--health-http", "http://:8080/", "--health-interval", "150ms", "--health-timeout", "300ms"];
+    run(&c, "silent", &flags, &["sh", "-c", "while :; do nc -l -p 8080 -e sleep 600; done"]);
+    wait_result(&c, "silent", |result| result["Output"] == "Health check exceeded timeout (300ms)");
+    // Docker's client knows the forms by the API alone.
+    for (test, why) in [
+        (serde_json::json!(["HTTP", "https://:1/"]), "https"),
+        (serde_json::json!(["HTTP", "http://example.org/"]), "address"),
+        (serde_json::json!(["TCP", "no:port"]), "address"),
+        (serde_json::json!(["TCP"]), "one argument"),
+        (serde_json::json!(["GRPC", "0"]), "address"),
+    ] {
+        let wrong = serde_json::json!({ "Image": "busybox", "Healthcheck": { "Test": test } });
+        let reply = e.api().post("/containers/create", &wrong.to_string());
+        assert_eq!(reply.status, 400);
+        assert!(reply.message().contains(why), "{}", reply.message());
+    }
+    c.fails(125, &["run", "--health-tcp", "1", "--health-cmd", "x", "busybox"]).says("exclude each other");
+}
+
+/// A real gRPC server on the host's network.
+#[test]
+fn grpc_probes() {
+    let e = Engine::start();
+    let c = e.knarr();
+    let server = r#"
+import grpc, sys
+from concurrent import futures
+answers = {b"": b"\x08\x01", b"\x0a\x04down": b"\x08\x02"}
+def check(request, context):
+    if request not in answers:
+        context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+    return answers[request]
+class Health(grpc.GenericRpcHandler):
+    def service(self, details):
+        if details.method == "/grpc.health.v1.Health/Check":
+            return grpc.unary_unary_rpc_method_handler(check)
+server = grpc.server(futures.ThreadPoolExecutor(2), handlers=[Health()])
+port = server.add_insecure_port("127.0.0.1:50051")
+assert port == 50051
+server.start()
+server.wait_for_termination()
+"#;
+    let mut python = e.net.as_ref().unwrap().command("/usr/bin/python3");
+    let mut python = python.args(["-c", server]).spawn().unwrap();
+    let on = |name: &str, test: &str| {
+        run(
+            &c,
+            name,
+            &[&FAST[..], &["--network", "host", "--health-grpc", test]].concat(),
+            &["sleep", "600"],
+        );
+    };
+    on("up", "50051");
+    on("down", "127.0.0.1:50051/down");
+    on("unknown", "50051/other");
+    wait_health(&c, "up", "healthy");
+    wait_result(&c, "down", |result| result["Output"] == "NOT_SERVING");
+    wait_result(&c, "unknown", |result| result["Output"] == "gRPC: status 5: unknown service");
+    for name in ["down", "unknown"] {
+        wait_health(&c, name, "unhealthy");
+    }
+    assert_eq!(said(&c, "up", 0), "SERVING");
+    python.kill().unwrap();
+    python.wait().unwrap();
+    wait_health(&c, "up", "unhealthy");
+}
+
+#[test]
+fn actions_on_failure() {
+    let mut e = Engine::start();
+    let c = e.knarr();
+    let sick = |name: &str, action: &str, more: &[&str]| {
+        let flags = ["--health-cmd", "test -e /ok", "--health-on-failure", action, "--stop-timeout", "0"];
+        run(&c, name, &[&FAST[..], &flags, more].concat(), &["sleep", "600"]);
+    };
+    sick("none", "none", &[]);
+    sick("stop", "stop", &["--restart", "always"]);
+    sick("kill", "kill", &[]);
+    sick("killed", "kill", &["--restart", "on-failure:2"]);
+    sick("again", "restart", &[]);
+    sick("bound", "restart", &["--restart", "on-failure:2"]);
+    wait_health(&c, "none", "unhealthy");
+    for (name, code, restarts) in
+        [("stop", "137", "0"), ("kill", "137", "0"), ("killed", "137", "2"), ("bound", "137", "2")]
+    {
+        e.wait_status(name, "exited");
+        assert_eq!(
+            c.field(name, "{{.State.ExitCode}} {{.RestartCount}}"),
+            format!("{code} {restarts}"),
+            "{name}"
+        );
+    }
+    assert_eq!(c.field("none", "{{.State.Status}}"), "running");
+    let restarts = |c: &Cli| c.field("again", "{{.RestartCount}}").parse::<u32>().unwrap();
+    eventually("it is restarted again and again", LIMIT, || (restarts(&c) >= 2).then_some(()));
+    e.crash_and_restart();
+    let first = c.field("again", "{{.State.StartedAt}}");
+    eventually("and by the next engine", LIMIT, || {
+        (c.field("again", "{{.State.StartedAt}}") != first).then_some(())
+    });
+    c.ok(&["stop", "-t", "0", "again"]);
+    e.wait_status("again", "exited");
+    // Docker's client says it by an annotation; an image cannot.
+    let d = e.docker();
+    let flags = ["--health-cmd", "false", "--annotation", "io.knarr.health.on-failure=stop"];
+    run(&d, "annotated", &[&FAST[..], &flags].concat(), &["sleep", "600"]);
+    d.fails(125, &["run", "--annotation", "io.knarr.health.on-failure=explode", "busybox"])
+        .says("none, restart, stop or kill");
+    d.ok(&["create", "--name", "made", "busybox"]);
+    d.ok(&["commit", "-c", "LABEL io.knarr.health.on-failure=kill", "made", "labelled"]);
+    d.ok(&[
+        &["run", "-d", "--name", "labelled", "--health-cmd", "false"],
+        &FAST[..],
+        &["labelled", "sleep", "600"],
+    ]
+    .concat());
+    e.wait_status("annotated", "exited");
+    wait_health(&d, "labelled", "unhealthy");
+    assert_eq!(d.field("labelled", "{{.State.Status}}"), "running");
+    c.ok(&["rm", "-f", "none", "labelled"]);
+}

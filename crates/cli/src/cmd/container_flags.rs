@@ -69,7 +69,22 @@ pub static CREATE: &[Flag] = &[
     Flag::new("gpus", GPUS, "GPU devices to add to the container ('all' to pass all GPUs)"),
     Flag::new("group-add", Ty::List, "Add additional groups to join"),
     Flag::new("health-cmd", Ty::Str, "Command to run to check health"),
+    Flag::new(
+        "health-grpc",
+        Ty::Str,
+        "Check health by gRPC, without a program of the image ([ADDRESS:]PORT[/SERVICE])",
+    ),
+    Flag::new(
+        "health-http",
+        Ty::Str,
+        "Check health by HTTP, without a program of the image (http://[ADDRESS]:PORT/PATH)",
+    ),
     Flag::new("health-interval", DURATION, "Time between running the check (ms|s|m|h) (default 0s)"),
+    Flag::new(
+        "health-on-failure",
+        Ty::Str,
+        "What to do when the container is unhealthy (\"none\", \"restart\", \"stop\", \"kill\")",
+    ),
     Flag::new("health-retries", Ty::Int, "Consecutive failures needed to report unhealthy"),
     Flag::new(
         "health-start-interval",
@@ -80,6 +95,11 @@ pub static CREATE: &[Flag] = &[
         "health-start-period",
         DURATION,
         "Start period for the container to initialize before starting health-retries countdown (ms|s|m|h) (default 0s)",
+    ),
+    Flag::new(
+        "health-tcp",
+        Ty::Str,
+        "Check health by a connection, without a program of the image ([ADDRESS:]PORT)",
     ),
     Flag::new("health-timeout", DURATION, "Maximum time to allow one check to run (ms|s|m|h) (default 0s)"),
     Flag::new("help", Ty::Bool, "Print usage"),

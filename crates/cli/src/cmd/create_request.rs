@@ -146,10 +146,7 @@ fn health(m: &Matches) -> Result<Option<HealthConfig>, String> {
         text => duration::parse(text).unwrap_or(0),
     };
     let health = HealthConfig {
-        test: match m.text("health-cmd") {
-            "" => List::nil(),
-            command => vec!["CMD-SHELL".to_owned(), command.to_owned()].into(),
-        },
+        test: health_test(m)?,
         interval_ns: time("health-interval"),
         timeout_ns: time("health-timeout"),
         start_period_ns: time("health-start-period"),
@@ -175,6 +172,29 @@ fn health(m: &Matches) -> Result<Option<HealthConfig>, String> {
         }
     }
     Ok(given.then_some(health))
+}
+
+/// One way to check, at most.
+fn health_test(m: &Matches) -> Result<List<String>, String> {
+    let kinds = [("cmd", "CMD-SHELL"), ("http", "HTTP"), ("tcp", "TCP"), ("grpc", "GRPC")];
+    let given = kinds.map(|(flag, kind)| (kind, m.text(&format!("health-{flag}"))));
+    let mut given = given.into_iter().filter(|(_, text)| !text.is_empty());
+    match (given.next(), given.next()) {
+        (None, _) => Ok(List::nil()),
+        (Some((kind, text)), None) => Ok(vec![kind.to_owned(), text.to_owned()].into()),
+        (Some(_), Some(_)) => {
+            Err("--health-cmd, --health-http, --health-tcp and --health-grpc exclude each other".into())
+        }
+    }
+}
+
+/// What to do about an unhealthy container travels as an annotation: requests have them, images do not.
+fn annotations(m: &Matches) -> Map<String> {
+    let mut annotations = key_values(&m.list("annotation"));
+    if m.changed("health-on-failure") {
+        annotations.insert("io.knarr.health.on-failure".to_owned(), m.text("health-on-failure").to_owned());
+    }
+    annotations
 }
 
 fn host_config(m: &Matches) -> Result<HostConfig, String> {
@@ -212,7 +232,7 @@ fn host_config(m: &Matches) -> Result<HostConfig, String> {
         volume_driver: text("volume-driver"),
         volumes_from: nil_if_empty(m.list("volumes-from")),
         console_size: crate::term::size_of_stdout().map_or([0, 0], |(r, c)| [u32::from(r), u32::from(c)]),
-        annotations: key_values(&m.list("annotation")),
+        annotations: annotations(m),
         cap_add: nil_if_empty(capabilities(&m.list("cap-add"))),
         cap_drop: nil_if_empty(capabilities(&m.list("cap-drop"))),
         cgroupns_mode: text("cgroupns"),

@@ -62,6 +62,10 @@ pub fn host_config(host: &HostConfig) -> Result<()> {
     if host.auto_remove && !matches!(host.restart_policy.name.as_str(), "" | "no") {
         return invalid("can't create 'AutoRemove' container with restart policy");
     }
+    let on_failure = crate::health::OnFailure::of(&host.annotations).or_else(invalid)?;
+    if host.auto_remove && on_failure == crate::health::OnFailure::Restart {
+        return invalid("can't create 'AutoRemove' container that is restarted when it is unhealthy");
+    }
     if !matches!(host.isolation.as_str(), "" | "default") {
         return invalid(format!("invalid isolation: {:?} - linux only supports 'default'", host.isolation));
     }

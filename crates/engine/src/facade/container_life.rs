@@ -127,13 +127,24 @@ fn stop_signal(container: &Container) -> i32 {
     signal::parse(&container.config.stop_signal).unwrap_or(SIGTERM)
 }
 
+/// What `stop` without options means.
+pub(crate) fn own_stop_wish(container: &Container) -> StopWish {
+    let seconds = container.config.stop_timeout.unwrap_or(DEFAULT_STOP_TIMEOUT_S);
+    StopWish { signal: stop_signal(container), timeout_ms: milliseconds(seconds) }
+}
+
+/// A negative time has no end.
+fn milliseconds(seconds: i64) -> Option<u64> {
+    u64::try_from(seconds).ok().map(|s| s.saturating_mul(1000))
+}
+
 fn stop_wish(container: &Container, options: &ContainerStop) -> Result<StopWish> {
     let signal = match options.signal.as_deref() {
         None | Some("") => stop_signal(container),
         Some(text) => signal::parse(text).ok_or_else(|| Error::Invalid(format!("Invalid signal: {text}")))?,
     };
     let seconds = options.timeout_s.or(container.config.stop_timeout).unwrap_or(DEFAULT_STOP_TIMEOUT_S);
-    Ok(StopWish { signal, timeout_ms: u64::try_from(seconds).ok().map(|s| s.saturating_mul(1000)) })
+    Ok(StopWish { signal, timeout_ms: milliseconds(seconds) })
 }
 
 async fn ask(entry: &Entry, event: Event) -> Result<()> {

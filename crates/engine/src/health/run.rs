@@ -1,5 +1,6 @@
 //! One probe: started, waited for, ended when it takes too long.
-use super::output::Output;
+use super::native;
+use super::output::{MAX_OUTPUT, Output};
 use super::{Plan, Probe};
 use crate::engine::{Engine, Inner};
 use crate::error::Result;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +52,9 @@ pub(crate) async fn run(
     snapshot.supervisor()?;
     let start = Time::now();
     let ended = match &plan.probe {
+        Probe::Http(_) | Probe::Tcp(_) | Probe::Grpc(_) => {
+            native_probe(engine, &snapshot, plan, permit, cancel).await
+        }
         Probe::Command(command) => {
             let probe = Command { engine, snapshot: &snapshot, id: probe_id(container) };
             let ended = match probe.start(command).await {
@@ -66,6 +70,52 @@ pub(crate) async fn run(
     };
     let (exit_code, output) = ended?;
     Some(ProbeResult { start, end: Time::now(), exit_code, output })
+}
+
+/// The engine's own question, inside of the container's network namespace.
+async fn native_probe(
+    engine: &Arc<Inner>,
+    snapshot: &Arc<Snapshot>,
+    plan: &Plan,
+    permit: SemaphorePermit<'_>,
+    cancel: &CancellationToken,
+) -> Option<(i32, String)> {
+    let target = match &plan.probe {
+        Probe::Http(http) => &http.target,
+        Probe::Tcp(target) => target,
+        Probe::Grpc(grpc) => &grpc.target,
+        Probe::Command(_) => return None,
+    };
+    let (of, target) = (Arc::clone(snapshot), target.clone());
+    let opened =
+        engine.pool.run(move || native::Sockets::open(crate::start::network_namespace(&of.status)?, &target));
+    let opened = opened.await.and_then(|inner| inner);
+    drop(permit);
+    let sockets = match opened {
+        Ok(sockets) => sockets,
+        Err(error) => return Some((1, error.to_string())),
+    };
+    let ask = async {
+        match &plan.probe {
+            Probe::Http(http) => native::http(sockets, http).await,
+            Probe::Grpc(grpc) => native::grpc(sockets, grpc).await,
+            _ => native::tcp(sockets).await,
+        }
+    };
+    tokio::select! {
+        answer = timeout(plan.timeout, ask) => Some(match answer {
+            Ok(Ok(said)) => (0, bounded(said)),
+            Ok(Err(said)) => (1, bounded(said)),
+            Err(_) => (-1, too_long(plan.timeout, "")),
+        }),
+        () = cancel.cancelled() => None,
+    }
+}
+
+/// What a server says can be long.
+fn bounded(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MAX_OUTPUT));
+    text
 }
 
 /// A command in the container.

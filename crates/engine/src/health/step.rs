@@ -1,5 +1,5 @@
 //! The planner: what follows from a result, a timer, a start or an end.
-use super::Plan;
+use super::{OnFailure, Plan};
 use crate::record::{Health, HealthStatus, ProbeResult, Time};
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub(crate) enum Effect {
     Keep,
     /// The row is to be written now, with the event of its new status.
     Report(HealthStatus),
+    /// It failed as often as it may: what was asked for in that case.
+    Act(OnFailure),
 }
 
 /// When something happens.
@@ -130,6 +132,11 @@ fn take(plan: &Plan, state: &mut State, result: ProbeResult, at: Moment, effects
         }
     }
     effects.push(if health.status == before { Effect::Show } else { Effect::Report(health.status) });
+    // Once more after as many failures again: an engine may have died before it acted, or the container did not react.
+    let failed = health.streak != 0 && health.streak.is_multiple_of(plan.retries);
+    if !well && failed && !early && plan.on_failure != OnFailure::None {
+        effects.push(Effect::Act(plan.on_failure));
+    }
 }
 
 /// Until the next probe.

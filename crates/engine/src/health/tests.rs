@@ -1,6 +1,7 @@
 use super::*;
 use crate::record::{HealthStatus, ProbeResult, Time};
 use knarr_base::ContainerId;
+use knarr_docker_types::Map;
 use knarr_docker_types::container_config::{Config, HealthConfig};
 use std::fmt::Write;
 use std::time::Duration;
@@ -15,12 +16,16 @@ fn config(test: &[&str]) -> Config {
     }
 }
 
+fn of(config: &Config) -> Option<Plan> {
+    Plan::of(config, &Map::empty())
+}
+
 fn plan() -> Plan {
     let mut config = config(&["CMD", "true"]);
     let check = config.healthcheck.as_mut().unwrap();
     (check.interval_ns, check.start_interval_ns) = (10 * SECOND, SECOND);
     (check.start_period_ns, check.retries) = (5 * SECOND, 2);
-    Plan::of(&config).unwrap()
+    of(&config).unwrap()
 }
 
 /// Events at seconds after the start; what follows, as text. `+`, `-`, `?`: the probe that runs ends well, badly, not at all.
@@ -63,7 +68,7 @@ fn play(plan: &Plan, events: &[(i64, &str)]) -> String {
 
 #[test]
 fn dockers_defaults() {
-    let plan = Plan::of(&config(&["CMD-SHELL", "curl x"])).unwrap();
+    let plan = of(&config(&["CMD-SHELL", "curl x"])).unwrap();
     assert_eq!(
         plan,
         Plan {
@@ -73,18 +78,19 @@ fn dockers_defaults() {
             start_period: Duration::ZERO,
             start_interval: Duration::from_secs(5),
             retries: 3,
+            on_failure: OnFailure::None,
         }
     );
     let shell =
         Config { shell: vec!["/bin/ash".to_owned(), "-ec".to_owned()].into(), ..config(&["CMD-SHELL", "x"]) };
     assert_eq!(
-        Plan::of(&shell).unwrap().probe,
+        of(&shell).unwrap().probe,
         Probe::Command(["/bin/ash", "-ec", "x"].map(str::to_owned).to_vec())
     );
     for none in [&["NONE"][..], &[], &[""], &["WAT"]] {
-        assert_eq!(Plan::of(&config(none)), None);
+        assert_eq!(of(&config(none)), None);
     }
-    assert_eq!(Plan::of(&Config::default()), None);
+    assert_eq!(of(&Config::default()), None);
 }
 
 #[test]
@@ -171,4 +177,98 @@ fn a_probe_is_known_by_its_id() {
     let probe = run::probe_id(&one);
     assert_eq!(probe.len(), 64);
     assert!(is_probe(&one, &probe) && !is_probe(&two, &probe));
+}
+
+#[test]
+fn native_forms() {
+    let parsed = |test: &[&str]| match check(config(test).healthcheck.as_ref().unwrap()) {
+        Ok(()) => format!("{:?}", of(&config(test)).unwrap().probe),
+        Err(why) => why,
+    };
+    let forms: &[&[&str]] = &[
+        &["HTTP", "http://:8080/healthz?x=1#part"],
+        &["HTTP", "http://10.0.0.1"],
+        &["HTTP", "http://[::1]:81/"],
+        &["HTTP", "http://[::1]"],
+        &["HTTP", "http://localhost:1?x"],
+        &["HTTP", "http://name/"],
+        &["HTTP", "http://a@127.0.0.1/"],
+        &["HTTP", "http://:80/a b\r\nX: y"],
+        &["HTTP", "https://:80/"],
+        &["HTTP", ":80"],
+        &["HTTP", "http://:0/"],
+        &["HTTP"],
+        &["TCP", "5432"],
+        &["TCP", ":5432"],
+        &["TCP", "127.0.0.1:5432"],
+        &["TCP", "127.0.0.1"],
+        &["TCP", "65536"],
+        &["TCP", ""],
+        &["TCP", "1", "2"],
+        &["GRPC", "50051"],
+        &["GRPC", "[::1]:50051/a.b.C"],
+    ];
+    let text: Vec<String> = forms.iter().map(|test| format!("{test:?}\n    {}", parsed(test))).collect();
+    insta::assert_snapshot!(text.join("\n"));
+}
+
+#[test]
+fn answers() {
+    let http = |head: &str| native::verdict(head.as_bytes());
+    assert_eq!(http("HTTP/1.1 204 No Content\r\nX: y"), Ok("HTTP/1.1 204 No Content".to_owned()));
+    assert_eq!(http("HTTP/1.0 302\n"), Ok("HTTP/1.0 302".to_owned()));
+    assert_eq!(http("HTTP/1.1 503 Busy\r\n"), Err("HTTP/1.1 503 Busy".to_owned()));
+    for bad in
+        ["", "HTTP/1.1 200 OK", "HTTP/2 200 OK\n", "HTTP/1.1 2000 OK\n", "HTTP/1.1 +20 OK\n", "SSH-2.0-x\r\n"]
+    {
+        assert!(http(bad).is_err(), "{bad}");
+    }
+    assert_eq!(&native::message("")[..], [0, 0, 0, 0, 0]);
+    assert_eq!(&native::message("ab")[..], [0, 0, 0, 0, 4, 0x0a, 2, b'a', b'b']);
+    let status = |bytes: &[u8]| {
+        let mut frame = vec![0, 0, 0, 0, u8::try_from(bytes.len()).unwrap()];
+        frame.extend_from_slice(bytes);
+        native::serving_status(frame.into())
+    };
+    assert_eq!((status(&[]), status(&[8, 1]), status(&[8, 2])), (Some(0), Some(1), Some(2)));
+    assert_eq!(
+        status(&[0x12, 2, 9, 9, 0x1d, 1, 2, 3, 4, 0x10, 0x80, 1, 8, 1]),
+        Some(1),
+        "others are skipped"
+    );
+    for bad in [
+        &[8][..],
+        &[8, 0x80],
+        &[0x12, 5, 1],
+        &[0x0b],
+        &[0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+    ] {
+        assert_eq!(status(bad), None, "{bad:?}");
+    }
+    for bad in [&[][..], &[1, 0, 0, 0, 0], &[0, 0, 0, 0, 1], &[0, 0, 0, 0, 0, 0]] {
+        assert_eq!(native::serving_status(bad.to_vec().into()), None);
+    }
+}
+
+#[test]
+fn an_action_comes_with_each_full_streak() {
+    let plan = Plan { on_failure: OnFailure::Restart, ..plan() };
+    insta::assert_snapshot!(play(
+        &plan,
+        &[
+            (0, "start"),
+            (1, "due"),
+            (1, "-"),
+            (6, "due"),
+            (6, "-"),
+            (16, "due"),
+            (16, "-"),
+            (26, "due"),
+            (26, "-"),
+            (36, "due"),
+            (36, "-"),
+            (46, "due"),
+            (46, "+")
+        ],
+    ));
 }

@@ -41,6 +41,11 @@ impl Policy {
         }
     }
 
+    /// Whether the engine may start it once more for a reason of its own: a number that was given bounds that, too.
+    pub fn has_restarts_left(self, restarts: u32) -> bool {
+        !matches!(self, Self::OnFailure { max } if max != 0 && restarts >= max)
+    }
+
     /// When the engine starts and finds the container not running.
     pub fn restarts_at_boot(self, stopped_by_user: bool, code: i32, restarts: u32) -> bool {
         match self {

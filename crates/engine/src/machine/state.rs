@@ -99,6 +99,9 @@ pub struct Wishes {
     /// After the exit start again, whatever the policy says.
     #[serde(default)]
     pub start_again: bool,
+    /// After the exit start again when the policy's pause is over, whatever the policy says: the engine's own wish.
+    #[serde(default)]
+    pub restart_later: bool,
     /// After the exit remove; holds whether anonymous volumes go too.
     #[serde(default)]
     pub remove: Option<bool>,
@@ -123,6 +126,8 @@ pub enum Event {
         ends: bool,
     },
     Restart(StopWish),
+    /// Not a request: the engine found the container unhealthy.
+    RestartLater(StopWish),
     Pause,
     Unpause,
     Remove {

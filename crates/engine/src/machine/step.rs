@@ -17,6 +17,10 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Effect>, Reply) {
         Event::Pause => pause(&mut state, &mut effects),
         Event::Unpause => unpause(&mut state, &mut effects),
         Event::Remove { force, volumes } => remove(&mut state, force, volumes, &mut effects),
+        Event::RestartLater(wish) => {
+            restart_later(&mut state, wish, &mut effects);
+            Reply::Done
+        }
         outcome => {
             follow(&mut state, outcome, &mut effects);
             Reply::Done
@@ -102,6 +106,7 @@ fn stop_after_start(state: &mut State, wish: StopWish) {
 }
 
 fn want_exit(state: &mut State) {
+    state.wishes.restart_later = false;
     state.stopped_by_user = true;
     state.wishes.exit = true;
 }
@@ -141,6 +146,7 @@ fn miss_freezer(state: &State, effects: &mut Vec<Effect>) {
 
 fn cancel_restart(state: &mut State, effects: &mut Vec<Effect>) {
     state.stopped_by_user = true;
+    state.wishes.restart_later = false;
     state.phase = Phase::Exited;
     effects.extend([Effect::DisarmBackoff, Effect::Commit, Effect::Reached(Milestone::Stopped)]);
 }
@@ -192,6 +198,16 @@ fn restart(state: &mut State, wish: StopWish, effects: &mut Vec<Effect>) -> Repl
         }
         _ => start(state, effects),
     }
+}
+
+/// A stop, and then as after an exit that nobody asked for. What somebody did ask for is not disturbed.
+fn restart_later(state: &mut State, wish: StopWish, effects: &mut Vec<Effect>) {
+    if state.phase != Phase::Running || state.activity != Activity::Idle || state.wishes.remove.is_some() {
+        return;
+    }
+    begin_stop(state, wish, effects);
+    state.stopped_by_user = false;
+    state.wishes.restart_later = true;
 }
 
 fn pause(state: &mut State, effects: &mut Vec<Effect>) -> Reply {
@@ -361,6 +377,7 @@ fn stop_timeout(state: &mut State, effects: &mut Vec<Effect>) {
         state.activity = Activity::Idle;
         state.killed = false;
         state.wishes.stop = None;
+        state.wishes.restart_later = false;
         no_start_again(state, effects);
         effects.extend([Effect::Remember, Effect::Missed(Milestone::Stopped)]);
     }
@@ -385,7 +402,9 @@ fn cleaned(state: &mut State, effects: &mut Vec<Effect>) {
         effects.extend([Effect::Commit, Effect::Reached(Milestone::Stopped)]);
         return launch(state, effects);
     }
-    if !wanted && state.policy.restarts(state.exit_code, state.restarts) {
+    // The wish for a restart stays until it is begun: it is the reason for it.
+    state.wishes.restart_later &= state.policy.has_restarts_left(state.restarts);
+    if state.wishes.restart_later || !wanted && state.policy.restarts(state.exit_code, state.restarts) {
         state.phase = Phase::Restarting;
         state.backoff_ms = next_backoff(state.backoff_ms, state.ran_ms);
         state.restarts += 1;

@@ -157,6 +157,33 @@ fn restart_request_starts_again() {
     assert_eq!((state.phase, state.restarts), (Phase::Running, 0));
 }
 
+/// As after an exit that nobody asked for, whatever the policy says; requests win over it.
+#[test]
+fn an_unhealthy_container_is_restarted_after_the_pause() {
+    let exit = [Event::Exited { code: 143, ran_ms: 1 }, Event::Cleaned];
+    let once = [&[Event::RestartLater(TERM)][..], &exit, &[Event::BackoffOver, Event::Started]].concat();
+    let (state, text) = run(running(), &[&once[..], &once[..2]].concat());
+    insta::assert_snapshot!(text);
+    assert!(state.wishes.restart_later && !state.stopped_by_user);
+    let (state, _) = run(running(), &once);
+    assert_eq!((state.phase, state.restarts, state.wishes), (Phase::Running, 1, Wishes::default()));
+    let bound = State { policy: Policy::OnFailure { max: 1 }, ..running() };
+    let (state, _) = run(bound, &[&once[..], &[Event::RestartLater(TERM)], &exit].concat());
+    assert_eq!((state.phase, state.restarts), (Phase::Exited, 1));
+    for request in [Event::Stop(TERM), Event::Kill { signal: 9, ends: true }] {
+        let (state, _) = run(running(), &[&[Event::RestartLater(TERM), request][..], &exit].concat());
+        assert_eq!((state.phase, state.wishes), (Phase::Exited, Wishes::default()), "{request:?}");
+        assert!(state.stopped_by_user);
+        // And it does not get in the way of one.
+        let (before, _) = run(running(), &[request]);
+        if before.activity == Activity::Stopping {
+            assert_eq!(step(before, Event::RestartLater(TERM)).0, before);
+        }
+    }
+    let (state, _) = run(running(), &[&once[..3], &[Event::Stop(TERM)]].concat());
+    assert_eq!((state.phase, state.wishes), (Phase::Exited, Wishes::default()), "the pause ends, too");
+}
+
 #[test]
 fn auto_remove_after_exit_and_after_failed_start() {
     let auto = State { auto_remove: true, ..State::default() };
@@ -197,6 +224,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::Stop(TERM)),
         Just(Event::Kill { signal: 9, ends: true }),
         Just(Event::Restart(TERM)),
+        Just(Event::RestartLater(TERM)),
         Just(Event::Pause),
         Just(Event::Unpause),
         any::<bool>().prop_map(|force| Event::Remove { force, volumes: true }),

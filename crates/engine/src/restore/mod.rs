@@ -136,7 +136,7 @@ fn recorded(container: &Container, status: &Status) -> Recorded {
         restarts: status.restarts,
         finished_at: status.finished_at,
         remove: status.wishes.remove.is_some(),
-        start_again: status.wishes.start_again,
+        start_again: status.wishes.start_again || status.wishes.restart_later,
     }
 }
 

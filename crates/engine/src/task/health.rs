@@ -1,9 +1,10 @@
 //! A container's health check: the planner's effects, carried out by the container's task.
 use super::message::{Message, Outcome};
 use super::run::Task;
-use crate::health::{self, Effect, Event, Moment, Plan, State};
-use crate::machine::{Activity, Phase};
+use crate::health::{self, Effect, Event, Moment, OnFailure, Plan, State};
+use crate::machine::{Activity, Event as Happening, Phase};
 use crate::record::{Container, Health, Time};
+use crate::signal::SIGKILL;
 use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,7 @@ pub(super) struct Monitor {
 impl Monitor {
     pub fn new(container: &Container, health: Option<Health>) -> Self {
         Self {
-            plan: Plan::of(&container.config).map(Arc::new),
+            plan: Plan::of(&container.config, &container.host_config.annotations).map(Arc::new),
             shown: health.clone().map(Arc::new),
             state: State { health, ..State::default() },
             due_at: None,
@@ -49,6 +50,13 @@ impl Drop for Monitor {
     }
 }
 
+/// What follows that takes time.
+#[derive(Default)]
+struct Then {
+    write: bool,
+    act: OnFailure,
+}
+
 impl Task {
     /// After a change of the container's state, before it is committed and published.
     pub(super) fn follow_health(&mut self) {
@@ -65,19 +73,30 @@ impl Task {
     }
 
     pub(super) async fn health_event(&mut self, event: Event) {
-        if self.plan_health(event) {
+        let then = self.plan_health(event);
+        if then.write {
             self.write_health().await;
+        }
+        // What somebody asked for comes first.
+        if self.state.activity == Activity::Idle && self.state.phase == Phase::Running {
+            let wish = crate::facade::own_stop_wish(&self.container);
+            match then.act {
+                OnFailure::None => {}
+                OnFailure::Restart => self.step(Happening::RestartLater(wish)).await,
+                OnFailure::Stop => self.step(Happening::Stop(wish)).await,
+                // As a process that ended by itself: its restart policy says what follows.
+                OnFailure::Kill => self.step(Happening::Kill { signal: SIGKILL, ends: false }).await,
+            }
         }
     }
 
-    /// Whether the row has to be written now.
-    fn plan_health(&mut self, event: Event) -> bool {
-        let Some(plan) = self.health.plan.clone() else { return false };
+    fn plan_health(&mut self, event: Event) -> Then {
+        let mut then = Then::default();
+        let Some(plan) = self.health.plan.clone() else { return then };
         let moment = Moment { now: Time::now(), started_at: self.status.started_at };
         let before = std::mem::take(&mut self.health.state);
         let (state, effects) = health::step(&plan, before, event, moment);
         self.health.state = state;
-        let mut write = false;
         for effect in effects {
             match effect {
                 Effect::Arm(after) => self.health.due_at = Some(Instant::now() + after),
@@ -89,16 +108,17 @@ impl Task {
                     self.health.unwritten = true;
                     self.health.shown = self.health.state.health.clone().map(Arc::new);
                 }
+                Effect::Act(what) => then.act = what,
                 Effect::Report(status) => {
                     let event = self.container.event(&format!("health_status: {}", status.as_str()));
                     self.outbox.push(event);
                     self.health.unwritten = true;
-                    write = true;
+                    then.write = true;
                     self.show_health();
                 }
             }
         }
-        write
+        then
     }
 
     fn show_health(&mut self) {

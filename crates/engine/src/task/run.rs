@@ -137,6 +137,7 @@ impl Task {
         match (wishes.remove, wishes.stop) {
             (Some(volumes), _) => self.step(Happening::Remove { force: true, volumes }).await,
             (None, Some(wish)) if wishes.start_again => self.step(Happening::Restart(wish)).await,
+            (None, Some(wish)) if wishes.restart_later => self.step(Happening::RestartLater(wish)).await,
             (None, Some(wish)) => self.step(Happening::Stop(wish)).await,
             (None, None) => {}
         }
