@@ -44,6 +44,15 @@ fn cost_of_a_start() {
             median(name, up);
             median(&format!("{name}: release"), down);
         }
+        let many: Vec<_> = (20_000..32_000).map(|p| publish(None, p, p)).collect();
+        let (mut up, mut down) = (Vec::new(), Vec::new());
+        for _ in 0..5 {
+            let wanted = EndpointRequest { ports: many.clone().into(), ..request("bridge") };
+            timed(&mut up, || engine.connect(&wanted).unwrap());
+            timed(&mut down, || engine.release(&wanted.container).unwrap());
+        }
+        median("connect, 12,000 ports", up);
+        median("connect, 12,000 ports: release", down);
         steps();
         ports();
         let store = world.store("alone");

@@ -5,6 +5,7 @@ mod cost;
 mod forwarding;
 mod gateways;
 mod ipv6;
+mod neighbours;
 mod oracle;
 mod parents;
 mod ports;

@@ -157,6 +157,84 @@ fn free_ports_are_found_and_ranges_are_ranges() {
     });
 }
 
+/// As the engine does for itself.
+fn more_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+}
+
+/// Ranges as wide as FTP or RTP servers want them: one element of the firewall.
+#[test]
+fn twelve_thousand_ports_are_one_element() {
+    on_host(|world| {
+        more_descriptors();
+        let outsider = TcpListener::bind("0.0.0.0:25000").unwrap();
+        let outside = world.machine("uplink", OURS, THEIRS);
+        let engine = world.engine("aaaa");
+        let range = || with_ports((20_000..32_000).map(|p| publish(None, p, p)).collect());
+        let text = engine.connect(&range()).unwrap_err().to_string();
+        assert!(text.contains("0.0.0.0:25000") && text.ends_with("address already in use"), "{text}");
+        assert!(!engine.firewall_text().contains("20000"), "nothing is left behind");
+        TcpListener::bind("0.0.0.0:20000").expect("nothing is held after a failure");
+        drop(outsider);
+        let many = engine.connect(&range()).unwrap();
+        for port in [20_000, 26_123, 31_999] {
+            serve(many.netns.as_fd(), port);
+            let to = format!("203.0.113.1:{port}");
+            assert_eq!(ask(outside.netns.as_fd(), &to).as_deref(), Some("203.0.113.9"));
+        }
+        let elements = engine.firewall_text().matches(&address_of(&many)).count();
+        assert_eq!(elements, 1, "{}", engine.firewall_text());
+        let text = engine.connect(&with_ports(vec![publish(None, 31_999, 80)])).unwrap_err().to_string();
+        assert!(text.ends_with("Bind for 0.0.0.0:31999 failed: port is already allocated"), "{text}");
+        engine.release(&many.endpoint.container).unwrap();
+        TcpListener::bind("0.0.0.0:31999").unwrap();
+    });
+}
+
+/// Whatever another program has: an address of its own, datagrams, IPv6.
+#[test]
+fn ports_of_other_programs_are_taken() {
+    on_host(|world| {
+        let engine = world.engine("aaaa");
+        let refused = |port: PortBinding| {
+            let text = engine.connect(&with_ports(vec![port])).unwrap_err().to_string();
+            assert!(text.ends_with("address already in use"), "{text}");
+            assert!(engine.inspect("bridge").unwrap().containers.is_empty());
+            assert!(!engine.firewall_text().contains("comment"), "nothing is left behind");
+        };
+        let udp = |port: PortBinding| PortBinding { protocol: Protocol::Udp, ..port };
+        let _one = TcpListener::bind("127.0.0.1:7001").unwrap();
+        refused(publish(None, 7001, 80));
+        refused(publish(Some("127.0.0.1"), 7001, 80));
+        let _two = UdpSocket::bind("0.0.0.0:7002").unwrap();
+        refused(udp(publish(None, 7002, 53)));
+        refused(udp(publish(Some("127.0.0.1"), 7002, 53)));
+        // As most servers do it: one socket for both families.
+        let _three = TcpListener::bind("[::]:7003").unwrap();
+        refused(publish(None, 7003, 80));
+        // Another protocol's is no matter.
+        engine.connect(&with_ports(vec![publish(None, 7002, 53)])).unwrap();
+    });
+}
+
+/// The kernel may be without SCTP; the firewall translates it anyway.
+#[test]
+fn sctp_is_published() {
+    on_host(|world| {
+        let engine = world.engine("aaaa");
+        let sctp = |port| PortBinding { protocol: Protocol::Sctp, ..publish(None, port, port) };
+        let one = engine.connect(&with_ports(vec![sctp(3868)])).unwrap();
+        assert!(engine.firewall_text().contains("sctp . 3868 comment"), "{}", engine.firewall_text());
+        let text = engine.connect(&with_ports(vec![sctp(3868)])).unwrap_err().to_string();
+        assert!(text.ends_with("Bind for 0.0.0.0:3868 failed: port is already allocated"), "{text}");
+        engine.connect(&with_ports(vec![publish(None, 3868, 3868)])).expect("TCP has ports of its own");
+        engine.release(&one.endpoint.container).unwrap();
+        engine.connect(&with_ports(vec![sctp(3868)])).unwrap();
+    });
+}
+
 #[test]
 fn udp_goes_both_ways() {
     on_host(|world| {
