@@ -76,6 +76,34 @@ fn a_port_for_a_list_of_networks() {
     assert_eq!(e.knarr().ok(&["ps", "-aq"]), "", "nothing is left of a refused list");
 }
 
+/// Not one process, and not one line of output, more.
+#[test]
+fn twelve_thousand_ports() {
+    let e = Engine::start();
+    let (_, outside) = machines(&e);
+    for c in e.clients() {
+        let script = "mkdir /www; echo yes >/www/index.html; exec httpd -f -p 31000 -h /www";
+        c.ok(&[
+            "run",
+            "-d",
+            "--name",
+            "wide",
+            "-p",
+            "20000-31999:20000-31999",
+            "busybox",
+            "sh",
+            "-c",
+            script,
+        ]);
+        eventually("an answer", LIMIT, || reached(&outside, "192.0.2.1:31000").then_some(()));
+        let shown = c.ok(&["ps", "--format", "{{.Ports}}"]);
+        assert_eq!(shown, "0.0.0.0:20000-31999->20000-31999/tcp");
+        c.fails(125, &["run", "--rm", "-p", "31999:80", "busybox", "true"]).says("port is already allocated");
+        c.ok(&["rm", "-f", "wide"]);
+    }
+    assert_eq!(e.docker().ok(&["ps", "-aq"]), "", "a refused port leaves nothing");
+}
+
 /// Docker's client parses `-p` itself: an annotation or the network says it.
 #[test]
 fn lists_for_other_clients() {

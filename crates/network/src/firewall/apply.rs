@@ -101,12 +101,13 @@ impl Firewall {
         Ok(())
     }
 
-    /// Chains of others that drop forwarded IPv4 packets unless a rule of theirs accepts them.
-    pub fn foreign_drops(&mut self) -> Result<Vec<String>> {
+    /// Chains of others that drop forwarded packets unless a rule of theirs accepts them. Those for IPv6 alone count
+    /// where there is any.
+    pub fn foreign_drops(&mut self, ipv6: bool) -> Result<Vec<String>> {
         let chains = self.connection.forward_chains()?;
         let foreign = chains.into_iter().filter(|c| {
             c.policy == Policy::Drop
-                && c.family != Family::Ipv6
+                && (ipv6 || c.family != Family::Ipv6)
                 && c.table != self.table
                 && !c.table.starts_with("knarr-")
         });

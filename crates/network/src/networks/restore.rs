@@ -153,13 +153,12 @@ impl Networks {
         if !kernel::forwarding(true) {
             warnings.push("WARNING: IPv4 forwarding is disabled".to_owned());
         }
-        if self.state().networks.values().any(|n| n.ipv6 && n.driver == Driver::Bridge)
-            && !kernel::forwarding(false)
-        {
+        let ipv6 = self.state().networks.values().any(|n| n.ipv6 && n.driver == Driver::Bridge);
+        if ipv6 && !kernel::forwarding(false) {
             warnings.push("WARNING: IPv6 forwarding is disabled".to_owned());
         }
         if let Some(table) = &self.firewall {
-            let drops = lock(table).firewall.foreign_drops();
+            let drops = lock(table).firewall.foreign_drops(ipv6);
             warnings.extend(drops.into_iter().flatten().map(|chain| {
                 format!(
                     "WARNING: chain {chain} of another firewall drops forwarded packets: unless a rule of it accepts \

@@ -91,6 +91,22 @@ fn what_others_flush_comes_back_in_both_families_and_theirs_stays_theirs() {
     });
 }
 
+#[test]
+fn a_firewall_that_drops_ipv6_is_named_where_there_is_any() {
+    on_host(|world| {
+        let engine = world.engine("aaaa");
+        nft("table ip6 filter {
+	chain FORWARD { type filter hook forward priority 0; policy drop; }
+}
+");
+        assert_eq!(engine.warnings(), Vec::<String>::new());
+        let dual = CreateNetwork { name: "dual".into(), ipv6: Some(true), ..Default::default() };
+        engine.create(&dual).unwrap();
+        let warnings = engine.warnings().join("\n");
+        assert!(warnings.contains("ip6 filter FORWARD"), "{warnings}");
+    });
+}
+
 /// A packet has to be accepted by every firewall of the host. So one that forwards nothing stops containers too; it is named,
 /// and left as it is.
 #[test]

@@ -10,9 +10,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+const OPENING: Duration = Duration::from_secs(10);
 pub const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Runs `f` on a thread in a new namespace that plays the host. The thread's whole life is there.
@@ -47,7 +48,16 @@ pub struct World {
 
 impl World {
     pub fn store(&self, name: &str) -> Store {
-        Store::open(&self.directory.path().join(name)).unwrap()
+        // A store that an engine before had is closed when its last write in the background is done.
+        let deadline = Instant::now() + OPENING;
+        loop {
+            match Store::open(&self.directory.path().join(name)) {
+                Err(knarr_state::Error::InUse { .. }) if Instant::now() < deadline => {
+                    thread::sleep(Duration::from_millis(20));
+                }
+                opened => return opened.unwrap(),
+            }
+        }
     }
 
     /// An engine with its bridges in place.
