@@ -1,7 +1,7 @@
 //! Health checks: as Docker's clients see them, over pauses, restarts and the engine's death.
 
 use knarr_e2e::command::eventually;
-use knarr_e2e::{Cli, Engine};
+use knarr_e2e::{Cli, Engine, workspace};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -376,4 +376,47 @@ fn actions_on_failure() {
     wait_health(&d, "labelled", "unhealthy");
     assert_eq!(d.field("labelled", "{{.State.Status}}"), "running");
     c.ok(&["rm", "-f", "none", "labelled"]);
+}
+
+/// Compose waits for `service_healthy`, and gives up when a service is unhealthy.
+#[test]
+fn compose_waits_for_health() {
+    let e = Engine::start();
+    let project = e.fresh_dir("project");
+    let file = r#"
+services:
+  db:
+    image: busybox
+    command: ["sh", "-c", "sleep 1; touch /ready; exec sleep 600"]
+    healthcheck: {test: ["CMD", "test", "-e", "/ready"], interval: 200ms, retries: 100}
+  web:
+    image: busybox
+    command: ["sleep", "600"]
+    healthcheck: {test: ["CMD-SHELL", "exit 1"], interval: 200ms, retries: 2}
+    depends_on: {db: {condition: service_healthy}}
+  never:
+    image: busybox
+    command: ["sleep", "600"]
+    depends_on: {web: {condition: service_healthy}}
+"#;
+    std::fs::write(project.join("compose.yaml"), file).unwrap();
+    let compose = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(workspace::compose());
+        let here = command.args(["-p", "health"]).args(arguments).current_dir(&project);
+        let out = here.env("DOCKER_HOST", e.host()).env("DOCKER_CONFIG", &project).output().unwrap();
+        (out.status.success(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    let (ok, said) = compose(&["up", "-d", "--quiet-pull"]);
+    assert!(
+        !ok && said.contains("dependency failed to start: container health-web-1 is unhealthy"),
+        "{said}"
+    );
+    let c = e.docker();
+    let time = |name: &str, field: &str| c.field(name, &format!("{{{{{field}}}}}"));
+    assert_eq!(time("health-db-1", ".State.Health.Status"), "healthy");
+    assert_eq!(time("health-never-1", ".State.Status"), "created");
+    let first = log(&c, "health-web-1");
+    assert!(!first.is_empty(), "the second service was started when the first was healthy");
+    let (ok, said) = compose(&["down", "-t", "0"]);
+    assert!(ok, "{said}");
 }

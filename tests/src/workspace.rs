@@ -69,6 +69,13 @@ pub fn docker() -> &'static Path {
     })
 }
 
+/// Docker Compose, version 2: the one in the cache.
+pub fn compose() -> PathBuf {
+    let cached = cache().join("docker-compose/usr/libexec/docker/cli-plugins/docker-compose");
+    assert!(cached.is_file(), "no {}: scripts/test fetches it", cached.display());
+    cached
+}
+
 /// The first program of that name on PATH.
 pub fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|d| d.join(name)).find(|p| p.is_file())
