@@ -427,7 +427,7 @@ fn killed_at_each_step_of_a_pull() {
     let scene = Scene::new(len);
     let mut e = Options { binary: Some(binary), ..Options::new().host_network().images(&[]) }.start();
     for name in
-        ["unpack.staged", "pull.verified", "layers.synced", "layers.renamed", "publish.layers", "pull.commit"]
+        ["unpack.staged", "pull.verified", "layers.marked", "layers.renamed", "publish.layers", "pull.commit"]
     {
         e.kill9();
         e.set_env("KNARR_FAILPOINT", Some(&format!("{name}=kill")));

@@ -36,6 +36,7 @@ pub struct Ingest {
 pub struct Verified {
     ingest: Ingest,
     digest: Digest,
+    synced: std::sync::atomic::AtomicBool,
 }
 
 impl Verified {
@@ -248,7 +249,7 @@ impl Ingest {
         let digest = self.check()?;
         mark(&self.file, &self.path)?;
         self.growth.verified();
-        Ok(Verified { ingest: self, digest })
+        Ok(Verified { ingest: self, digest, synced: false.into() })
     }
 
     /// Verifies size and digest, makes the blob durable and names it by its digest, which `lease` holds from then on.
@@ -305,9 +306,14 @@ impl Verified {
         fs::read(&self.ingest.path).map_err(Error::io("read", &self.ingest.path))
     }
 
-    /// Writes the bytes to disk.
+    /// Writes the bytes to disk, once.
     pub fn sync(&self) -> Result<(), Error> {
-        self.ingest.file.sync_all().map_err(Error::io("sync", &self.ingest.path))
+        use std::sync::atomic::Ordering;
+        if !self.synced.load(Ordering::Acquire) {
+            self.ingest.file.sync_all().map_err(Error::io("sync", &self.ingest.path))?;
+            self.synced.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 
     fn name_it(mut self, target: &Path) -> Result<(), Error> {

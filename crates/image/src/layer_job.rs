@@ -72,10 +72,14 @@ async fn transfer(
     let downloading = async {
         let progress = |current: u64, _: u64| reporter.downloaded(current);
         let done = pull.repository.fetch_into(&layer.blob, ingest, &progress).await;
-        if done.is_ok() {
-            reporter.phase(Phase::Downloaded);
-        }
-        done
+        let verified = done?;
+        reporter.phase(Phase::Downloaded);
+        // The disk takes it while the rest is unpacked.
+        pull.blocking(move || {
+            verified.sync()?;
+            Ok(verified)
+        })
+        .await
     };
     let (verified, unpacked) = tokio::join!(downloading, staging);
     Ok((watch, verified?, unpacked))

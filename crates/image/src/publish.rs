@@ -1,12 +1,11 @@
-//! Verified blobs and unpacked layers become durable and get their names: whatever is ready at the same time, with one sync.
+//! Verified blobs become durable, and they and unpacked layers get their names: whatever is ready at the same time together.
 //!
-//! Invariant: when [`Publisher::publish`] returns, bytes, names and directories are on disk. Whoever finds nobody at it does it
+//! Invariant: when [`Publisher::publish`] returns, bytes, names and directories of blobs are on disk; layers, which can be made
+//! again from them, follow (`snapshot::fresh`). Whoever finds nobody at it does it
 //! for all who wait; those who come meanwhile are the next batch.
 use crate::error::Error;
 use knarr_content::{Content, Lease, Verified};
 use knarr_snapshot::{Layers, Staged};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -34,16 +33,11 @@ pub(crate) struct Publisher {
     content: Content,
     layers: Layers,
     queue: Arc<Mutex<Queue>>,
-    /// Blobs and layers lie on one file system, so that one sync is for both.
-    together: bool,
 }
 
 impl Publisher {
-    pub(crate) fn new(data_root: &Path, content: Content, layers: Layers) -> Self {
-        let device = |name: &str| std::fs::metadata(data_root.join(name)).map(|meta| meta.dev()).ok();
-        let ingest = device("content/ingest");
-        let together = ingest.is_some() && ingest == device("layers") && ingest == device("tmp");
-        Self { content, layers, queue: Arc::default(), together }
+    pub(crate) fn new(content: Content, layers: Layers) -> Self {
+        Self { content, layers, queue: Arc::default() }
     }
 
     /// `lease` holds the blobs from before until after.
@@ -100,10 +94,7 @@ impl Publisher {
     }
 
     fn store(&self, ready: Ready) -> Result<(), Error> {
-        // The sync that layers need anyway takes the blobs along.
-        if !self.together || ready.layers.is_empty() {
-            ready.blobs.iter().try_for_each(Verified::sync)?;
-        }
+        ready.blobs.iter().try_for_each(Verified::sync)?;
         self.layers.commit(ready.layers)?;
         knarr_base::failpoint!("publish.layers", Error::Failpoint("publish.layers"));
         self.content.publish(&self.content.lease(), ready.blobs)?;

@@ -57,7 +57,7 @@ impl Images {
         let images = Self {
             data_root: data_root.to_owned(),
             store,
-            publisher: Publisher::new(data_root, content.clone(), layers.clone()),
+            publisher: Publisher::new(content.clone(), layers.clone()),
             transfers: Transfers::default(),
             max_downloads: crate::pull::MAX_DOWNLOADS,
             content,
@@ -70,6 +70,9 @@ impl Images {
             max_uploads: crate::push::MAX_UPLOADS,
             index: Cache::default(),
         };
+        if images.layers.is_new_boot() {
+            images.make_lost_layers()?;
+        }
         if let Err(error) = images.collect() {
             tracing::warn!(%error, "leftovers of images not collected");
         }
@@ -180,6 +183,18 @@ impl Images {
             base: has_base.then(|| self.base_layer.clone()),
         };
         Ok(self.driver.prepare(&stack, container_dir, keep)?)
+    }
+
+    /// After a start of the machine: layers that had not reached the disk are unpacked again, since containers may stand on them.
+    fn make_lost_layers(&self) -> Result<(), Error> {
+        for (_, record) in self.store.list::<ImageRecord>()? {
+            for layer in record.layers.iter().filter(|layer| !self.layers.exists(&layer.diff_id)) {
+                if let Err(error) = self.repair(layer) {
+                    tracing::warn!(layer = %layer.diff_id, %error, "layer cannot be unpacked again");
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Unpacks a layer again whose tree is gone.

@@ -50,10 +50,10 @@ fn images_are_whole_or_absent_whenever_the_process_dies() {
     for (action, point) in [
         ("load", "load.read"),
         ("load", "unpack.staged"),
-        ("load", "layers.synced"),
+        ("load", "layers.marked"),
         ("load", "layers.renamed"),
         ("load", "load.unpacked"),
-        ("import", "layers.synced"),
+        ("import", "layers.marked"),
         ("import", "layers.renamed"),
         ("import", "import.unpacked"),
         ("remove", "remove.committed"),

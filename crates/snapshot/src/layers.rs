@@ -2,13 +2,14 @@
 //!
 //! What a layer hides of those below it is in its tree, as overlayfs has it. On a file system that cannot keep such marks
 //! (overlayfs itself, network file systems) it is a list beside the tree, for all layers of the data root: `layers/listed`
-//! says so. Invariants: a layer appears under its diff id only after its content was verified and synced; it is made in `tmp/` and
+//! says so. Invariants: a layer appears under its diff id only after its content was verified; it is made in `tmp/` and
 //! renamed; it goes by a rename to `trash/`. What lies in `tmp/` and `trash/` belongs to nobody.
 use crate::apply::{self, Applied, Whiteouts};
 use crate::archive::Limits;
 pub use crate::claims::Claim;
 use crate::claims::Claims;
 use crate::error::Error;
+use crate::fresh::Fresh;
 use crate::hidden;
 use crate::trash::Trash;
 use knarr_linux::path::{Dir, Root};
@@ -89,6 +90,8 @@ pub struct Layers {
     data_root: PathBuf,
     shared: Arc<Shared>,
     trash: Trash,
+    fresh: Fresh,
+    is_new_boot: bool,
 }
 
 impl Layers {
@@ -113,7 +116,8 @@ impl Layers {
         sync_dir(data_root)?;
         let shared = Shared { listed: marker.exists(), ..Shared::default() };
         let trash = Trash::open(data_root.join("trash"));
-        Ok(Self { data_root: data_root.to_owned(), shared: Arc::new(shared), trash })
+        let (fresh, is_new_boot) = Fresh::open(data_root, &trash)?;
+        Ok(Self { data_root: data_root.to_owned(), shared: Arc::new(shared), trash, fresh, is_new_boot })
     }
 
     pub(crate) fn data_root(&self) -> &Path {
@@ -123,6 +127,11 @@ impl Layers {
     /// What layers hide is listed beside them: they are no lower directories for overlayfs.
     pub fn are_listed(&self) -> bool {
         self.shared.listed
+    }
+
+    /// The machine was started anew since these layers were opened the last time: some may not have reached the disk.
+    pub fn is_new_boot(&self) -> bool {
+        self.is_new_boot
     }
 
     /// Where what is removed goes; the one of the data root.
@@ -221,15 +230,15 @@ impl Layers {
         Ok(meta)
     }
 
-    /// Syncs staged layers once for all of them and gives them their names.
+    /// Gives staged layers their names. They reach the disk in a while; until then they are marked (see `fresh`).
     pub fn commit(&self, staged: Vec<Staged>) -> Result<Vec<LayerMeta>, Error> {
         if staged.is_empty() {
             return Ok(Vec::new());
         }
-        let layers = self.data_root.join("layers");
-        let dir = open_dir(&layers)?;
-        rustix::fs::syncfs(&dir).map_err(Error::errno("sync", &layers))?;
-        knarr_base::failpoint!("layers.synced", Error::Failpoint("layers.synced"));
+        for layer in &staged {
+            self.fresh.mark(&layer.meta.diff_id)?;
+        }
+        knarr_base::failpoint!("layers.marked", Error::Failpoint("layers.marked"));
         let mut done = Vec::new();
         for mut layer in staged {
             let target = self.dir(&layer.meta.diff_id);
@@ -241,7 +250,7 @@ impl Layers {
             }
             done.push(layer.meta.clone());
         }
-        rustix::fs::fsync(&dir).map_err(Error::errno("sync", &layers))?;
+        self.fresh.named(done.iter().map(|meta| meta.diff_id.clone()));
         knarr_base::failpoint!("layers.renamed", Error::Failpoint("layers.renamed"));
         Ok(done)
     }

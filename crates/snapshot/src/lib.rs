@@ -13,6 +13,7 @@ mod difference;
 pub mod driver;
 mod entry;
 mod error;
+mod fresh;
 mod flatten;
 mod hidden;
 mod layers;
