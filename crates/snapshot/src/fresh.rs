@@ -64,7 +64,10 @@ impl Fresh {
                 continue;
             }
             if trash.take(&data_root.join("layers").join(&hex))? {
-                tracing::warn!(layer = hex, "layer was not on the disk for sure when the machine went down: made again");
+                tracing::warn!(
+                    layer = hex,
+                    "layer was not on the disk for sure when the machine went down: made again"
+                );
             }
             remove(&entry.path())?;
         }
@@ -151,7 +154,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (layers, trash) = (root.path().join("layers"), Trash::open(root.path().join("trash")));
         fs::create_dir(root.path().join("trash")).unwrap();
-        let ids: Vec<Digest> = ["lost", "empty", "kept"].iter().map(|t| Digest::sha256(t.as_bytes())).collect();
+        let ids: Vec<Digest> =
+            ["lost", "empty", "kept"].iter().map(|t| Digest::sha256(t.as_bytes())).collect();
         for id in &ids {
             fs::create_dir_all(layers.join(id.hex()).join("fs")).unwrap();
         }

@@ -224,7 +224,8 @@ fn what_is_removed_is_free_again(subject: &Subject<'_>) {
     }
     drop(fd);
     if subject.place.is_own() {
-        assert!(used(&subject.root) >= before + SIZE);
+        // Marks of layers that were not on the disk yet go meanwhile.
+        assert!(used(&subject.root) + (1 << 20) >= before + SIZE);
     }
     let started = Instant::now();
     remove(&subject.root, &images, "one");
