@@ -119,6 +119,11 @@ impl Images {
         Ok(held)
     }
 
+    /// Makes a container's directories again if a loss of power took them before they reached the disk. Whether it had.
+    pub fn repair_root(&self, rootfs: &RootfsMount) -> Result<bool, Error> {
+        Ok(knarr_snapshot::own::remake(rootfs, &self.layers.path(&self.base_layer))?)
+    }
+
     /// Writes a container's hold again from its root file system if it was lost: its record is durable, while the file is
     /// not synced. Whether it was lost.
     pub fn repair_hold(&self, container_dir: &Path, rootfs: &RootfsMount) -> Result<bool, Error> {

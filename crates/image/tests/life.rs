@@ -298,3 +298,21 @@ fn a_lost_hold_keeps_the_layers() {
     images.collect().unwrap();
     assert!(!images.layers().exists(&diff_id));
 }
+
+/// Directories of a container that a loss of power took before they reached the disk are made again, and are as they were.
+#[test]
+fn lost_directories_of_a_container_are_made_again() {
+    use std::os::unix::fs::MetadataExt;
+    let (dir, images) = open();
+    let id = import(&images, "one:x", &[("file", "text")]);
+    let mount = container(dir.path(), &images, &id, "c1");
+    let RootfsMount::Overlay { upper, .. } = &mount else { panic!("{mount:?}") };
+    let facts = || std::fs::metadata(upper).map(|m| (m.mode(), m.uid(), m.gid())).unwrap();
+    let before = facts();
+    assert!(!images.repair_root(&mount).unwrap());
+    std::fs::remove_dir_all(dir.path().join("containers/c1")).unwrap();
+    assert!(images.repair_root(&mount).unwrap());
+    assert_eq!(facts(), before);
+    let fd = view::writable(&mount).unwrap();
+    assert!(PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())).join("file").exists());
+}

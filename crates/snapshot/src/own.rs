@@ -11,7 +11,31 @@ use crate::union::Union;
 use knarr_oci::rootfs::RootfsMount;
 use rustix::fs::FileType;
 use std::collections::HashSet;
+use std::fs::DirBuilder;
 use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::Path;
+
+/// Makes the directories of an overlay again that a loss of power took: the container's row is durable at once, its directories
+/// only when something in them is synced, so whatever was lost with them had not reached the disk. `base` is the layer of mount
+/// points, whose top directory is nobody's model. Whether they were lost.
+pub fn remake(rootfs: &RootfsMount, base: &Path) -> Result<bool, Error> {
+    let RootfsMount::Overlay { lower, upper, work, .. } = rootfs else { return Ok(false) };
+    let mut lost = false;
+    for (path, mode) in [(upper, 0o755), (work, 0o711)] {
+        if path.is_dir() {
+            continue;
+        }
+        lost = true;
+        DirBuilder::new().recursive(true).mode(mode).create(path).map_err(Error::io("create", path))?;
+        if let Some(top) = lower.iter().find(|layer| path == upper && *layer != base) {
+            let meta = std::fs::symlink_metadata(top).map_err(Error::io("look at", top))?;
+            crate::flatten::set_top(&open_dir(path)?, meta.mode(), meta.uid(), meta.gid())
+                .map_err(Error::errno("change owner of", path))?;
+        }
+    }
+    Ok(lost)
+}
 
 /// What it changed, sorted by path: the list of `docker diff`. Of a plain directory nobody knows what it was.
 pub fn changes(rootfs: &RootfsMount) -> Result<Vec<Change>, Error> {

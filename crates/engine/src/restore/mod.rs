@@ -100,6 +100,16 @@ fn read(engine: &Inner) -> Result<Vec<(Container, Status)>> {
         ..Status::default()
     };
     for (_, container) in &containers {
+        match engine.images.repair_root(&container.rootfs) {
+            Ok(false) => {}
+            Ok(true) => tracing::warn!(
+                container = container.id.short(),
+                "its directories were lost before they reached the disk: made again"
+            ),
+            Err(error) => {
+                tracing::error!(container = container.id.short(), %error, "its directories are lost");
+            }
+        }
         match engine.images.repair_hold(&engine.paths.container(&container.id), &container.rootfs) {
             Ok(false) => {}
             Ok(true) => tracing::warn!(
