@@ -16,7 +16,7 @@ use std::sync::{Arc, Weak};
 
 /// Rows, blobs and layers.
 pub(crate) fn check_images(engine: &Inner, options: CheckOptions) -> Result<CheckReport> {
-    let done = engine.images.check(options, &busy_layers(engine))?;
+    let done = engine.images.check(options, &|| busy_layers(engine))?;
     let mut report = CheckReport {
         records: done.records,
         images: done.images,

@@ -146,8 +146,13 @@ pub(crate) struct Found {
 }
 
 impl Images {
-    /// Checks rows, blobs and layers. `busy` are layers that running containers stand on: they are not replaced.
-    pub fn check(&self, options: CheckOptions, busy: &HashSet<Digest>) -> Result<CheckReport, Error> {
+    /// Checks rows, blobs and layers. `busy` gives the layers that running containers stand on, which are not replaced; it
+    /// is asked anew for each, since a check takes long and containers start meanwhile.
+    pub fn check(
+        &self,
+        options: CheckOptions,
+        busy: &dyn Fn() -> HashSet<Digest>,
+    ) -> Result<CheckReport, Error> {
         let pass = self.enter();
         let mut found = self.look(options)?;
         if options.repair {

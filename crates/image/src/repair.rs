@@ -39,7 +39,11 @@ impl Images {
         }
     }
 
-    pub(crate) fn repair_found(&self, found: &mut Found, busy: &HashSet<Digest>) -> Result<(), Error> {
+    pub(crate) fn repair_found(
+        &self,
+        found: &mut Found,
+        busy: &dyn Fn() -> HashSet<Digest>,
+    ) -> Result<(), Error> {
         self.repair_rows(found)?;
         let damaged_blobs = std::mem::take(&mut found.bad_blobs);
         for (blob, problem) in &damaged_blobs {
@@ -238,16 +242,23 @@ impl Images {
         Ok(runtime.block_on(repository.fetch_blob(&blob, &self.content, &lease, &|_, _| ()))?)
     }
 
-    fn repair_layer(&self, bad: BadLayer, rows: &Rows, busy: &HashSet<Digest>) -> Outcome {
+    fn repair_layer(&self, bad: BadLayer, rows: &Rows, busy: &dyn Fn() -> HashSet<Digest>) -> Outcome {
         let BadLayer { layer, staged, .. } = bad;
         let there = self.layers.exists(&layer);
-        if there && busy.contains(&layer) {
-            return Outcome::Left("running containers stand on it: stop them, then repair".to_owned());
+        let in_use = || there && busy().contains(&layer);
+        let stop_first =
+            || Outcome::Left("running containers stand on it: stop them, then repair".to_owned());
+        if in_use() {
+            return stop_first();
         }
         let staged = match staged.map_or_else(|| self.stage_again(&layer, rows.layers.get(&layer)), Ok) {
             Ok(staged) => staged,
             Err(error) => return Outcome::Left(error.to_string()),
         };
+        // Unpacking took its time.
+        if in_use() {
+            return stop_first();
+        }
         let replaced = (|| {
             self.layers.remove(&layer)?;
             self.layers.commit(vec![staged])?;

@@ -134,9 +134,21 @@ fn build(
     }
     crate::start::check_ports(&container)?;
     crate::start::check_requests(engine, &container)?;
+    if keep == Keep::Durable {
+        sync(&dir)?;
+    }
     commit(engine, &mut container, wanted_name, &userns)?;
     undo.keep();
     Ok((container, warnings))
+}
+
+/// The directory, with what is in it by name, and its own name are on disk. The database's own sync does not bring them along:
+/// it writes data in place, which need not end a file system's transaction.
+fn sync(dir: &Path) -> Result<()> {
+    for dir in [Some(dir), dir.parent()].into_iter().flatten() {
+        std::fs::File::open(dir).and_then(|open| open.sync_all()).map_err(Error::path("sync", dir))?;
+    }
+    Ok(())
 }
 
 /// Takes the container's directory back when its creation fails.
