@@ -184,7 +184,16 @@ pub fn ask(netns: BorrowedFd<'_>, to: &str) -> Option<String> {
 /// The same from the calling thread's namespace.
 pub fn ask_here(to: &str) -> Option<String> {
     let to: SocketAddr = to.parse().unwrap();
-    let mut stream = TcpStream::connect_timeout(&to, TIMEOUT).ok()?;
+    // A new address of IPv6 is found a while after it was given, and how long is up to the kernel.
+    let mut tries = if to.is_ipv6() { 5 } else { 1 };
+    let mut stream = loop {
+        tries -= 1;
+        match TcpStream::connect_timeout(&to, TIMEOUT) {
+            Ok(stream) => break stream,
+            Err(_) if tries == 0 => return None,
+            Err(_) => thread::sleep(Duration::from_millis(200)),
+        }
+    };
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;

@@ -289,7 +289,7 @@ fn mounts_of_the_host() {
     bundle.linux().namespaces.retain(|n| n.kind != NamespaceType::Mount);
     let before = bundle.host_mounts();
     let running = bundle.start();
-    let script = "readlink /proc/self/ns/mnt; ls / | wc -l; busybox chroot . ls /lower; cat /made; busybox chroot /tmp ../bin/ls /";
+    let script = "until [ -s /made ]; do sleep 0.01; done; readlink /proc/self/ns/mnt; ls / | wc -l; busybox chroot . ls /lower; cat /made; busybox chroot /tmp ../bin/ls /";
     let outcome = running.exec(&process(&["sh", "-c", script])).unwrap();
     let own = fs::read_link("/proc/self/ns/mnt").unwrap();
     assert_eq!(outcome.stdout, format!("{}\n9\nx\n", own.display()), "{}", outcome.stderr);
