@@ -16,7 +16,7 @@ pub use seeds::seeds;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("reference", documents::reference),
     ("digest", documents::digest),
     ("manifest", documents::manifest),
@@ -25,6 +25,7 @@ pub const TARGETS: [Target; 12] = [
     ("seccomp", documents::seccomp),
     ("spec", documents::spec),
     ("frame", documents::frame),
+    ("dns", knarr_dns::message::fuzz),
     ("tar", tar::raw),
     ("sealed-tar", tar::sealed),
     ("compressed", tar::compressed),

@@ -22,6 +22,11 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "seccomp" => texts(&[SECCOMP]),
         "spec" => texts(&[SPEC]),
         "frame" => vec![b"\x02\0\0\0{}\x04\0\0\0null".to_vec(), b"\x05\0\0\0[1,2]\xff\xff\xff\xff".to_vec()],
+        // An address of `web.front`, by a client with EDNS.
+        "dns" => vec![
+            b"\x12\x34\x01\0\0\x01\0\0\0\0\0\x01\x03web\x05front\0\0\x01\0\x01\0\0\x29\x04\xd0\0\0\0\0\0\0"
+                .to_vec(),
+        ],
         "tar" | "sealed-tar" => vec![tar(), sparse(), long()],
         "compressed" => compressed(),
         _ => vec![

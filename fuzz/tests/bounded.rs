@@ -92,7 +92,7 @@ fn run(names: &[&str]) {
 
 #[test]
 fn names_and_documents() {
-    run(&["reference", "digest", "manifest", "index", "config", "seccomp", "spec", "frame"]);
+    run(&["reference", "digest", "manifest", "index", "config", "seccomp", "spec", "frame", "dns"]);
 }
 
 #[test]
