@@ -186,6 +186,8 @@ fn pauses_restarts_and_the_engines_death() {
     assert_eq!(log(&c, "on"), last, "no probe while it is paused");
     c.ok(&["unpause", "on"]);
     wait_health(&c, "on", "healthy");
+    // What is shown is on the disk within milliseconds, not at once.
+    std::thread::sleep(Duration::from_secs(1));
     e.kill9();
     e.launch();
     assert_eq!(c.field("on", "{{.State.Health.Status}}"), "healthy", "what was known stays known");
