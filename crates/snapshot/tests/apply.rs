@@ -139,16 +139,10 @@ fn merged(layers: &Layers, bottom_first: &[Vec<u8>]) -> Vec<String> {
         lower.insert(0, layers.path(&meta.diff_id));
     }
     let fd = view::read_only(&lower).unwrap();
-    let root = format!("/proc/self/fd/{}/", fd.as_raw_fd());
-    let out = Command::new("find").arg(&root).args(["-mindepth", "1", "-printf", "%P\n"]).output();
-    // the descriptor is ours: find sees it as /proc/<us>/fd
-    let out = match out {
-        Ok(out) if out.status.success() && !out.stdout.is_empty() => out,
-        _ => {
-            let root = format!("/proc/{}/fd/{}/", std::process::id(), fd.as_raw_fd());
-            Command::new("find").arg(&root).args(["-mindepth", "1", "-printf", "%P\n"]).output().unwrap()
-        }
-    };
+    // The descriptor is ours: `self` would be find, which may have another one of that number.
+    let root = format!("/proc/{}/fd/{}/", std::process::id(), fd.as_raw_fd());
+    let out = Command::new("find").arg(&root).args(["-mindepth", "1", "-printf", "%P\n"]).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let mut names: Vec<String> = String::from_utf8_lossy(&out.stdout).lines().map(str::to_owned).collect();
     names.sort();
     names
