@@ -306,6 +306,11 @@ impl Verified {
         fs::read(&self.ingest.path).map_err(Error::io("read", &self.ingest.path))
     }
 
+    /// Gives it up and removes the file.
+    pub fn abandon(self) {
+        self.ingest.abandon();
+    }
+
     /// Writes the bytes to disk, once.
     pub fn sync(&self) -> Result<(), Error> {
         use std::sync::atomic::Ordering;

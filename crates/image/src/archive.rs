@@ -3,8 +3,9 @@
 //! Standards: <https://github.com/opencontainers/image-spec/blob/main/image-layout.md>, and the format of `docker save`
 //! (`manifest.json` beside configurations and layers). Invariant: a member of `blobs/` is believed only if it has the
 //! digest that its name says; nothing is written outside the content store, whatever a member is called.
+use crate::early::Early;
 use crate::error::Error;
-use knarr_content::{Content, Lease};
+use knarr_content::{Content, Ingest, Lease};
 use knarr_oci::digest::Digest;
 use knarr_oci::image::MAX_MANIFEST_LEN;
 use knarr_snapshot::decompress::Decompressor;
@@ -35,12 +36,13 @@ enum Member {
 pub(crate) struct Members(HashMap<String, Member>);
 
 impl Members {
-    /// Reads the whole archive, compressed or not.
+    /// Reads the whole archive, compressed or not. What looks like a layer goes to `early` meanwhile.
     pub(crate) fn read(
         source: &mut dyn Read,
         content: &Content,
         lease: &Lease,
         limits: Limits,
+        early: &mut Early,
     ) -> Result<Self, Error> {
         let source = Decompressor::new(source)?;
         let limits = Limits { entries: MAX_MEMBERS, ..limits };
@@ -50,7 +52,10 @@ impl Members {
         while let Some(entry) = archive.next_entry()? {
             let Some(path) = plain_path(&entry.path) else { continue };
             let member = match entry.kind {
-                EntryKind::File => member(&path, &entry, &mut archive, content, lease, &mut memory)?,
+                EntryKind::File => {
+                    let mut place = Place { content, lease, early: &mut *early, memory: &mut memory };
+                    member(&path, &entry, &mut archive, &mut place)?
+                }
                 EntryKind::Symlink => match target(&path, &entry.link) {
                     Some(target) => Member::Link(target),
                     None => continue,
@@ -106,13 +111,20 @@ pub(crate) fn blob_path(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm().name(), digest.hex())
 }
 
+/// Where members go.
+struct Place<'a> {
+    content: &'a Content,
+    lease: &'a Lease,
+    early: &'a mut Early,
+    /// Used by those that are kept in memory.
+    memory: &'a mut u64,
+}
+
 fn member<R: std::io::BufRead>(
     path: &str,
     entry: &Entry,
     archive: &mut Archive<R>,
-    content: &Content,
-    lease: &Lease,
-    memory: &mut u64,
+    place: &mut Place<'_>,
 ) -> Result<Member, Error> {
     let size = entry.size;
     // Looked at before a byte of it is read (CVE-2023-25153).
@@ -120,20 +132,15 @@ fn member<R: std::io::BufRead>(
         return Err(Error::Archive(format!("{path} is larger than {MAX_MANIFEST_LEN} bytes")));
     }
     if let Some(digest) = digest_of(path) {
-        if let Some(mut ingest) = content.begin_or_wait(lease, &digest, Some(size))? {
+        if let Some(mut ingest) = place.content.begin_or_wait(place.lease, &digest, Some(size))? {
             ingest.restart()?;
-            // Unlike a download, an archive is not resumed: a partial blob would only take space.
-            if let Err(error) = copy(archive, entry, &mut ingest) {
-                ingest.abandon();
-                return Err(error);
-            }
-            ingest.commit(lease)?;
+            blob(archive, entry, ingest, place)?;
         }
         return Ok(Member::Blob { digest, size });
     }
     if size <= MAX_SMALL_LEN {
-        *memory += size;
-        if *memory > MAX_SMALL_TOTAL {
+        *place.memory += size;
+        if *place.memory > MAX_SMALL_TOTAL {
             return Err(Error::Archive("too many small members".to_owned()));
         }
         let mut bytes = Vec::new();
@@ -141,16 +148,33 @@ fn member<R: std::io::BufRead>(
         read.map_err(|e| Error::Snapshot(knarr_snapshot::Error::Source(e)))?;
         return Ok(Member::Memory(bytes));
     }
-    let mut ingest = content.create(size)?;
-    copy(archive, entry, &mut ingest)?;
-    Ok(Member::Blob { digest: ingest.commit(lease)?, size })
+    let ingest = place.content.create(size)?;
+    Ok(Member::Blob { digest: blob(archive, entry, ingest, place)?, size })
+}
+
+/// Copies a member into a blob.
+fn blob<R: std::io::BufRead>(
+    archive: &mut Archive<R>,
+    entry: &Entry,
+    mut ingest: Ingest,
+    place: &mut Place<'_>,
+) -> Result<Digest, Error> {
+    let is_early = entry.size > MAX_SMALL_LEN
+        && !entry.is_sparse()
+        && place.early.begin(&ingest, archive.fill()?)?;
+    // Unlike a download, an archive is not resumed: a partial blob would only take space.
+    if let Err(error) = copy(archive, entry, &mut ingest) {
+        ingest.abandon();
+        return Err(error);
+    }
+    Ok(if is_early { place.early.end(ingest)? } else { ingest.commit(place.lease)? })
 }
 
 /// The member as a file: without copying unless it is sparse.
 fn copy<R: std::io::BufRead>(
     archive: &mut Archive<R>,
     entry: &Entry,
-    ingest: &mut knarr_content::Ingest,
+    ingest: &mut Ingest,
 ) -> Result<(), Error> {
     if entry.is_sparse() {
         let mut buffer = vec![0; READ_BUFFER_LEN];

@@ -10,6 +10,7 @@ mod check;
 mod clean;
 mod collect;
 mod create;
+mod early;
 mod error;
 mod gate;
 mod image;

@@ -1,5 +1,6 @@
 //! `load`: images from an archive of `docker save`, old or new, or a tar of an OCI image layout.
 use crate::archive::{Members, blob_path};
+use crate::early::Early;
 use crate::error::Error;
 use crate::progress::{Progress, Report};
 use crate::record::{ImageRecord, LayerRef};
@@ -62,12 +63,14 @@ impl Images {
         report: Report<'_>,
     ) -> Result<Vec<ImageId>, Error> {
         let lease = self.content.lease();
-        let members = Members::read(source, &self.content, &lease, self.limits)?;
+        let mut early = Early::new(self.clone());
+        let members = Members::read(source, &self.content, &lease, self.limits, &mut early)?;
+        let mut early = early.finish(&lease)?;
         knarr_base::failpoint!("load.read", Error::Failpoint("load.read"));
         let found = self.found(&members, platform, &lease)?;
         let mut ids = Vec::new();
         for image in found {
-            self.unpack(&image.layers, "Loading layer", report)?;
+            self.unpack(&image.layers, &mut early, "Loading layer", report)?;
             knarr_base::failpoint!("load.unpacked", Error::Failpoint("load.unpacked"));
             ids.push(self.finish_load(&image, &lease, report)?);
         }

@@ -3,8 +3,9 @@ use crate::error::Error;
 use crate::progress::{Progress, Report};
 use crate::record::LayerRef;
 use crate::service::Images;
+use knarr_oci::digest::Digest;
 use knarr_snapshot::{Staged, Whiteouts};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Mutex;
@@ -23,10 +24,12 @@ impl Images {
         Ok(self.layers.stage(blob, Some(&layer.diff_id), Whiteouts::Overlay, self.limits)?)
     }
 
-    /// Makes sure that all these layers are unpacked and durable. Those that are there are left as they are.
+    /// Makes sure that all these layers are unpacked. Those that are there are left as they are; trees that were made already
+    /// are taken out of `early`, where they are by the digest of their blob.
     pub(crate) fn unpack(
         &self,
         layers: &[LayerRef],
+        early: &mut HashMap<Digest, Staged>,
         status: &'static str,
         report: Report<'_>,
     ) -> Result<(), Error> {
@@ -43,8 +46,19 @@ impl Images {
                 missing.push(&layer.diff_id);
             }
         }
-        let work: Vec<&LayerRef> = wanted.into_iter().filter(|l| missing.contains(&&l.diff_id)).collect();
-        let staged = self.stage_all(&work, status, report)?;
+        let mut work: Vec<&LayerRef> = wanted.into_iter().filter(|l| missing.contains(&&l.diff_id)).collect();
+        let mut staged = Vec::new();
+        work.retain(|layer| {
+            let made = early.remove(&layer.blob.digest).filter(|made| made.meta.diff_id == layer.diff_id);
+            if made.is_some() {
+                let (id, total) = (layer.blob.digest.short().to_owned(), layer.blob.size);
+                report(Progress::Transfer { id, status, current: total, total });
+            }
+            let is_missing = made.is_none();
+            staged.extend(made);
+            is_missing
+        });
+        staged.extend(self.stage_all(&work, status, report)?);
         knarr_base::failpoint!("unpack.staged", Error::Failpoint("unpack.staged"));
         self.layers.commit(staged)?;
         drop(claims);

@@ -28,6 +28,20 @@ const PRIVATE: u32 = 0o700;
 /// File in `layers/`.
 const LISTED: &str = "listed";
 
+/// Asks the file system to begin each directory made in `dir` somewhere else, as far as it knows of that (ext2 to ext4). Where inodes
+/// were freed lately ext4 looks at each of them before it makes a new one, for minutes: next to a tree that was just deleted,
+/// making another takes seven times as long. Layers that are unpacked side by side do not meet either.
+fn spread(dir: &Path) {
+    use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+    let Ok(dir) = File::open(dir) else { return };
+    // No other file system has the flag, and none needs it.
+    if let Ok(flags) = ioctl_getflags(&dir)
+        && !flags.contains(IFlags::TOPDIR)
+    {
+        let _ = ioctl_setflags(&dir, flags | IFlags::TOPDIR);
+    }
+}
+
 /// Facts about an unpacked layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -109,6 +123,7 @@ impl Layers {
             fs::set_permissions(&path, fs::Permissions::from_mode(PRIVATE))
                 .map_err(Error::io("change mode of", &path))?;
         }
+        spread(&data_root.join("tmp"));
         let marker = data_root.join("layers").join(LISTED);
         if is_new && !crate::driver::keeps_marks(&data_root.join("tmp"))? {
             fs::write(&marker, "").map_err(Error::io("create", &marker))?;
