@@ -159,9 +159,8 @@ fn blob<R: std::io::BufRead>(
     mut ingest: Ingest,
     place: &mut Place<'_>,
 ) -> Result<Digest, Error> {
-    let is_early = entry.size > MAX_SMALL_LEN
-        && !entry.is_sparse()
-        && place.early.begin(&ingest, archive.fill()?)?;
+    let is_early =
+        entry.size > MAX_SMALL_LEN && !entry.is_sparse() && place.early.begin(&ingest, archive.fill()?)?;
     // Unlike a download, an archive is not resumed: a partial blob would only take space.
     if let Err(error) = copy(archive, entry, &mut ingest) {
         ingest.abandon();

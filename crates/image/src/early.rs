@@ -40,10 +40,11 @@ impl Early {
             return Ok(false);
         }
         let (images, follower) = (self.images.clone(), ingest.follow()?);
-        let work =
-            move || Ok(images.layers.stage(follower, None, Whiteouts::Overlay, images.limits)?);
+        let work = move || Ok(images.layers.stage(follower, None, Whiteouts::Overlay, images.limits)?);
         // Without a thread it is unpacked later.
-        let Ok(unpacking) = Builder::new().name("load-layer".to_owned()).spawn(work) else { return Ok(false) };
+        let Ok(unpacking) = Builder::new().name("load-layer".to_owned()).spawn(work) else {
+            return Ok(false);
+        };
         self.jobs.push(Job { unpacking, syncing: None });
         Ok(true)
     }
@@ -72,7 +73,9 @@ impl Early {
             let Some(blob) = blob.transpose()? else { continue };
             match tree {
                 Ok(tree) => drop(staged.insert(blob.digest().clone(), tree)),
-                Err(error) => tracing::debug!(%error, blob = %blob.digest(), "not unpacked while it was read"),
+                Err(error) => {
+                    tracing::debug!(%error, blob = %blob.digest(), "not unpacked while it was read")
+                }
             }
             blobs.push(blob);
         }
