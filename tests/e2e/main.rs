@@ -3,6 +3,7 @@
 mod api;
 mod archives;
 mod bad_input;
+mod cli_parity;
 mod commands;
 mod copies;
 mod cves;

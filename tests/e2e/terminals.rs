@@ -131,3 +131,76 @@ fn a_terminal_is_needed_for_t() {
         assert_eq!(o.stdout, "x\r\n", "-t alone gives a terminal's line ends");
     }
 }
+
+#[test]
+fn three_interrupts_give_a_container_up() {
+    let e = Engine::start();
+    for c in e.clients() {
+        let t = Terminal::new(&c, &e.fresh_dir("tmux"));
+        // PID 1 without a handler: the kernel drops the signal
+        t.line("$C run --name deaf busybox sh -c 'echo up; exec sleep 600'");
+        eventually("up", Duration::from_secs(20), || (c.run(&["logs", "deaf"]).text() == "up").then_some(()));
+        // one after the other: two of a kind at once are one signal
+        for _ in 0..3 {
+            t.keys(&["C-c"]);
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        t.sees("got 3 SIGTERM/SIGINTs, forcefully exiting");
+        t.prompt("host>");
+        t.line("echo code $?");
+        t.sees("code 1");
+        assert_eq!(c.field("deaf", "{{.State.Running}}"), "true", "only the client ends ({})", c.name);
+        c.ok(&["rm", "-f", "deaf"]);
+    }
+}
+
+#[test]
+fn three_signals_give_the_terminal_back() {
+    let e = Engine::start();
+    let c = e.knarr();
+    let t = Terminal::new(&c, &e.fresh_dir("tmux"));
+    let name = format!("raw-{}", std::process::id());
+    t.line(&format!("$C run -it --name {name} busybox sh"));
+    t.sees("/ #");
+    // in raw mode a key is no signal: they come from elsewhere
+    let client = eventually("the client", Duration::from_secs(10), || {
+        let out = std::process::Command::new("pgrep")
+            .args(["-f", &format!("run -it --name {name} busybox")])
+            .output()
+            .ok()?;
+        String::from_utf8_lossy(&out.stdout).lines().next()?.parse::<u32>().ok()
+    });
+    for _ in 0..3 {
+        knarr_e2e::leaks::signal(client, "TERM");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    t.sees("forcefully exiting");
+    t.line("stty -a | grep -o ' icanon' | tr -d ' ' | tr i I");
+    t.sees("Icanon");
+    c.ok(&["rm", "-f", &name]);
+}
+
+/// Docker's client goes on until the third signal; ours ends with the first.
+#[test]
+fn without_sig_proxy_the_client_ends_alone() {
+    let e = Engine::start();
+    let c = e.knarr();
+    let t = Terminal::new(&c, &e.fresh_dir("tmux"));
+    t.line("$C run --sig-proxy=false --name alone busybox sh -c 'trap \"echo got-int; exit\" INT; echo up; while :; do sleep 0.1; done'");
+    eventually("up", Duration::from_secs(20), || (c.run(&["logs", "alone"]).text() == "up").then_some(()));
+    t.keys(&["C-c"]);
+    t.prompt("host>");
+    t.line("echo code $?");
+    t.sees("code 130");
+    assert_eq!(c.field("alone", "{{.State.Running}}"), "true");
+    c.ok(&["rm", "-f", "alone"]);
+}
+
+#[test]
+fn wrong_detach_keys_leave_no_container() {
+    let e = Engine::start();
+    let c = e.knarr();
+    let o = c.fails(1, &["run", "--rm", "--detach-keys", "nosuch", "busybox", "true"]);
+    assert_eq!(o.stderr, "Error response from daemon: Invalid detach keys (nosuch) provided\n");
+    assert_eq!(c.ok(&["ps", "-aq"]), "");
+}

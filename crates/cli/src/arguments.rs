@@ -9,6 +9,8 @@ pub struct Matches {
     pub args: Vec<String>,
     /// `--help`, or `-h` where that is not a flag of its own.
     pub help: bool,
+    /// It was `-h`.
+    pub short_help: bool,
 }
 
 impl Matches {
@@ -18,7 +20,8 @@ impl Matches {
         args: &[String],
         interspersed: bool,
     ) -> Result<Self, String> {
-        let mut matches = Self { flags, values: Vec::new(), args: Vec::new(), help: false };
+        let mut matches =
+            Self { flags, values: Vec::new(), args: Vec::new(), help: false, short_help: false };
         let mut rest = args.iter();
         while let Some(arg) = rest.next() {
             if arg == "--" {
@@ -28,7 +31,7 @@ impl Matches {
             if let Some(long) = arg.strip_prefix("--") {
                 matches.long(long, arg, &mut rest)?;
             } else if arg.len() > 1 && arg.starts_with('-') {
-                matches.cluster(&arg[1..], arg, &mut rest)?;
+                matches.cluster(&arg[1..], &mut rest)?;
             } else {
                 matches.args.push(arg.clone());
                 if !interspersed {
@@ -78,17 +81,16 @@ impl Matches {
     fn cluster<'a>(
         &mut self,
         cluster: &str,
-        arg: &str,
         rest: &mut impl Iterator<Item = &'a String>,
     ) -> Result<(), String> {
         for (at, short) in cluster.char_indices() {
             let after = &cluster[at + short.len_utf8()..];
             let Some(flag) = self.find(|f| f.short == Some(short)) else {
                 if short == 'h' {
-                    self.help = true;
+                    (self.help, self.short_help) = (true, true);
                     return Ok(());
                 }
-                return Err(format!("unknown shorthand flag: {} in -{cluster}", quote_char(short)));
+                return Err(format!("unknown shorthand flag: {} in -{}", quote_char(short), &cluster[at..]));
             };
             if let Some(value) = after.strip_prefix('=').filter(|_| after.len() > 1) {
                 return self.set(flag, value.to_owned());
@@ -98,10 +100,9 @@ impl Matches {
                 continue;
             }
             let value = match after {
-                "" => rest
-                    .next()
-                    .cloned()
-                    .ok_or_else(|| format!("flag needs an argument: {} in {arg}", quote_char(short)))?,
+                "" => rest.next().cloned().ok_or_else(|| {
+                    format!("flag needs an argument: {} in -{}", quote_char(short), &cluster[at..])
+                })?,
                 after => after.to_owned(),
             };
             return self.set(flag, value);
@@ -125,6 +126,11 @@ impl Matches {
         self.values.iter().any(|(flag, _)| flag.long == long)
     }
 
+    /// The flags that were given.
+    pub fn given(&self) -> impl Iterator<Item = &'static Flag> {
+        self.values.iter().map(|(flag, _)| *flag)
+    }
+
     pub fn flag(&self, long: &str) -> bool {
         parse_bool(self.text(long)).unwrap_or(false)
     }
@@ -140,7 +146,8 @@ impl Matches {
     }
 
     pub fn list(&self, long: &str) -> Vec<String> {
-        self.values.iter().filter(|(flag, _)| flag.long == long).map(|(_, value)| value.clone()).collect()
+        let given = self.values.iter().filter(|(flag, _)| flag.long == long);
+        given.flat_map(|(flag, value)| flag.ty.values(value)).collect()
     }
 
     /// Values of flags that are two names of one thing, in the order given.

@@ -1,5 +1,6 @@
 //! What every command has at hand: global flags, the configuration file, the connection, the streams.
 use crate::arguments::Matches;
+use crate::command::GLOBAL_TABLE;
 use crate::config_file::ConfigFile;
 use crate::connection;
 use crate::failure::{Failure, Outcome};
@@ -24,6 +25,8 @@ pub trait EngineStarter {
 /// State of one run of the client.
 pub struct Cli {
     pub globals: Matches,
+    /// The same flags as they were written.
+    pub global_words: Vec<String>,
     starter: Option<Box<dyn EngineStarter>>,
     config: OnceCell<ConfigFile>,
     client: OnceCell<Client>,
@@ -33,8 +36,12 @@ pub struct Cli {
 pub type Shared = Rc<Cli>;
 
 impl Cli {
-    pub fn new(globals: Matches, starter: Option<Box<dyn EngineStarter>>) -> Shared {
-        Rc::new(Self { globals, starter, config: OnceCell::new(), client: OnceCell::new() })
+    pub fn new(
+        globals: Matches,
+        global_words: Vec<String>,
+        starter: Option<Box<dyn EngineStarter>>,
+    ) -> Shared {
+        Rc::new(Self { globals, global_words, starter, config: OnceCell::new(), client: OnceCell::new() })
     }
 
     /// The configuration file, read at the first use.
@@ -47,7 +54,8 @@ impl Cli {
     }
 
     pub fn config_dir(&self) -> PathBuf {
-        crate::config_file::directory(self.globals.text("config"))
+        let flag = if self.globals.changed("config") { self.globals.text("config") } else { "" };
+        crate::config_file::directory(flag)
     }
 
     /// The client of the chosen engine; starts an engine when that is left to us.
@@ -58,6 +66,23 @@ impl Cli {
         let target = connection::choose(self)?;
         let client = connection::open(&target, self.starter.as_deref(), self.config()?).await?;
         Ok(self.client.get_or_init(|| client).clone())
+    }
+
+    /// A client of the chosen engine, which is not started if it does not run.
+    pub fn running_client(&self) -> Outcome<Client> {
+        if let Some(client) = self.client.get() {
+            return Ok(client.clone());
+        }
+        let client = connection::client_of(&connection::choose(self)?, self.config()?)?;
+        Ok(self.client.get_or_init(|| client).clone())
+    }
+
+    /// The same with other global flags, for a command line that is not ours; wrong ones change nothing.
+    pub fn with_globals(self: &Rc<Self>, words: &[String]) -> Shared {
+        match Matches::parse(GLOBAL_TABLE, words, false) {
+            Ok(globals) if !words.is_empty() => Self::new(globals, words.to_vec(), None),
+            _ => Rc::clone(self),
+        }
     }
 
     /// Prints on standard output.
@@ -78,10 +103,7 @@ impl Cli {
     pub fn confirm(&self, question: &str) -> Outcome<bool> {
         self.print(&format!("{question} [y/N] "))?;
         let mut answer = String::new();
-        let read = std::io::stdin().read_line(&mut answer).map_err(Failure::from)?;
-        if read == 0 {
-            self.println("")?;
-        }
+        std::io::stdin().read_line(&mut answer).map_err(Failure::from)?;
         Ok(answer.trim().eq_ignore_ascii_case("y"))
     }
 }

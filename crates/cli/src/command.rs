@@ -5,6 +5,8 @@ use crate::cmd;
 use crate::failure::{EXIT_USAGE, Failure, Outcome};
 use crate::flag::{Flag, Ty};
 use crate::help;
+use crate::plugin;
+use crate::program;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -28,6 +30,8 @@ pub enum Category {
     Common,
     Management,
     Plain,
+    /// Listed with the plain ones, unless the program's name is `docker`.
+    Own,
     Hidden,
 }
 
@@ -47,8 +51,17 @@ pub struct Command {
     /// None: a group, which shows its help.
     pub run: Option<Run>,
     pub children: &'static [&'static Command],
-    /// All paths of the command, as help lists them.
+    /// All paths of the command, as help lists them, where they are more than its aliases in one group.
     pub paths: &'static [&'static str],
+    /// What help says instead of `about`.
+    pub long: &'static str,
+    /// Lines of help that show how it is used.
+    pub examples: &'static str,
+    pub experimental: bool,
+    /// A group whose errors say COMMAND after its path, as some of Docker's do.
+    pub says_command: bool,
+    /// A command of Docker's that this engine does not have yet, and why.
+    pub refused: &'static str,
 }
 
 impl Command {
@@ -71,7 +84,19 @@ impl Command {
             run: Some(run),
             children: &[],
             paths: &[],
+            long: "",
+            examples: "",
+            experimental: false,
+            says_command: false,
+            refused: "",
         }
+    }
+    /// A command that is known and not there: it says why, whatever its arguments are.
+    pub const fn refused(name: &'static str, why: &'static str) -> Self {
+        let mut command = Self::group(name, "", &[]);
+        command.category = Category::Hidden;
+        command.refused = why;
+        command
     }
     pub const fn group(
         name: &'static str,
@@ -90,6 +115,11 @@ impl Command {
             run: None,
             children,
             paths: &[],
+            long: "",
+            examples: "",
+            experimental: false,
+            says_command: false,
+            refused: "",
         }
     }
     pub const fn flags(mut self, flags: &'static [&'static [Flag]]) -> Self {
@@ -104,8 +134,28 @@ impl Command {
         self.paths = paths;
         self
     }
+    pub const fn long(mut self, text: &'static str) -> Self {
+        self.long = text;
+        self
+    }
+    pub const fn examples(mut self, lines: &'static str) -> Self {
+        self.examples = lines;
+        self
+    }
+    pub const fn experimental(mut self) -> Self {
+        self.experimental = true;
+        self
+    }
+    pub const fn says_command(mut self) -> Self {
+        self.says_command = true;
+        self
+    }
     pub const fn common(mut self) -> Self {
         self.category = Category::Common;
+        self
+    }
+    pub const fn own(mut self) -> Self {
+        self.category = Category::Own;
         self
     }
     pub const fn hidden(mut self) -> Self {
@@ -118,44 +168,62 @@ impl Command {
         self
     }
 
+    fn usage_in_errors(&self) -> &'static str {
+        if self.run.is_some() || self.says_command { self.usage } else { "" }
+    }
+
+    /// The command's path and its other names.
+    pub fn all_paths(&self, path: &str) -> Vec<String> {
+        if !self.paths.is_empty() {
+            return self.paths.iter().map(|text| program::renamed(text).into_owned()).collect();
+        }
+        let parent = path.rsplit_once(' ').map_or("", |(parent, _)| parent);
+        let others = self.aliases.iter().map(|alias| format!("{parent} {alias}"));
+        std::iter::once(path.to_owned()).chain(others).collect()
+    }
+
     fn check_arguments(&self, path: &str, count: usize) -> Outcome {
         let plural = |n: usize| if n == 1 { "argument" } else { "arguments" };
-        let wrong = match self.args {
-            Args::None if count > 0 => "accepts no arguments".to_owned(),
-            Args::Exactly(n) if count != n => format!("requires {n} {}", plural(n)),
-            Args::AtLeast(n) if count < n => format!("requires at least {n} {}", plural(n)),
-            Args::AtMost(n) if count > n => format!("requires at most {n} {}", plural(n)),
+        let (wrong, verb) = match self.args {
+            Args::None if count > 0 => ("accepts no arguments".to_owned(), "Run"),
+            Args::Exactly(n) if count != n => (format!("requires {n} {}", plural(n)), "Run"),
+            Args::AtLeast(n) if count < n => (format!("requires at least {n} {}", plural(n)), "See"),
+            Args::AtMost(n) if count > n => (format!("requires at most {n} {}", plural(n)), "Run"),
             Args::Between(least, most) if !(least..=most).contains(&count) => {
-                format!("requires at least {least} and at most {most} arguments")
+                (format!("requires at least {least} and at most {most} {}", plural(most)), "Run")
             }
             _ => return Ok(()),
         };
-        Err(Failure::new(format!("knarr: '{path}' {wrong}\n\n{}", help::pointer(path, self.usage))))
+        let (name, line) = (program::name(), help::use_line(path, self.usage));
+        Err(Failure::new(format!(
+            "{name}: '{path}' {wrong}\n\nUsage:  {line}\n\n{verb} '{path} --help' for more information"
+        )))
     }
 }
 
-fn find(commands: &'static [&'static Command], name: &str) -> Option<&'static Command> {
+/// A command of a group by its name or another of its names.
+pub fn find(commands: &'static [&'static Command], name: &str) -> Option<&'static Command> {
     commands.iter().find(|c| c.name == name || c.aliases.contains(&name)).copied()
 }
 
 /// Flags before the command.
 pub static GLOBAL_FLAGS: &[Flag] = &[
-    Flag::new("config", Ty::Str, "Location of client config files (default \"~/.docker\")"),
+    Flag::new("config", Ty::Str, "Location of client config files").default("<config>"),
     Flag::new(
         "context",
         Ty::Str,
-        "Name of the context to use to connect to the engine (overrides DOCKER_HOST and the default context set with \"knarr context use\")",
+        "Name of the context to use to connect to the daemon (overrides DOCKER_HOST env var and default context set with \"knarr context use\")",
     )
     .short('c'),
     Flag::new("debug", Ty::Bool, "Enable debug mode").short('D'),
-    Flag::new("host", Ty::List, "Engine socket to connect to").short('H'),
+    Flag::new("host", Ty::List, "Daemon socket to connect to").short('H'),
     Flag::new("log-level", Ty::Str, "Set the logging level (\"debug\", \"info\", \"warn\", \"error\", \"fatal\")")
         .short('l')
         .default("info"),
     Flag::new("tls", Ty::Bool, "Use TLS; implied by --tlsverify"),
-    Flag::new("tlscacert", Ty::Str, "Trust certs signed only by this CA"),
-    Flag::new("tlscert", Ty::Str, "Path to TLS certificate file"),
-    Flag::new("tlskey", Ty::Str, "Path to TLS key file"),
+    Flag::new("tlscacert", Ty::Str, "Trust certs signed only by this CA").default("<ca>"),
+    Flag::new("tlscert", Ty::Str, "Path to TLS certificate file").default("<cert>"),
+    Flag::new("tlskey", Ty::Str, "Path to TLS key file").default("<key>"),
     Flag::new("tlsverify", Ty::Bool, "Use TLS and verify the remote"),
     Flag::new("version", Ty::Bool, "Print version information and quit").short('v'),
 ];
@@ -165,37 +233,60 @@ const LOG_LEVELS: [&str; 7] = ["debug", "info", "warn", "warning", "error", "fat
 
 /// Finds the command that `args` name and runs it.
 pub async fn dispatch(args: &[String], starter: Option<Box<dyn EngineStarter>>) -> Outcome {
-    let globals = Matches::parse(GLOBAL_TABLE, args, false).map_err(|message| {
-        Failure::with_code(
-            EXIT_USAGE,
-            format!("{message}\n\n{}", help::pointer("knarr", "[OPTIONS] COMMAND [ARG...]")),
-        )
-    })?;
+    let name = program::name();
+    let wrong = |message: String| {
+        let pointer = help::pointer(name, "[OPTIONS] COMMAND [ARG...]");
+        Failure::with_code(EXIT_USAGE, format!("{message}\n\n{pointer}"))
+    };
+    let globals = Matches::parse(GLOBAL_TABLE, args, false).map_err(wrong)?;
     if globals.flag("version") {
         println!("{}", help::version_line());
         return Ok(());
     }
     let level = globals.text("log-level");
     if !LOG_LEVELS.contains(&level) {
-        let level = knarr_gotemplate::quote(level);
-        return Err(Failure::new(format!(
-            "unable to parse logging level: not a valid logrus Level: {level}"
-        )));
+        return Err(Failure::new(format!("Unable to parse logging level: {level}")));
     }
-    let words = globals.args.clone();
-    if globals.help || words.is_empty() {
+    if globals.help {
         print!("{}", help::top());
         return Ok(());
     }
-    let (command, path, rest) = resolve(&words)?;
-    run(command, path, rest, globals, starter).await
+    let words = globals.args.clone();
+    let Some(first) = words.first() else {
+        // nothing asked is a mistake
+        eprint!("{}", help::top());
+        return Ok(());
+    };
+    let before = args.len() - words.len();
+    let cli = Cli::new(globals, args.get(..before).unwrap_or_default().to_vec(), starter);
+    match resolve(&words) {
+        Ok((command, path, rest)) => {
+            if !command.refused.is_empty() {
+                plugin::run(&cli, &words).await?;
+                return Err(refuse(command, &path));
+            }
+            run(command, path, rest, cli).await
+        }
+        Err(failure) => {
+            if find(cmd::ROOT, first).is_none() {
+                plugin::run(&cli, &words).await?;
+                // flags behind it are read as our own
+                Matches::parse(GLOBAL_TABLE, &words, true).map_err(wrong)?;
+            }
+            Err(failure)
+        }
+    }
+}
+
+fn refuse(command: &Command, path: &str) -> Failure {
+    Failure::new(format!("{}: '{path}' is not supported: {}", program::name(), command.refused))
 }
 
 type Resolved<'a> = (&'static Command, String, &'a [String]);
 
 /// Walks from the root to the command; `help X` is `X --help`.
 fn resolve(words: &[String]) -> Outcome<Resolved<'_>> {
-    let mut path = "knarr".to_owned();
+    let mut path = program::name().to_owned();
     let mut commands = cmd::ROOT;
     let mut found: Option<&'static Command> = None;
     let mut rest = words;
@@ -219,23 +310,18 @@ fn resolve(words: &[String]) -> Outcome<Resolved<'_>> {
 
 fn unknown(path: &str, group: Option<&Command>, word: &str) -> Failure {
     let usage = match group {
-        Some(_) => format!("Usage:  {path}\n\n"),
+        Some(group) => format!("Usage:  {}\n\n", help::use_line(path, group.usage_in_errors())),
         None => String::new(),
     };
     Failure::new(format!(
-        "knarr: unknown command: {path} {word}\n\n{usage}Run '{path} --help' for more information"
+        "{}: unknown command: {path} {word}\n\n{usage}Run '{path} --help' for more information",
+        program::name()
     ))
 }
 
-async fn run(
-    command: &'static Command,
-    path: String,
-    args: &[String],
-    globals: Matches,
-    starter: Option<Box<dyn EngineStarter>>,
-) -> Outcome {
+async fn run(command: &'static Command, path: String, args: &[String], cli: Shared) -> Outcome {
     let usage = |message: String| {
-        let usage = if command.run.is_some() { command.usage } else { "" };
+        let usage = command.usage_in_errors();
         Failure::with_code(EXIT_USAGE, format!("{message}\n\n{}", help::pointer(&path, usage)))
     };
     // words to complete may look like flags
@@ -249,6 +335,9 @@ async fn run(
     };
     let matches = Matches::parse(command.flags, args, command.interspersed).map_err(usage)?;
     if matches.help {
+        if matches.short_help {
+            eprintln!("Flag shorthand -h has been deprecated, use --help");
+        }
         print!("{}", help::of(command, &path));
         return Ok(());
     }
@@ -258,20 +347,47 @@ async fn run(
         return Ok(());
     };
     command.check_arguments(&path, matches.args.len())?;
-    run(Cli::new(globals, starter), matches).await
+    let windows: Vec<String> = matches.given().filter(|flag| flag.windows).map(|flag| {
+        format!("\"--{}\" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux", flag.long)
+    }).collect();
+    if !windows.is_empty() {
+        return Err(Failure::new(windows.join("\n")));
+    }
+    run(cli, matches).await
 }
 
 /// `knarr help [COMMAND...]`.
-pub fn show_help(words: &[String]) -> Outcome {
-    if words.is_empty() {
+pub async fn show_help(cli: &Cli, words: &[String]) -> Outcome {
+    let Some(first) = words.first() else {
         print!("{}", help::top());
         return Ok(());
-    }
+    };
+    let mut unknown = words;
     match resolve(words) {
-        Ok((command, path, _)) => {
+        Ok((command, path, rest)) if rest.is_empty() && command.refused.is_empty() => {
             print!("{}", help::of(command, &path));
-            Ok(())
+            return Ok(());
         }
-        Err(_) => Err(Failure::new(format!("unknown help topic: {}", words.join(" ")))),
+        Ok((command, path, [])) => {
+            plugin::run(cli, &[words, &["--help".to_owned()]].concat()).await?;
+            return Err(refuse(command, &path));
+        }
+        Ok((_, _, rest)) => unknown = rest,
+        Err(_) => {
+            while let Some((first, rest)) = unknown.split_first()
+                && let Ok((_, _, [])) = resolve(&words[..words.len() - rest.len()])
+                && !first.is_empty()
+            {
+                unknown = rest;
+            }
+        }
     }
+    if let Some((name, about)) = help::PROGRAMS.iter().find(|(name, _)| name == first) {
+        println!("{name}: {about}\n\nRun '{} {name} --help' for more information", program::name());
+        return Ok(());
+    }
+    if find(cmd::ROOT, first).is_none() {
+        plugin::run(cli, &[words, &["--help".to_owned()]].concat()).await?;
+    }
+    Err(Failure::new(format!("unknown help topic: {}", unknown.join(" "))))
 }

@@ -56,6 +56,11 @@ impl ConfigFile {
     pub fn text(&self, name: &str) -> &str {
         self.document.get(name).and_then(Value::as_str).unwrap_or_default()
     }
+    /// A list of directories.
+    pub fn paths(&self, name: &str) -> Vec<PathBuf> {
+        let items = self.document.get(name).and_then(Value::as_array).into_iter().flatten();
+        items.filter_map(|item| item.as_str().map(PathBuf::from)).collect()
+    }
     fn entries(&self, name: &str) -> impl Iterator<Item = (&String, &Value)> {
         self.document.get(name).and_then(Value::as_object).into_iter().flatten()
     }

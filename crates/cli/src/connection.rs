@@ -5,7 +5,7 @@
 use crate::cli::{Cli, EngineStarter};
 use crate::config_file::ConfigFile;
 use crate::context_store::{self, Store};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, os_text};
 use knarr_docker_client::{Client, Endpoint, TlsFiles};
 use knarr_docker_types::ApiVersion;
 use std::os::unix::net::UnixStream;
@@ -51,23 +51,58 @@ pub fn environment_host() -> Option<String> {
     variable("KNARR_HOST").or_else(|| variable("DOCKER_HOST"))
 }
 
+/// Schemes of hosts; what is none of them is no host.
+fn is_known(host: &str) -> bool {
+    ["unix://", "http+unix://", "tcp://", "http://", "https://", "ssh://"]
+        .iter()
+        .any(|scheme| host.starts_with(scheme))
+}
+
 pub fn choose(cli: &Cli) -> Outcome<Target> {
     let context = context_name(cli)?;
+    let failed = |failure: Failure| {
+        Failure::new(format!("Failed to initialize: unable to resolve docker endpoint: {failure}"))
+    };
+    chosen(cli, &context).map_err(failed)
+}
+
+fn chosen(cli: &Cli, context: &str) -> Outcome<Target> {
     if context != context_store::DEFAULT {
         let store = Store::new(&cli.config_dir());
-        let found = store.get(&context)?;
+        let found = store.get(context)?;
         let tls = store.tls(&found);
         let host = if found.host.is_empty() { default_host() } else { found.host };
         return Ok(Target { host, tls, is_default: false });
     }
+    of_flags(cli)
+}
+
+/// The engine that flags and environment name, without a context.
+pub fn of_flags(cli: &Cli) -> Outcome<Target> {
     let hosts = cli.globals.list("host");
     let host = match hosts.as_slice() {
         [] => environment_host(),
-        [host] => Some(host.clone()),
-        _ => return Err(Failure::new("specify only one -H")),
+        [host] => Some(host.clone()).filter(|host| !host.trim().is_empty()),
+        _ => return Err(Failure::new("Specify only one -H")),
     };
-    let tls = tls_of_flags(cli);
+    if let Some(host) =
+        host.as_deref().filter(|host| host.ends_with("://") || host.contains("://") && !is_known(host))
+    {
+        return Err(Failure::new(format!("invalid bind address format: {host}")));
+    }
+    let tls = tls_of_flags(cli)?;
     Ok(Target { is_default: host.is_none(), host: host.unwrap_or_else(default_host), tls })
+}
+
+/// The host to name for another client, where it would not find it by itself; starts an engine when that is left to us.
+pub async fn host_for_others(cli: &Cli) -> Outcome<Option<String>> {
+    if let Some(host) = variable("KNARR_HOST") {
+        return Ok(Some(host));
+    }
+    if !choose(cli)?.is_default {
+        return Ok(None);
+    }
+    Ok(Some(cli.client().await?.endpoint().to_string()))
 }
 
 pub fn default_host() -> String {
@@ -75,7 +110,7 @@ pub fn default_host() -> String {
 }
 
 /// TLS by `--tls*` and `DOCKER_TLS_VERIFY`, `DOCKER_TLS`, `DOCKER_CERT_PATH`.
-fn tls_of_flags(cli: &Cli) -> Option<TlsFiles> {
+fn tls_of_flags(cli: &Cli) -> Outcome<Option<TlsFiles>> {
     let flags = &cli.globals;
     let verify = if flags.changed("tlsverify") {
         flags.flag("tlsverify")
@@ -84,7 +119,7 @@ fn tls_of_flags(cli: &Cli) -> Option<TlsFiles> {
     };
     let wanted = verify || flags.flag("tls") || variable("DOCKER_TLS").is_some();
     if !wanted {
-        return None;
+        return Ok(None);
     }
     let dir = variable("DOCKER_CERT_PATH").map_or_else(|| cli.config_dir(), PathBuf::from);
     let mut files = TlsFiles::in_directory(&dir, verify);
@@ -95,30 +130,46 @@ fn tls_of_flags(cli: &Cli) -> Option<TlsFiles> {
             *file = Some(flags.text(flag).into());
         }
     }
-    Some(files)
+    let authority = files.ca.clone().unwrap_or_else(|| dir.join("ca.pem"));
+    if let Err(error) = std::fs::metadata(&authority) {
+        return Err(Failure::new(format!("open {}: {}", authority.display(), os_text(&error))));
+    }
+    Ok(Some(files))
 }
 
-/// A client of the target; nothing is sent yet.
+/// A client of the target, for which an engine is started when that is left to us; nothing is sent yet.
 pub async fn open(
     target: &Target,
     starter: Option<&dyn EngineStarter>,
     config: &ConfigFile,
 ) -> Outcome<Client> {
-    let mut endpoint = Endpoint::parse(&target.host, target.tls.is_some())?;
     if target.is_default
         && let Some(starter) = starter
         && !listens(Path::new(DEFAULT_SOCKET))
     {
         let path = starter.ensure().await.map_err(|error| Failure::new(error.0))?;
-        endpoint = Endpoint::Unix(path);
+        return dressed(Client::new(Endpoint::Unix(path), None), config);
     }
-    let mut client = Client::new(endpoint, target.tls.clone()).with_headers(config.headers());
-    if let Some(text) = variable("DOCKER_API_VERSION") {
-        let version = ApiVersion::parse(&text)
-            .ok_or_else(|| Failure::new(format!("invalid API version in DOCKER_API_VERSION: {text}")))?;
-        client = client.with_version(version);
+    client_of(target, config)
+}
+
+/// A client of the target as it is.
+pub fn client_of(target: &Target, config: &ConfigFile) -> Outcome<Client> {
+    let endpoint = Endpoint::parse(&target.host, target.tls.is_some())?;
+    dressed(Client::new(endpoint, target.tls.clone()), config)
+}
+
+/// With what configuration and environment add to every request.
+fn dressed(client: Client, config: &ConfigFile) -> Outcome<Client> {
+    let client = client.with_headers(config.headers());
+    match variable("DOCKER_API_VERSION") {
+        None => Ok(client),
+        Some(text) => {
+            let version = ApiVersion::parse(&text)
+                .ok_or_else(|| Failure::new(format!("invalid API version in DOCKER_API_VERSION: {text}")))?;
+            Ok(client.with_version(version))
+        }
     }
-    Ok(client)
 }
 
 /// Whether somebody accepts connections; a socket that may not be used counts, since its engine runs.

@@ -4,7 +4,7 @@
 //! unknown flag says, flags that stop at the image name), so the table follows pflag
 //! (<https://pkg.go.dev/github.com/spf13/pflag>). Tables are constants: a command costs nothing until it is used.
 use crate::spec::{attach, dns, host, link, sysctl};
-use crate::spec::{blkio, decimal, duration, env, filter, label, mount, network, size, ulimit};
+use crate::spec::{blkio, csv, decimal, duration, env, filter, label, mount, network, size, ulimit};
 
 /// Checks one value; the error is the text after "for ... flag: ".
 pub type Check = fn(&str) -> Result<(), String>;
@@ -20,6 +20,10 @@ pub enum Ty {
     Uint,
     /// Any number of texts.
     List,
+    /// Any number of texts, several in one value where commas part them.
+    Strings,
+    /// Any number of `name=value`.
+    Map,
     /// Any number of checked texts, under the name that help shows.
     Checked(&'static str, Check),
     /// A checked text of which the last one counts.
@@ -35,11 +39,13 @@ pub struct Flag {
     /// The default as help shows it; for texts and numbers also the value.
     pub default: &'static str,
     pub hidden: bool,
+    /// Only for engines on Windows: known, and refused.
+    pub windows: bool,
 }
 
 impl Flag {
     pub const fn new(long: &'static str, ty: Ty, help: &'static str) -> Self {
-        Self { long, short: None, ty, help, default: "", hidden: false }
+        Self { long, short: None, ty, help, default: "", hidden: false, windows: false }
     }
     pub const fn short(mut self, short: char) -> Self {
         self.short = Some(short);
@@ -47,6 +53,10 @@ impl Flag {
     }
     pub const fn default(mut self, default: &'static str) -> Self {
         self.default = default;
+        self
+    }
+    pub const fn windows(mut self) -> Self {
+        (self.hidden, self.windows) = (true, true);
         self
     }
     pub const fn hidden(mut self) -> Self {
@@ -72,7 +82,17 @@ impl Ty {
             Self::Uint16 => "uint16",
             Self::Uint => "uint",
             Self::List => "list",
+            Self::Strings => "strings",
+            Self::Map => "map",
             Self::Checked(name, _) | Self::Value(name, _) => name,
+        }
+    }
+
+    /// The values that one text gives.
+    pub fn values(self, text: &str) -> Vec<String> {
+        match self {
+            Self::Strings => csv::record(text).unwrap_or_default(),
+            _ => vec![text.to_owned()],
         }
     }
 
@@ -89,7 +109,9 @@ impl Ty {
             format!("strconv.{function}: parsing {}: {reason}", quoted())
         };
         match self {
-            Self::Str | Self::List => Ok(()),
+            Self::Str | Self::List | Self::Map => Ok(()),
+            Self::Strings if value.is_empty() => Ok(()),
+            Self::Strings => csv::record(value).map(drop),
             Self::Bool => match parse_bool(value) {
                 Some(_) => Ok(()),
                 None => Err(format!("strconv.ParseBool: parsing {}: invalid syntax", quoted())),

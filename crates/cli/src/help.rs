@@ -1,103 +1,159 @@
-//! Help texts, made from the tables.
+//! Help texts, made from the tables, in the layout of Docker's client (cobra's and pflag's).
 use crate::cmd;
 use crate::command::{Category, Command, GLOBAL_TABLE};
+use crate::config_file;
 use crate::flag::{Flag, Ty};
+use crate::program;
 use std::fmt::Write;
 
-/// Width of help that does not go to a terminal.
+/// Width of help without a terminal.
 const DEFAULT_WIDTH: usize = 80;
-/// Narrowest column of descriptions.
+/// Narrowest column of descriptions, and where they begin when they have less.
 const MIN_TEXT: usize = 24;
+const NARROW_INDENT: usize = 16;
+/// A last line may be longer by as much.
+const SLOP: usize = 5;
+/// Least width of the column of commands' names.
+const NAME_WIDTH: usize = 11;
 
 pub fn version_line() -> String {
-    format!("Knarr version {}", env!("CARGO_PKG_VERSION"))
+    format!("{} version {}", program::renamed("Knarr"), env!("CARGO_PKG_VERSION"))
 }
 
 /// The two lines that end a usage error.
 pub fn pointer(path: &str, usage: &str) -> String {
-    let usage = if usage.is_empty() { String::new() } else { format!(" {usage}") };
-    format!("Usage:  {path}{usage}\n\nRun '{path} --help' for more information")
+    format!("Usage:  {}\n\nRun '{path} --help' for more information", use_line(path, usage))
 }
 
+/// `knarr ps [OPTIONS]`.
+pub fn use_line(path: &str, usage: &str) -> String {
+    if usage.is_empty() { path.to_owned() } else { format!("{path} {}", program::renamed(usage)) }
+}
+
+/// As Docker's client, by the terminal that standard input is.
 fn width() -> usize {
-    crate::term::size_of_stdout().map_or(DEFAULT_WIDTH, |(_, columns)| usize::from(columns).max(40))
+    let columns = crate::term::columns_of_stdin().map_or(DEFAULT_WIDTH, usize::from);
+    columns.saturating_sub(1)
 }
 
 /// `knarr --help`.
 pub fn top() -> String {
-    let mut out =
-        "Usage:  knarr [OPTIONS] COMMAND\n\nContainers, from a laptop to a server, in one program\n"
-            .to_owned();
-    for (title, category) in [
-        ("Common Commands", Category::Common),
-        ("Management Commands", Category::Management),
-        ("Commands", Category::Plain),
-    ] {
-        let commands: Vec<&Command> = cmd::ROOT.iter().copied().filter(|c| c.category == category).collect();
-        list(&mut out, title, &commands);
+    let name = program::name();
+    let mut out = format!("Usage:  {name} [OPTIONS] COMMAND\n\n");
+    out.push_str(if program::is_docker() {
+        "A self-sufficient runtime for containers\n"
+    } else {
+        "Containers, from a laptop to a server, in one program\n"
+    });
+    let visible = |category: Category| -> Vec<&'static Command> {
+        cmd::ROOT.iter().copied().filter(|c| c.category == category).collect()
+    };
+    list(&mut out, "Common Commands", &visible(Category::Common));
+    list(&mut out, "Management Commands", &visible(Category::Management));
+    let mut plain = visible(Category::Plain);
+    if !program::is_docker() {
+        plain.extend(visible(Category::Own));
     }
-    out.push_str("\nGlobal Options:\n");
-    out.push_str(&flags(GLOBAL_TABLE, width()));
-    out.push_str("\nRun 'knarr COMMAND --help' for more information on a command.\n");
+    list(&mut out, "Commands", &plain);
+    if !program::is_docker() {
+        out.push_str("\nOther Programs in this File:\n");
+        for (name, about) in PROGRAMS {
+            let _ = writeln!(out, "  {name:<NAME_WIDTH$} {about}");
+        }
+    }
+    let _ = write!(
+        out,
+        "\nGlobal Options:\n{}\nRun '{name} COMMAND --help' for more information on a command.\n",
+        flags(GLOBAL_TABLE, width())
+    );
+    if program::is_docker() {
+        out.push_str("\nFor more help on how to use Docker, head to https://docs.docker.com/go/guides/\n");
+    }
     out
 }
 
+/// What the binary is besides the client; `main` chooses before there is a client.
+pub const PROGRAMS: [(&str, &str); 2] = [
+    ("daemon", "The engine (also under the name knarrd)"),
+    ("runtime", "OCI runtime (also under the name knarr-runtime)"),
+];
+
 /// `knarr COMMAND --help`.
 pub fn of(command: &Command, path: &str) -> String {
-    let mut out = format!("Usage:  {path} {}\n\n{}\n", command.usage, command.about);
-    if command.paths.len() > 1 {
-        let _ = write!(out, "\nAliases:\n  {}\n", command.paths.join(", "));
+    let about = if command.long.is_empty() { command.about } else { command.long };
+    let mut out =
+        format!("Usage:  {}\n\n{}\n", use_line(path, command.usage), program::renamed(about).trim());
+    if command.experimental {
+        let _ = write!(
+            out,
+            "\nEXPERIMENTAL:\n  {path} is an experimental feature.\n  Experimental features provide early access to product functionality. These\n  features may change between releases without warning, or can be removed from a\n  future release. Learn more about experimental features in our documentation:\n  https://docs.docker.com/go/experimental/\n"
+        );
     }
-    if !command.children.is_empty() {
-        let children: Vec<&Command> =
-            command.children.iter().copied().filter(|c| c.category != Category::Hidden).collect();
-        list(&mut out, "Commands", &children);
+    let aliases = command.all_paths(path);
+    if aliases.len() > 1 {
+        let _ = write!(out, "\nAliases:\n  {}\n", aliases.join(", "));
+    }
+    if !command.examples.is_empty() && !program::is_docker() {
+        let _ = write!(out, "\nExamples:\n{}\n", command.examples);
     }
     let text = flags(command.flags, width());
     if !text.is_empty() {
         let _ = write!(out, "\nOptions:\n{text}");
     }
     if !command.children.is_empty() {
+        let children = |group: bool| -> Vec<&'static Command> {
+            let visible = command.children.iter().copied().filter(|c| c.category != Category::Hidden);
+            visible.filter(|c| c.children.is_empty() != group).collect()
+        };
+        list(&mut out, "Management Commands", &children(true));
+        list(&mut out, "Commands", &children(false));
         let _ = write!(out, "\nRun '{path} COMMAND --help' for more information on a command.\n");
     }
     out
 }
 
 fn list(out: &mut String, title: &str, commands: &[&Command]) {
-    let longest = commands.iter().map(|c| c.name.len()).max().unwrap_or(0).max(11);
+    if commands.is_empty() {
+        return;
+    }
+    let longest = commands.iter().map(|c| c.name.len()).max().unwrap_or(0).max(NAME_WIDTH);
     let _ = write!(out, "\n{title}:\n");
     let mut sorted: Vec<_> = commands.to_vec();
     if title != "Common Commands" {
         sorted.sort_by_key(|c| c.name);
     }
     for command in sorted {
-        let _ = writeln!(out, "  {:<longest$} {}", command.name, command.about);
+        let _ = writeln!(out, "  {:<longest$} {}", command.name, program::renamed(command.about));
     }
 }
 
 /// One line or more for each flag, wrapped at `width`.
-fn flags(tables: &[&[Flag]], width: usize) -> String {
-    let mut rows: Vec<(&Flag, String)> = tables
-        .iter()
-        .flat_map(|table| table.iter())
-        .filter(|flag| !flag.hidden)
-        .map(|flag| (flag, left(flag)))
-        .collect();
-    rows.sort_by_key(|(flag, _)| flag.long);
+pub fn flags(tables: &[&'static [Flag]], width: usize) -> String {
+    let rows = rows(tables);
     let column = rows.iter().map(|(_, left)| left.len()).max().unwrap_or(0) + 3;
     let mut out = String::new();
     for (flag, left) in rows {
-        let mut text = flag.help.to_owned();
-        if let Some(default) = shown_default(flag) {
-            let _ = write!(text, " (default {default})");
-        }
-        let room = width.saturating_sub(column).max(MIN_TEXT);
-        for (i, line) in wrap(&text, room).into_iter().enumerate() {
-            let start = if i == 0 { left.as_str() } else { "" };
-            let _ = writeln!(out, "{start:<column$}{line}");
-        }
+        let text = wrap(column, width, &described(flag));
+        let _ = writeln!(out, "{left:<column$}{text}");
     }
     out
+}
+
+/// The flags that help shows, in order, with what stands left of their descriptions.
+pub fn rows(tables: &[&'static [Flag]]) -> Vec<(&'static Flag, String)> {
+    let all = tables.iter().flat_map(|table| table.iter());
+    let mut rows: Vec<_> = all.filter(|flag| !flag.hidden).map(|flag| (flag, left(flag))).collect();
+    rows.sort_by_key(|(flag, _)| flag.long);
+    rows
+}
+
+/// Description and default.
+pub fn described(flag: &Flag) -> String {
+    let mut text = program::renamed(flag.help).into_owned();
+    if let Some(default) = shown_default(flag) {
+        let _ = write!(text, " (default {default})");
+    }
+    text
 }
 
 fn left(flag: &Flag) -> String {
@@ -112,27 +168,74 @@ fn left(flag: &Flag) -> String {
 }
 
 fn shown_default(flag: &Flag) -> Option<String> {
+    let file = |name: &str| {
+        let dir = std::env::var_os("DOCKER_CERT_PATH").filter(|dir| !dir.is_empty());
+        let dir = dir.map_or_else(|| config_file::directory(""), Into::into);
+        Some(knarr_gotemplate::quote(&dir.join(name).display().to_string()))
+    };
     match (flag.default, flag.ty) {
+        // places that depend on the user
+        ("<config>", _) => Some(knarr_gotemplate::quote(&config_file::directory("").display().to_string())),
+        ("<ca>", _) => file("ca.pem"),
+        ("<cert>", _) => file("cert.pem"),
+        ("<key>", _) => file("key.pem"),
         ("" | "0" | "false", _) => None,
         (text, Ty::Str) => Some(knarr_gotemplate::quote(text)),
         (text, _) => Some(text.to_owned()),
     }
 }
 
-fn wrap(text: &str, room: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    for paragraph in text.split('\n') {
-        let mut line = String::new();
-        for word in paragraph.split(' ') {
-            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > room {
-                lines.push(std::mem::take(&mut line));
-            }
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-        lines.push(line);
+/// Breaks a description into lines of at most `width` columns, of which `indent` are taken; pflag's rules, so that what
+/// people compare is the same.
+fn wrap(indent: usize, width: usize, text: &str) -> String {
+    let (mut indent, mut room) = (indent, width.saturating_sub(indent));
+    let mut out = String::new();
+    if room < MIN_TEXT {
+        indent = NARROW_INDENT;
+        room = width.saturating_sub(indent);
+        out.push('\n');
+        out.push_str(&" ".repeat(indent));
     }
-    lines
+    let margin = format!("\n{}", " ".repeat(indent));
+    if room < MIN_TEXT {
+        return text.replace('\n', &margin);
+    }
+    let room = room - SLOP;
+    let (first, mut rest) = line(room, text);
+    out.push_str(&first.replace('\n', &margin));
+    while !rest.is_empty() {
+        let (next, after) = line(room, rest);
+        out.push_str(&margin);
+        out.push_str(&next.replace('\n', &margin));
+        rest = after;
+    }
+    out
+}
+
+/// The first line and what follows; a break of the text's own comes first.
+fn line(room: usize, text: &str) -> (&str, &str) {
+    if room + SLOP > text.len() {
+        return (text, "");
+    }
+    let head = text.get(..room).unwrap_or(text);
+    let Some(space) = head.rfind([' ', '\t', '\n']).filter(|at| *at > 0) else { return (text, "") };
+    let at = head.rfind('\n').filter(|at| *at > 0 && *at < space).unwrap_or(space);
+    (&text[..at], &text[at + 1..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_as_pflags() {
+        let text =
+            "Set the logging level (\"debug\", \"info\", \"warn\", \"error\", \"fatal\") (default \"info\")";
+        assert_eq!(
+            wrap(27, 79, text),
+            "Set the logging level (\"debug\", \"info\",\n                           \"warn\", \"error\", \"fatal\") (default \"info\")"
+        );
+        assert_eq!(wrap(4, 79, "one\ntwo"), "one\n    two");
+        assert_eq!(wrap(70, 79, "a text"), "\n                a text");
+    }
 }

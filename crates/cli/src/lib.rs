@@ -17,6 +17,8 @@ mod flag;
 mod format;
 mod help;
 mod manifest_store;
+mod plugin;
+mod program;
 mod spec;
 mod term;
 

@@ -9,9 +9,10 @@ pub enum Error {
     /// The engine answered with an error.
     #[error("Error response from daemon: {message}")]
     Api { status: u16, message: String },
-    #[error("Cannot connect to the engine at {host}. Is the engine running?")]
+    // Docker's words: scripts wait for them to go away
+    #[error("Cannot connect to the Docker daemon at {host}. Is the docker daemon running?")]
     Connect { host: String, source: io::Error },
-    #[error("permission denied while trying to connect to the engine at {host}")]
+    #[error("permission denied while trying to connect to the Docker daemon socket at {host}")]
     PermissionDenied { host: String, source: io::Error },
     #[error("invalid host {host:?}: {reason}")]
     InvalidHost { host: String, reason: &'static str },
@@ -29,6 +30,9 @@ pub enum Error {
     Protocol(String),
     #[error("unexpected answer from the engine: {source}")]
     Decode { source: serde_json::Error },
+    /// A name that would make the path another one.
+    #[error("invalid {kind} name or ID: value is empty")]
+    EmptyName { kind: &'static str },
     #[error("invalid request: {0}")]
     InvalidRequest(String),
     #[error("answer from the engine is longer than {limit} bytes")]
@@ -75,9 +79,10 @@ impl Kind for Error {
             },
             Self::Connect { .. } | Self::Http(_) | Self::Io(_) => ErrorKind::Unavailable,
             Self::PermissionDenied { .. } => ErrorKind::Forbidden,
-            Self::InvalidHost { .. } | Self::InvalidRequest(_) | Self::TlsFile { .. } => {
-                ErrorKind::InvalidArgument
-            }
+            Self::InvalidHost { .. }
+            | Self::EmptyName { .. }
+            | Self::InvalidRequest(_)
+            | Self::TlsFile { .. } => ErrorKind::InvalidArgument,
             Self::SshUnsupported { .. } => ErrorKind::NotImplemented,
             Self::TooLong { .. } => ErrorKind::TooLarge,
             Self::Tls(_) | Self::Protocol(_) | Self::Decode { .. } => ErrorKind::Internal,

@@ -119,6 +119,9 @@ impl Request {
 
     /// Sends, and gives the answer whatever its status.
     pub async fn send_raw(mut self) -> Result<Response, Error> {
+        if let Some(kind) = empty_name(&self.path) {
+            return Err(Error::EmptyName { kind });
+        }
         let uri = self.uri().await?;
         let mut body = std::mem::replace(&mut self.body, Ok(empty()))?;
         loop {
@@ -192,6 +195,19 @@ impl Request {
         }
         Ok(request)
     }
+}
+
+/// The kind of object whose name is missing in a path (`/containers//json`).
+fn empty_name(path: &str) -> Option<&'static str> {
+    let mut parts = path.split('/').skip(1);
+    let kind = match parts.next() {
+        Some("containers") => "container",
+        Some("networks") => "network",
+        Some("volumes") => "volume",
+        Some("exec") => "exec",
+        _ => return None,
+    };
+    (parts.next() == Some("")).then_some(kind)
 }
 
 /// The value of `X-Registry-Auth`: base64 (URL alphabet) of a JSON document.

@@ -125,5 +125,8 @@ fn nobody_listening_is_told_in_one_line() {
         Client::new(Endpoint::parse(&host, false).unwrap(), None).get("/x").done().await.unwrap_err()
     });
     assert!(matches!(error, Error::Connect { .. }));
-    assert_eq!(error.to_string(), format!("Cannot connect to the engine at {host}. Is the engine running?"));
+    assert_eq!(
+        error.to_string(),
+        format!("Cannot connect to the Docker daemon at {host}. Is the docker daemon running?")
+    );
 }

@@ -64,11 +64,11 @@ pub async fn port(cli: Shared, m: Matches) -> Outcome {
     let join = |ip: &str, port: &str| {
         if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
     };
-    if let Some(wanted) = m.args.get(1) {
+    if let Some(wanted) = m.args.get(1).filter(|wanted| !wanted.is_empty()) {
         let full = if wanted.contains('/') { wanted.clone() } else { format!("{wanted}/tcp") };
         let number = full.split('/').next().unwrap_or_default();
-        if number.parse::<u16>().is_err() {
-            return Err(Failure::new(format!("invalid port ({number}): value out of range or not a number")));
+        if let Err(reason) = Ty::Uint16.check(number) {
+            return Err(Failure::new(format!("Error: invalid port ({number}): {reason}")));
         }
         let found = ports.get(&full).filter(|bindings| !bindings.is_empty());
         let Some(bindings) = found else {

@@ -1,4 +1,5 @@
 //! The flags of `run` and `create`.
+use crate::cmd::create_request::gpus;
 use crate::flag::{
     ADDRESS, BYTES, CPUS, DURATION, ENV, EXTRA_HOST, Flag, LABEL, LINK, MOUNT, NETWORK, SEARCH, STREAM, SWAP,
     SYSCTL, THROTTLE_BPS, THROTTLE_IOPS, Ty, ULIMIT, WEIGHT,
@@ -6,15 +7,22 @@ use crate::flag::{
 use crate::spec::device;
 
 const RULE: Ty = Ty::Checked("list", device::check_rule);
-const GPUS: Ty = Ty::Checked("gpu-request", |_| Ok(()));
+const GPUS: Ty = Ty::Checked("gpu-request", |text| gpus(text).map(drop));
 const ANNOTATION: Ty = Ty::Checked("map", |_| Ok(()));
 
 /// Only `run`.
 pub static RUN: &[Flag] = &[
     Flag::new("detach", Ty::Bool, "Run container in background and print container ID").short('d'),
     Flag::new("detach-keys", Ty::Str, "Override the key sequence for detaching a container"),
+    Flag::new("pull", Ty::Str, "Pull image before running (\"always\", \"missing\", \"never\")")
+        .default("missing"),
     Flag::new("sig-proxy", Ty::Bool, "Proxy received signals to the process").default("true"),
 ];
+
+/// Only `create`.
+pub static ONLY_CREATE: &[Flag] =
+    &[Flag::new("pull", Ty::Str, "Pull image before creating (\"always\", \"missing\", \"never\")")
+        .default("missing")];
 
 /// Both.
 pub static CREATE: &[Flag] = &[
@@ -23,25 +31,26 @@ pub static CREATE: &[Flag] = &[
         "annotation",
         ANNOTATION,
         "Add an annotation to the container (passed through to the OCI runtime)",
-    ),
+    )
+    .default("map[]"),
     Flag::new("attach", STREAM, "Attach to STDIN, STDOUT or STDERR").short('a'),
     Flag::new(
         "blkio-weight",
         Ty::Uint16,
         "Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)",
     ),
-    Flag::new("blkio-weight-device", WEIGHT, "Block IO weight (relative device weight)"),
+    Flag::new("blkio-weight-device", WEIGHT, "Block IO weight (relative device weight)").default("[]"),
     Flag::new("cap-add", Ty::List, "Add Linux capabilities"),
     Flag::new("cap-drop", Ty::List, "Drop Linux capabilities"),
     Flag::new("cgroup-parent", Ty::Str, "Optional parent cgroup for the container"),
     Flag::new(
         "cgroupns",
         Ty::Str,
-        "Cgroup namespace to use (host|private); empty: as the engine is configured",
+        "Cgroup namespace to use (host|private)\n'host':    Run the container in the Knarr host's cgroup namespace\n'private': Run the container in its own private cgroup namespace\n'':        Use the cgroup namespace as configured by the\n           default-cgroupns-mode option on the daemon (default)",
     ),
     Flag::new("cidfile", Ty::Str, "Write the container ID to the file"),
-    Flag::new("cpu-count", Ty::Int, "CPU count (Windows only)").hidden(),
-    Flag::new("cpu-percent", Ty::Int, "CPU percent (Windows only)").hidden(),
+    Flag::new("cpu-count", Ty::Int, "CPU count (Windows only)").windows(),
+    Flag::new("cpu-percent", Ty::Int, "CPU percent (Windows only)").windows(),
     Flag::new("cpu-period", Ty::Int, "Limit CPU CFS (Completely Fair Scheduler) period"),
     Flag::new("cpu-quota", Ty::Int, "Limit CPU CFS (Completely Fair Scheduler) quota"),
     Flag::new("cpu-rt-period", Ty::Int, "Limit CPU real-time period in microseconds"),
@@ -52,11 +61,15 @@ pub static CREATE: &[Flag] = &[
     Flag::new("cpuset-mems", Ty::Str, "MEMs in which to allow execution (0-3, 0,1)"),
     Flag::new("device", Ty::List, "Add a host device to the container"),
     Flag::new("device-cgroup-rule", RULE, "Add a rule to the cgroup allowed devices list"),
-    Flag::new("device-read-bps", THROTTLE_BPS, "Limit read rate (bytes per second) from a device"),
-    Flag::new("device-read-iops", THROTTLE_IOPS, "Limit read rate (IO per second) from a device"),
-    Flag::new("device-write-bps", THROTTLE_BPS, "Limit write rate (bytes per second) to a device"),
-    Flag::new("device-write-iops", THROTTLE_IOPS, "Limit write rate (IO per second) to a device"),
-    Flag::new("disable-content-trust", Ty::Bool, "Skip image verification").default("true").hidden(),
+    Flag::new("device-read-bps", THROTTLE_BPS, "Limit read rate (bytes per second) from a device")
+        .default("[]"),
+    Flag::new("device-read-iops", THROTTLE_IOPS, "Limit read rate (IO per second) from a device")
+        .default("[]"),
+    Flag::new("device-write-bps", THROTTLE_BPS, "Limit write rate (bytes per second) to a device")
+        .default("[]"),
+    Flag::new("device-write-iops", THROTTLE_IOPS, "Limit write rate (IO per second) to a device")
+        .default("[]"),
+    Flag::new("disable-content-trust", Ty::Bool, "Skip image verification").default("true"),
     Flag::new("dns", ADDRESS, "Set custom DNS servers"),
     Flag::new("dns-opt", Ty::List, "Set DNS options").hidden(),
     Flag::new("dns-option", Ty::List, "Set DNS options"),
@@ -107,13 +120,13 @@ pub static CREATE: &[Flag] = &[
     Flag::new("init", Ty::Bool, "Run an init inside the container that forwards signals and reaps processes"),
     Flag::new("interactive", Ty::Bool, "Keep STDIN open even if not attached").short('i'),
     Flag::new("io-maxbandwidth", BYTES, "Maximum IO bandwidth limit for the system drive (Windows only)")
-        .hidden(),
-    Flag::new("io-maxiops", Ty::Uint, "Maximum IOps limit for the system drive (Windows only)").hidden(),
+        .windows(),
+    Flag::new("io-maxiops", Ty::Uint, "Maximum IOps limit for the system drive (Windows only)").windows(),
     Flag::new("ip", Ty::Str, "IPv4 address (e.g., 172.30.100.104)"),
     Flag::new("ip6", Ty::Str, "IPv6 address (e.g., 2001:db8::33)"),
     Flag::new("ipc", Ty::Str, "IPC mode to use"),
-    Flag::new("isolation", Ty::Str, "Container isolation technology").hidden(),
-    Flag::new("kernel-memory", BYTES, "Kernel memory limit").hidden(),
+    Flag::new("isolation", Ty::Str, "Container isolation technology"),
+    Flag::new("kernel-memory", BYTES, "Kernel memory limit"),
     Flag::new("label", LABEL, "Set meta data on a container").short('l'),
     Flag::new("label-file", Ty::List, "Read in a line delimited file of labels"),
     Flag::new("link", LINK, "Add link to another container"),
@@ -140,8 +153,6 @@ pub static CREATE: &[Flag] = &[
     Flag::new("privileged", Ty::Bool, "Give extended privileges to this container"),
     Flag::new("publish", Ty::List, "Publish a container's port(s) to the host").short('p'),
     Flag::new("publish-all", Ty::Bool, "Publish all exposed ports to random ports").short('P'),
-    Flag::new("pull", Ty::Str, "Pull image before running (\"always\", \"missing\", \"never\")")
-        .default("missing"),
     Flag::new("quiet", Ty::Bool, "Suppress the pull output").short('q'),
     Flag::new("read-only", Ty::Bool, "Mount the container's root filesystem as read only"),
     Flag::new("restart", Ty::Str, "Restart policy to apply when a container exits").default("no"),
@@ -156,10 +167,11 @@ pub static CREATE: &[Flag] = &[
     Flag::new("stop-signal", Ty::Str, "Signal to stop the container"),
     Flag::new("stop-timeout", Ty::Int, "Timeout (in seconds) to stop a container"),
     Flag::new("storage-opt", Ty::List, "Storage driver options for the container"),
-    Flag::new("sysctl", SYSCTL, "Sysctl options"),
+    Flag::new("sysctl", SYSCTL, "Sysctl options").default("map[]"),
     Flag::new("tmpfs", Ty::List, "Mount a tmpfs directory"),
     Flag::new("tty", Ty::Bool, "Allocate a pseudo-TTY").short('t'),
-    Flag::new("ulimit", ULIMIT, "Ulimit options"),
+    Flag::new("ulimit", ULIMIT, "Ulimit options").default("[]"),
+    Flag::new("use-api-socket", Ty::Bool, "Bind mount Knarr API socket and required auth"),
     Flag::new("user", Ty::Str, "Username or UID (format: <name|uid>[:<group|gid>])").short('u'),
     Flag::new("userns", Ty::Str, "User namespace to use"),
     Flag::new("uts", Ty::Str, "UTS namespace to use"),

@@ -25,7 +25,7 @@ pub static CREATE: Command = Command::new(
     Args::AtLeast(1),
     run!(create::create),
 )
-.flags(&[container_flags::CREATE])
+.flags(&[container_flags::ONLY_CREATE, container_flags::CREATE])
 .stops_at_argument()
 .paths(&["knarr container create", "knarr create"]);
 pub static EXEC: Command = Command::new(
@@ -113,14 +113,26 @@ containers!(
     lifecycle::wait,
     &[]
 );
-containers!(
-    RM,
+pub static RM: Command = Command::new(
     "rm",
     "[OPTIONS] CONTAINER [CONTAINER...]",
     "Remove one or more containers",
-    lifecycle::rm,
-    &[lifecycle::RM_FLAGS]
-);
+    Args::AtLeast(1),
+    run!(lifecycle::rm),
+)
+.flags(&[lifecycle::RM_FLAGS])
+.paths(RM_PATHS);
+static RM_PATHS: &[&str] = &["knarr container rm", "knarr container remove", "knarr rm"];
+pub static CONTAINER_RM: Command = Command::new(
+    "rm",
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Remove one or more containers",
+    Args::AtLeast(1),
+    run!(lifecycle::rm),
+)
+.flags(&[lifecycle::RM_FLAGS])
+.aliases(&["remove"])
+.paths(RM_PATHS);
 
 pub static ATTACH: Command = Command::new(
     "attach",
@@ -151,7 +163,7 @@ pub static RENAME: Command = Command::new(
 pub static INSPECT: Command = Command::new(
     "inspect",
     "[OPTIONS] NAME|ID [NAME|ID...]",
-    "Return low-level information on Docker objects",
+    "Return low-level information on Knarr objects",
     Args::AtLeast(1),
     run!(inspect::inspect),
 )
@@ -196,12 +208,13 @@ pub static PORT: Command = Command::new(
 .paths(&["knarr container port", "knarr port"]);
 pub static CP: Command = Command::new(
     "cp",
-    "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n        knarr cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
+    "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\tknarr cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH",
     "Copy files/folders between a container and the local filesystem",
     Args::Exactly(2),
     run!(cp::cp),
 )
 .flags(&[cp::FLAGS])
+.long("Copy files/folders between a container and the local filesystem\n\nUse '-' as the source to read a tar archive from stdin\nand extract it to a directory destination in a container.\nUse '-' as the destination to stream a tar archive of a\ncontainer source to stdout.")
 .paths(&["knarr container cp", "knarr cp"]);
 pub static DIFF: Command = Command::new(
     "diff",
@@ -259,7 +272,7 @@ pub static CONTAINER: Command = Command::group(
         &CONTAINER_PRUNE,
         &RENAME,
         &RESTART,
-        &RM,
+        &CONTAINER_RM,
         &RUN,
         &START,
         &STATS,

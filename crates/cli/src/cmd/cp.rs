@@ -46,6 +46,7 @@ pub async fn cp(cli: Shared, m: Matches) -> Outcome {
     let quiet = if m.changed("quiet") { m.flag("quiet") } else { !crate::term::stdout_is_terminal() };
     match (split(source), split(destination)) {
         ((Some(container), path), (None, local)) => {
+            check_output(local)?;
             let size = from_container(&cli, &m, container, path, local).await?;
             report(&cli, quiet || local == "-", size, &absolute(local));
         }
@@ -59,6 +60,19 @@ pub async fn cp(cli: Shared, m: Matches) -> Outcome {
         ((None, _), (None, _)) => return Err(Failure::new("must specify at least one container source")),
     }
     Ok(())
+}
+
+/// A copy needs a directory to be in.
+fn check_output(local: &str) -> Outcome {
+    let dir = std::path::Path::new(local.trim_end_matches('/')).parent();
+    let Some(dir) = dir.filter(|dir| local != "-" && !dir.as_os_str().is_empty()) else { return Ok(()) };
+    match std::fs::metadata(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Failure::new(format!(
+            "invalid output path: directory {} does not exist",
+            knarr_gotemplate::quote(&dir.display().to_string())
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn report(cli: &Cli, quiet: bool, size: i64, place: &str) {

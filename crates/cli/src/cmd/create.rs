@@ -1,13 +1,17 @@
 //! `create`, and the part of `run` before the container starts.
 use crate::arguments::Matches;
 use crate::cli::{Cli, Shared};
+use crate::cmd::api_socket;
 use crate::cmd::create_request::{self, Request};
+use crate::connection;
 use crate::credentials;
 use crate::failure::{EXIT_USAGE, Failure, Outcome, os_text};
 use crate::format::progress::{self, Display};
+use crate::program;
 use knarr_docker_client::Client;
 use knarr_docker_types::ApiVersion;
 use knarr_docker_types::container::{CreateRequest, CreateResponse};
+use knarr_oci::platform::Platform;
 use knarr_oci::reference::{Reference, is_identifier};
 use std::path::{Path, PathBuf};
 
@@ -19,7 +23,11 @@ pub async fn create(cli: Shared, m: Matches) -> Outcome {
 
 /// A failure of `run` or `create` before there is a container.
 pub fn usage_failure(code: i32, message: &str, command: &str) -> Failure {
-    Failure::with_code(code, format!("knarr: {message}\n\nRun 'knarr {command} --help' for more information"))
+    let name = program::name();
+    Failure::with_code(
+        code,
+        format!("{name}: {message}\n\nRun '{name} {command} --help' for more information"),
+    )
 }
 
 /// The request that the flags describe.
@@ -31,13 +39,20 @@ pub fn request(cli: &Cli, m: &Matches, command: &str) -> Outcome<Request> {
             "invalid pull option: '{pull}': must be one of \"always\", \"missing\" or \"never\""
         )));
     }
-    let proxies = cli.config()?.proxy_variables("default");
+    let host = connection::choose(cli).map(|target| target.host).unwrap_or_default();
+    let proxies = cli.config()?.proxy_variables(&host);
     create_request::build(m, &proxies).map_err(failed)
 }
 
 /// Creates the container, pulls its image when that is missing, and gives its id.
-pub async fn create_container(cli: &Cli, m: &Matches, body: CreateRequest) -> Outcome<String> {
+pub async fn create_container(cli: &Cli, m: &Matches, mut body: CreateRequest) -> Outcome<String> {
+    let platform = m.text("platform");
+    if !platform.is_empty() {
+        Platform::parse(platform)
+            .map_err(|e| Failure::new(format!("error parsing specified platform: {e}: invalid argument")))?;
+    }
     let id_file = IdFile::create(m.text("cidfile"))?;
+    let secrets = if m.flag("use-api-socket") { api_socket::add(cli, &mut body).await? } else { None };
     let image = body.config.image.clone();
     let id = image.strip_prefix("sha256:").unwrap_or(&image);
     let reference = match is_identifier(id) {
@@ -63,6 +78,9 @@ pub async fn create_container(cli: &Cli, m: &Matches, body: CreateRequest) -> Ou
     let host = body.host_config.as_ref();
     for warning in created.warnings.iter().cloned().chain(host.and_then(|h| local_dns_warning(&h.dns))) {
         cli.warn(&format!("WARNING: {warning}"));
+    }
+    if let Some(config) = secrets {
+        api_socket::put(&client, &created.id, &config).await?;
     }
     if let Some(file) = id_file {
         file.write(&created.id)?;

@@ -87,7 +87,7 @@ fn environment(m: &Matches, proxies: &[(String, String)]) -> Result<Vec<String>,
     }
     let given: Vec<String> = m.list("env").iter().map(|text| env::resolve(text, own_variable)).collect();
     for (name, value) in proxies {
-        let named = |text: &String| text.split('=').next().is_some_and(|n| n.eq_ignore_ascii_case(name));
+        let named = |text: &String| text.split('=').next().is_some_and(|n| n == name);
         if !given.iter().any(named) {
             variables.push(format!("{name}={value}"));
         }
@@ -375,7 +375,7 @@ fn device_requests(m: &Matches, cdi: Vec<String>) -> Result<List<DeviceRequest>,
 }
 
 /// `--gpus all`, `--gpus 2`, `--gpus device=0,driver=nvidia`.
-fn gpus(text: &str) -> Result<DeviceRequest, String> {
+pub fn gpus(text: &str) -> Result<DeviceRequest, String> {
     let mut request = DeviceRequest { options: Map::empty(), ..DeviceRequest::default() };
     let mut capabilities = vec!["gpu".to_owned()];
     let count = |value: &str| match value {

@@ -2,14 +2,15 @@
 use crate::arguments::Matches;
 use crate::cli::Shared;
 use crate::cmd::{images, ps, volume};
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::flag::{Flag, Ty};
-use crate::format::listing::Listing;
+use crate::format::listing::{Listing, Row};
 use crate::format::units;
 use knarr_docker_types::{container, image, volume as volumes};
-use knarr_gotemplate::Value;
+use knarr_gotemplate::{MissingKey, Struct, Template, Value};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
+use std::rc::Rc;
 
 pub static FLAGS: &[Flag] = &[
     Flag::new("format", Ty::Str, ps::FORMAT_HELP),
@@ -140,6 +141,50 @@ fn rows(usage: &Usage) -> Vec<Vec<(&'static str, Value)>> {
     rows
 }
 
+/// What the command calls a template that cannot be used.
+fn in_words_of_df(message: &str) -> String {
+    message.replace("*formatter.diskUsageContext", "*formatter.diskUsageImagesContext")
+}
+
+fn image_name(image: &image::Summary) -> images::Name {
+    let first = image.repo_tags.first().and_then(|text| text.rsplit_once(':'));
+    let (repository, tag) = first.unwrap_or(("<none>", "<none>"));
+    images::Name { repository: repository.into(), tag: tag.into(), digest: String::new() }
+}
+
+/// All lists in one document.
+fn whole(usage: &Usage, format: &str, now: i64) -> Outcome<String> {
+    let text = if format == "json" { "{{json .}}" } else { format };
+    let failed = |e: knarr_gotemplate::Error| Failure::new(format!("template parsing error: {e}"));
+    let template = Template::parse(text).map_err(failed)?;
+    let list = |listing: &Listing, rows: Vec<Row>| {
+        let row = |row: Row| {
+            let fields = row.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            Value::row(listing.type_name, fields)
+        };
+        Value::List(Rc::new(rows.into_iter().map(row).collect()))
+    };
+    let images =
+        usage.images.iter().map(|image| images::row(image, &image_name(image), false, now)).collect();
+    let own = |container: &container::Summary| container::Summary { size_root_fs: 0, ..container.clone() };
+    let containers = usage.containers.iter().map(|container| ps::row(&own(container), false, now)).collect();
+    let volumes = usage.volumes.iter().map(volume::row).collect();
+    let fields = vec![
+        ("Images".to_owned(), list(&images::LISTING, images)),
+        ("Containers".to_owned(), list(&ps::LISTING, containers)),
+        ("Volumes".to_owned(), list(&volume::LISTING, volumes)),
+        ("BuildCache".to_owned(), Value::List(Rc::new(Vec::new()))),
+    ];
+    let value = Value::Struct(Rc::new(Struct {
+        type_name: "formatter.diskUsageContext",
+        fields,
+        omitted: Vec::new(),
+        fold_case: false,
+        html_json: false,
+    }));
+    template.execute(&value, MissingKey::NoValue).map_err(failed)
+}
+
 pub async fn df(cli: Shared, m: Matches) -> Outcome {
     let format = m.text("format");
     let chosen = LISTING.choose(format, false)?;
@@ -147,23 +192,19 @@ pub async fn df(cli: Shared, m: Matches) -> Outcome {
     let verbose = m.flag("verbose");
     let document: Json = client.get("/system/df").flag("verbose", true).fetch().await?;
     let usage = Usage::read(&document);
-    if !verbose || !(format.is_empty() || format == "table") {
-        return cli.print(&LISTING.render(&chosen, rows(&usage))?);
-    }
     let now = units::now();
+    let own = |container: &container::Summary| container::Summary { size_root_fs: 0, ..container.clone() };
+    if !verbose {
+        let text = LISTING.render(&chosen, rows(&usage));
+        return cli.print(&text.map_err(|f| Failure::new(in_words_of_df(&f.message)))?);
+    }
+    if !(format.is_empty() || format == "table") {
+        return cli.print(&whole(&usage, format, now)?);
+    }
     let table = |listing: &Listing, text: &str| listing.choose_with_table("", false, text);
-    let image_rows = usage.images.iter().map(|image| {
-        let first = image.repo_tags.first().and_then(|text| text.rsplit_once(':'));
-        let (repository, tag) = first.unwrap_or(("<none>", "<none>"));
-        let name = images::Name { repository: repository.into(), tag: tag.into(), digest: String::new() };
-        images::row(image, &name, true, now)
-    });
+    let image_rows = usage.images.iter().map(|image| images::row(image, &image_name(image), true, now));
     let image_table = images::LISTING.render(&table(&images::LISTING, IMAGES)?, image_rows)?;
-    let container_rows = usage.containers.iter().map(|container| {
-        let mut own = container.clone();
-        own.size_root_fs = 0;
-        ps::row(&own, true, now)
-    });
+    let container_rows = usage.containers.iter().map(|container| ps::row(&own(container), true, now));
     let container_table = ps::LISTING.render(&table(&ps::LISTING, CONTAINERS)?, container_rows)?;
     let volume_table =
         volume::LISTING.render(&table(&volume::LISTING, VOLUMES)?, usage.volumes.iter().map(volume::row))?;

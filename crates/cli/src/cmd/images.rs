@@ -1,12 +1,14 @@
 //! `images`, `history`.
 use crate::arguments::Matches;
 use crate::cli::Shared;
+use crate::cmd::image_tree;
 use crate::failure::{Failure, Outcome};
 use crate::flag::{FILTER, Flag, Ty};
 use crate::format::listing::{Listing, Row};
 use crate::format::units;
 use crate::spec::filter;
 use knarr_docker_types::image::{HistoryItem, Summary};
+use knarr_oci::platform::Platform;
 use knarr_oci::reference::Reference;
 use std::collections::BTreeMap;
 
@@ -21,6 +23,7 @@ pub static FLAGS: &[Flag] = &[
     Flag::new("format", Ty::Str, FORMAT_HELP),
     Flag::new("no-trunc", Ty::Bool, "Don't truncate output"),
     Flag::new("quiet", Ty::Bool, "Only show image IDs").short('q'),
+    Flag::new("tree", Ty::Bool, "List multi-platform images as a tree (EXPERIMENTAL)"),
 ];
 pub static HISTORY_FLAGS: &[Flag] = &[
     Flag::new("format", Ty::Str, FORMAT_HELP),
@@ -70,6 +73,9 @@ static HISTORY: Listing = Listing {
 
 pub async fn images(cli: Shared, m: Matches) -> Outcome {
     let (quiet, digests) = (m.flag("quiet"), m.flag("digests"));
+    if m.flag("tree") {
+        return tree(cli, m).await;
+    }
     let mut format = m.text("format").to_owned();
     if format.is_empty() && !quiet {
         format = cli.config()?.text("imagesFormat").to_owned();
@@ -100,6 +106,21 @@ pub async fn images(cli: Shared, m: Matches) -> Outcome {
         names(image, needs_digest, digests).into_iter().map(move |name| row(image, &name, truncate, now))
     });
     cli.print(&LISTING.render(&chosen, rows)?)
+}
+
+async fn tree(cli: Shared, m: Matches) -> Outcome {
+    let other =
+        [("quiet", "quiet"), ("no-trunc", "no-trunc"), ("digests", "show-digest"), ("format", "format")];
+    for (flag, name) in other {
+        if m.changed(flag) && m.text(flag) != "false" && !m.text(flag).is_empty() {
+            return Err(Failure::new(format!("--{name} is not yet supported with --tree")));
+        }
+    }
+    let mut filters = filter::collect(&m.list("filter"));
+    if let Some(reference) = m.args.first() {
+        filters.add("reference", reference.as_str());
+    }
+    image_tree::show(&cli, m.flag("all"), &filters).await
 }
 
 /// Repository, tag and digest of one row.
@@ -182,7 +203,7 @@ pub async fn history(cli: Shared, m: Matches) -> Outcome {
     let client = cli.client().await?;
     let mut request = client.get(format!("/images/{}/history", m.args[0]));
     if m.changed("platform") {
-        request = request.query("platform", platform_json(m.text("platform"))?);
+        request = request.query("platform", platform_json(m.text("platform"), "invalid platform: ")?);
     }
     let items: Vec<HistoryItem> = request.fetch().await?;
     let truncate = !m.flag("no-trunc");
@@ -208,17 +229,13 @@ pub async fn history(cli: Shared, m: Matches) -> Outcome {
     cli.print(&HISTORY.render(&chosen, rows)?)
 }
 
-/// `linux/arm64/v8` as the JSON that some endpoints take.
-pub fn platform_json(text: &str) -> Outcome<String> {
-    let parts: Vec<&str> = text.split('/').collect();
-    let (os, architecture, variant) = match parts[..] {
-        [os, architecture] if !os.is_empty() && !architecture.is_empty() => (os, architecture, ""),
-        [os, architecture, variant] => (os, architecture, variant),
-        _ => return Err(Failure::new(format!("invalid platform: {text}"))),
-    };
-    let mut document = serde_json::json!({"architecture": architecture, "os": os});
-    if !variant.is_empty() {
-        document["variant"] = variant.into();
+/// `linux/arm64/v8` as the JSON that some endpoints take; `before` stands before the error.
+pub fn platform_json(text: &str, before: &str) -> Outcome<String> {
+    let platform =
+        Platform::parse(text).map_err(|error| Failure::new(format!("{before}{error}: invalid argument")))?;
+    let mut document = serde_json::json!({"architecture": platform.architecture, "os": platform.os});
+    if !platform.variant.is_empty() {
+        document["variant"] = platform.variant.as_str().into();
     }
     Ok(document.to_string())
 }

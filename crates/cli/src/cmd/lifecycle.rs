@@ -56,6 +56,12 @@ fn timeout(m: &Matches) -> String {
 }
 
 async fn stop_or_restart(cli: Shared, m: Matches, verb: &str) -> Outcome {
+    if m.changed("time") {
+        cli.println("Flag --time has been deprecated, use --timeout instead")?;
+        if m.changed("timeout") {
+            return Err(Failure::new("conflicting options: cannot specify both --timeout and --time"));
+        }
+    }
     let (seconds, signal) = (timeout(&m), m.text("signal"));
     each(&cli, &m.args, |client, name| {
         client
@@ -146,7 +152,7 @@ pub async fn wait(cli: Shared, m: Matches) -> Outcome {
 pub async fn prune(cli: Shared, m: Matches) -> Outcome {
     let question = "WARNING! This will remove all stopped containers.\nAre you sure you want to continue?";
     if !m.flag("force") && !cli.confirm(question)? {
-        return Err(Failure::new("container prune has been cancelled"));
+        return Ok(());
     }
     let (reclaimed, text) = prune_containers(&cli, &m.list("filter")).await?;
     let text = if text.is_empty() { text } else { format!("{text}\n") };

@@ -13,8 +13,7 @@ use serde_json::json;
 use std::io::{BufRead, Read, Write, stdin};
 
 pub static LOGIN_FLAGS: &[Flag] = &[
-    Flag::new("password", Ty::Str, "Password or Personal Access Token (PAT), or \"-\" to read from stdin")
-        .short('p'),
+    Flag::new("password", Ty::Str, "Password or Personal Access Token (PAT)").short('p'),
     Flag::new("password-stdin", Ty::Bool, "Take the Password or Personal Access Token (PAT) from stdin"),
     Flag::new("username", Ty::Str, "Username").short('u'),
 ];

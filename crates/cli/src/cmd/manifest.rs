@@ -26,7 +26,7 @@ pub static INSPECT_FLAGS: &[Flag] = &[
 pub static ANNOTATE_FLAGS: &[Flag] = &[
     Flag::new("arch", Ty::Str, "Set architecture"),
     Flag::new("os", Ty::Str, "Set operating system"),
-    Flag::new("os-features", Ty::List, "Set operating system feature"),
+    Flag::new("os-features", Ty::Strings, "Set operating system feature"),
     Flag::new("os-version", Ty::Str, "Set operating system version"),
     Flag::new("variant", Ty::Str, "Set architecture variant"),
 ];

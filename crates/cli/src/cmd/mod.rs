@@ -4,22 +4,26 @@ macro_rules! run {
     ($($path:tt)+) => { |cli, m| Box::pin($($path)+(cli, m)) };
 }
 
+mod api_socket;
 mod completion;
 mod container_facts;
 mod container_flags;
 mod container_table;
 mod context;
+mod context_archive;
 mod copy_archive;
 mod cp;
 mod create;
 mod create_request;
 mod disk_usage;
 mod exec;
+mod image_tree;
 mod images;
 mod inspect;
 mod lifecycle;
 mod login;
 mod logs;
+mod man;
 mod manifest;
 mod network;
 mod ps;
@@ -105,7 +109,7 @@ static IMPORT: Command = Command::new(
     "import",
     "[OPTIONS] file|URL|- [REPOSITORY[:TAG]]",
     "Import the contents from a tarball to create a filesystem image",
-    Args::Between(1, 2),
+    Args::AtLeast(1),
     run!(transfer::import),
 )
 .flags(&[transfer::IMPORT_FLAGS])
@@ -152,6 +156,7 @@ static IMAGE: Command = Command::group(
     "image",
     "Manage images",
     &[
+        &Command::refused("build", NO_BUILD),
         &HISTORY,
         &IMPORT,
         &IMAGE_INSPECT,
@@ -176,7 +181,7 @@ static SEARCH: Command = Command::new(
 .common();
 static MANIFEST: Command = Command::group(
     "manifest",
-    "Manage image manifests and manifest lists",
+    "Manage Knarr image manifests and manifest lists",
     &[
         &Command::new(
             "annotate",
@@ -185,7 +190,8 @@ static MANIFEST: Command = Command::group(
             Args::Exactly(2),
             run!(manifest::annotate),
         )
-        .flags(&[manifest::ANNOTATE_FLAGS]),
+        .flags(&[manifest::ANNOTATE_FLAGS])
+        .experimental(),
         &Command::new(
             "create",
             "MANIFEST_LIST MANIFEST [MANIFEST...]",
@@ -193,7 +199,8 @@ static MANIFEST: Command = Command::group(
             Args::AtLeast(2),
             run!(manifest::create),
         )
-        .flags(&[manifest::CREATE_FLAGS]),
+        .flags(&[manifest::CREATE_FLAGS])
+        .experimental(),
         &Command::new(
             "inspect",
             "[OPTIONS] [MANIFEST_LIST] MANIFEST",
@@ -201,7 +208,8 @@ static MANIFEST: Command = Command::group(
             Args::Between(1, 2),
             run!(manifest::inspect),
         )
-        .flags(&[manifest::INSPECT_FLAGS]),
+        .flags(&[manifest::INSPECT_FLAGS])
+        .experimental(),
         &Command::new(
             "push",
             "[OPTIONS] MANIFEST_LIST",
@@ -209,16 +217,20 @@ static MANIFEST: Command = Command::group(
             Args::Exactly(1),
             run!(manifest::push),
         )
-        .flags(&[manifest::PUSH_FLAGS]),
+        .flags(&[manifest::PUSH_FLAGS])
+        .experimental(),
         &Command::new(
             "rm",
             "MANIFEST_LIST [MANIFEST_LIST...]",
             "Delete one or more manifest lists from local storage",
             Args::AtLeast(1),
             run!(manifest::rm),
-        ),
+        )
+        .experimental(),
     ],
-);
+)
+.long("The **knarr manifest** command has subcommands for managing image manifests and\nmanifest lists. A manifest list allows you to use one name to refer to the same image\nbuilt for multiple architectures.\n\nTo see help for a subcommand, use:\n\n    knarr manifest CMD --help\n\nFor full details on using knarr manifest lists, see the registry v2 specification.")
+.experimental();
 
 static NETWORK: Command = Command::group(
     "network",
@@ -283,7 +295,7 @@ static VOLUME: Command = Command::group(
             Args::AtMost(1),
             run!(volume::create),
         )
-        .flags(&[volume::CREATE_FLAGS]),
+        .flags(&[volume::CREATE_FLAGS, volume::CLUSTER_FLAGS]),
         &Command::new(
             "inspect",
             "[OPTIONS] VOLUME [VOLUME...]",
@@ -305,9 +317,20 @@ static VOLUME: Command = Command::group(
             run!(volume::rm),
         )
         .flags(&[volume::RM_FLAGS])
-        .aliases(&["remove"]),
+        .aliases(&["remove"])
+        .long("Remove one or more volumes. You cannot remove a volume that is in use by a container."),
+        &Command::new(
+            "update",
+            "[OPTIONS] [VOLUME]",
+            "Update a volume (cluster volumes only)",
+            Args::AtMost(1),
+            run!(volume::update),
+        )
+        .flags(&[volume::UPDATE_FLAGS])
+        .hidden(),
     ],
-);
+)
+.says_command();
 
 static INFO: Command =
     Command::new("info", "[OPTIONS]", "Display system-wide information", Args::None, run!(system::info))
@@ -334,7 +357,7 @@ static EVENTS: Command = Command::new(
 .paths(&["knarr system events", "knarr events"]);
 static SYSTEM: Command = Command::group(
     "system",
-    "Manage the engine",
+    "Manage Knarr",
     &[
         &Command::new(
             "check",
@@ -352,7 +375,7 @@ static SYSTEM: Command = Command::group(
             run!(upkeep::clean),
         )
         .flags(&[upkeep::CLEAN_FLAGS]),
-        &Command::new("df", "[OPTIONS]", "Show disk usage", Args::None, run!(disk_usage::df))
+        &Command::new("df", "[OPTIONS]", "Show knarr disk usage", Args::None, run!(disk_usage::df))
             .flags(&[disk_usage::FLAGS]),
         &EVENTS,
         &INFO,
@@ -372,7 +395,22 @@ static CONTEXT: Command = Command::group(
             Args::Exactly(1),
             run!(context::create),
         )
-        .flags(&[context::CREATE_FLAGS]),
+        .flags(&[context::CREATE_FLAGS])
+        .long("Create a context\n\nDocker endpoint config:\n\nNAME                DESCRIPTION\nfrom                Copy named context's Docker endpoint configuration\nhost                Docker endpoint on which to connect\nca                  Trust certs signed only by this CA\ncert                Path to TLS certificate file\nkey                 Path to TLS key file\nskip-tls-verify     Skip TLS certificate validation\n\nExample:\n\n$ knarr context create my-context --description \"some description\" --docker \"host=tcp://myserver:2376,ca=~/ca-file,cert=~/cert-file,key=~/key-file\""),
+        &Command::new(
+            "export",
+            "[OPTIONS] CONTEXT [FILE|-]",
+            "Export a context to a tar archive FILE or a tar stream on STDOUT.",
+            Args::Between(1, 2),
+            run!(context_archive::export),
+        ),
+        &Command::new(
+            "import",
+            "CONTEXT FILE|-",
+            "Import a context from a tar or zip file",
+            Args::Exactly(2),
+            run!(context_archive::import),
+        ),
         &Command::new(
             "inspect",
             "[OPTIONS] [CONTEXT] [CONTEXT...]",
@@ -401,12 +439,13 @@ static CONTEXT: Command = Command::group(
             Args::Exactly(1),
             run!(context::update),
         )
-        .flags(&[context::UPDATE_FLAGS]),
+        .flags(&[context::UPDATE_FLAGS])
+        .long("Update a context\n\nDocker endpoint config:\n\nNAME                DESCRIPTION\nfrom                Copy named context's Docker endpoint configuration\nhost                Docker endpoint on which to connect\nca                  Trust certs signed only by this CA\ncert                Path to TLS certificate file\nkey                 Path to TLS key file\nskip-tls-verify     Skip TLS certificate validation\n\nExample:\n\n$ knarr context update my-context --description \"some description\" --docker \"host=tcp://myserver:2376,ca=~/ca-file,cert=~/cert-file,key=~/key-file\""),
         &Command::new(
             "use",
             "CONTEXT",
-            "Set the current context",
-            Args::Exactly(1),
+            "Set the current knarr context",
+            Args::Any,
             run!(context::use_context),
         ),
     ],
@@ -419,9 +458,11 @@ static LOGIN: Command = Command::new(
     run!(login::login),
 )
 .flags(&[login::LOGIN_FLAGS])
+.long("Authenticate to a registry.\nDefaults to Docker Hub if no server is specified.")
 .common();
 static LOGOUT: Command =
     Command::new("logout", "[SERVER]", "Log out from a registry", Args::AtMost(1), run!(login::logout))
+        .long("Log out from a registry.\nIf no server is specified, the default is defined by the daemon.")
         .common();
 static COMPLETION: Command = Command::new(
     "completion",
@@ -429,10 +470,32 @@ static COMPLETION: Command = Command::new(
     "Print the completion script of a shell (bash, zsh, fish)",
     Args::Exactly(1),
     run!(completion::completion),
-);
+)
+.own()
+.examples("  source <(knarr completion bash)\n  knarr completion zsh > \"${fpath[1]}/_knarr\"\n  knarr completion fish > ~/.config/fish/completions/knarr.fish");
 static COMPLETE: Command = Command::new("__complete", "", "", Args::Any, run!(completion::complete)).hidden();
+static COMPLETE_BARE: Command =
+    Command::new("__completeNoDesc", "", "", Args::Any, run!(completion::complete_bare)).hidden();
 static HELP: Command =
-    Command::new("help", "[COMMAND]", "Help about the command", Args::Any, run!(completion::help)).hidden();
+    Command::new("help", "[command]", "Help about the command", Args::Any, run!(completion::help)).hidden();
+static MAN: Command = Command::new(
+    "man",
+    "[OPTIONS] [COMMAND...]",
+    "Print the manual page of a command, or write all of them",
+    Args::Any,
+    run!(man::man),
+)
+.flags(&[man::FLAGS])
+.own()
+.examples("  knarr man run | man -l -\n  knarr man -d /usr/local/share/man/man1");
+
+/// Docker's commands for what this engine does not have.
+const NO_BUILD: &str =
+    "Knarr does not build images yet; with the plugin docker-buildx installed this command is the plugin's";
+const NO_SWARM: &str = "this engine cannot be part of a swarm";
+const NO_PLUGINS: &str = "Knarr has no plugins of the engine yet (plugins of the command line work)";
+const NO_TRUST: &str = "Knarr has no content trust; pull by digest to know what you get";
+const NO_CHECKPOINTS: &str = "checkpoints are experimental in Docker, and Knarr has none";
 
 /// Everything that can stand after `knarr`.
 pub static ROOT: &[&Command] = &[
@@ -485,4 +548,17 @@ pub static ROOT: &[&Command] = &[
     &WAIT,
     &HELP,
     &COMPLETE,
+    &COMPLETE_BARE,
+    &MAN,
+    &Command::refused("build", NO_BUILD),
+    &Command::refused("builder", NO_BUILD),
+    &Command::refused("checkpoint", NO_CHECKPOINTS),
+    &Command::refused("config", NO_SWARM),
+    &Command::refused("node", NO_SWARM),
+    &Command::refused("plugin", NO_PLUGINS),
+    &Command::refused("secret", NO_SWARM),
+    &Command::refused("service", NO_SWARM),
+    &Command::refused("stack", NO_SWARM),
+    &Command::refused("swarm", NO_SWARM),
+    &Command::refused("trust", NO_TRUST),
 ];

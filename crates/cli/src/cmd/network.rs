@@ -4,6 +4,7 @@ use crate::cli::Shared;
 use crate::failure::{Failure, Outcome};
 use crate::flag::{FILTER, Flag, LABEL, LINK, Ty};
 use crate::format::listing::{Listing, label_method, label_text};
+use crate::format::order::natural;
 use crate::format::units;
 use crate::spec::filter;
 use knarr_docker_types::network::{
@@ -23,22 +24,23 @@ pub static LS_FLAGS: &[Flag] = &[
 ];
 pub static CREATE_FLAGS: &[Flag] = &[
     Flag::new("attachable", Ty::Bool, "Enable manual container attachment"),
-    Flag::new("aux-address", Ty::List, "Auxiliary IPv4 or IPv6 addresses used by Network driver"),
+    Flag::new("aux-address", Ty::Map, "Auxiliary IPv4 or IPv6 addresses used by Network driver")
+        .default("map[]"),
     Flag::new("config-from", Ty::Str, "The network from which to copy the configuration"),
     Flag::new("config-only", Ty::Bool, "Create a configuration only network"),
     Flag::new("driver", Ty::Str, "Driver to manage the Network").short('d').default("bridge"),
-    Flag::new("gateway", Ty::List, "IPv4 or IPv6 Gateway for the master subnet"),
-    Flag::new("ingress", Ty::Bool, "Create swarm routing-mesh network").hidden(),
+    Flag::new("gateway", Ty::Strings, "IPv4 or IPv6 Gateway for the master subnet"),
+    Flag::new("ingress", Ty::Bool, "Create swarm routing-mesh network"),
     Flag::new("internal", Ty::Bool, "Restrict external access to the network"),
-    Flag::new("ip-range", Ty::List, "Allocate container ip from a sub-range"),
+    Flag::new("ip-range", Ty::Strings, "Allocate container ip from a sub-range"),
     Flag::new("ipam-driver", Ty::Str, "IP Address Management Driver").default("default"),
-    Flag::new("ipam-opt", Ty::List, "Set IPAM driver specific options"),
+    Flag::new("ipam-opt", Ty::Map, "Set IPAM driver specific options").default("map[]"),
     Flag::new("ipv4", Ty::Bool, "Enable or disable IPv4 address assignment").default("true"),
     Flag::new("ipv6", Ty::Bool, "Enable or disable IPv6 address assignment"),
     Flag::new("label", LABEL, "Set metadata on a network"),
-    Flag::new("opt", Ty::List, "Set driver specific options").short('o'),
+    Flag::new("opt", Ty::Map, "Set driver specific options").short('o').default("map[]"),
     Flag::new("scope", Ty::Str, "Control the network's scope"),
-    Flag::new("subnet", Ty::List, "Subnet in CIDR format that represents a network segment"),
+    Flag::new("subnet", Ty::Strings, "Subnet in CIDR format that represents a network segment"),
 ];
 pub static RM_FLAGS: &[Flag] =
     &[Flag::new("force", Ty::Bool, "Do not error if the network does not exist").short('f')];
@@ -47,8 +49,8 @@ pub static PRUNE_FLAGS: &[Flag] = &[
     Flag::new("force", Ty::Bool, "Do not prompt for confirmation").short('f'),
 ];
 pub static CONNECT_FLAGS: &[Flag] = &[
-    Flag::new("alias", Ty::List, "Add network-scoped alias for the container"),
-    Flag::new("driver-opt", Ty::List, "driver options for the network"),
+    Flag::new("alias", Ty::Strings, "Add network-scoped alias for the container"),
+    Flag::new("driver-opt", Ty::Strings, "driver options for the network"),
     Flag::new(
         "gw-priority",
         Ty::Int,
@@ -57,7 +59,7 @@ pub static CONNECT_FLAGS: &[Flag] = &[
     Flag::new("ip", Ty::Str, "IPv4 address (e.g., \"172.30.100.104\")"),
     Flag::new("ip6", Ty::Str, "IPv6 address (e.g., \"2001:db8::33\")"),
     Flag::new("link", LINK, "Add link to another container"),
-    Flag::new("link-local-ip", Ty::List, "Add a link-local address for the container"),
+    Flag::new("link-local-ip", Ty::Strings, "Add a link-local address for the container"),
 ];
 pub static DISCONNECT_FLAGS: &[Flag] =
     &[Flag::new("force", Ty::Bool, "Force the container to disconnect from a network").short('f')];
@@ -125,34 +127,6 @@ fn go_time(text: &str) -> String {
         }
         Err(_) => text.to_owned(),
     }
-}
-
-/// Names in the order of people: `net2` before `net10`.
-pub fn natural(a: &str, b: &str) -> std::cmp::Ordering {
-    fn chunks(text: &str) -> Vec<Result<u128, &str>> {
-        let mut out = Vec::new();
-        let mut rest = text;
-        while !rest.is_empty() {
-            let digits = rest.starts_with(|c: char| c.is_ascii_digit());
-            let end = rest.find(|c: char| c.is_ascii_digit() != digits).unwrap_or(rest.len());
-            let (chunk, next) = rest.split_at(end);
-            out.push(if digits { chunk.parse().map_err(|_| chunk) } else { Err(chunk) });
-            rest = next;
-        }
-        out
-    }
-    for (x, y) in chunks(a).into_iter().zip(chunks(b)) {
-        let order = match (x, y) {
-            (Ok(x), Ok(y)) => x.cmp(&y),
-            (Err(x), Err(y)) => x.cmp(y),
-            (Ok(_), Err(_)) => std::cmp::Ordering::Less,
-            (Err(_), Ok(_)) => std::cmp::Ordering::Greater,
-        };
-        if order != std::cmp::Ordering::Equal {
-            return order;
-        }
-    }
-    a.cmp(b)
 }
 
 fn pairs(items: &[String]) -> Map<String> {
@@ -275,7 +249,7 @@ pub async fn rm(cli: Shared, m: Matches) -> Outcome {
             }
         }
     }
-    if failed { Err(Failure::status(1)) } else { Ok(()) }
+    if failed { Err(Failure::new("exit status 1")) } else { Ok(()) }
 }
 
 pub async fn prune_networks(cli: &Shared, filters: &[String]) -> Outcome<String> {
@@ -291,7 +265,7 @@ pub async fn prune_networks(cli: &Shared, filters: &[String]) -> Outcome<String>
 pub async fn prune(cli: Shared, m: Matches) -> Outcome {
     let question = "WARNING! This will remove all custom networks not used by at least one container.\nAre you sure you want to continue?";
     if !m.flag("force") && !cli.confirm(question)? {
-        return Err(Failure::new("network prune has been cancelled"));
+        return Ok(());
     }
     let text = prune_networks(&cli, &m.list("filter")).await?;
     if text.is_empty() { Ok(()) } else { cli.println(&text) }
@@ -340,10 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_sort_as_people_expect() {
-        let mut names = vec!["net10", "bridge", "net2", "net1a", "net1"];
-        names.sort_by(|a, b| natural(a, b));
-        assert_eq!(names, ["bridge", "net1", "net1a", "net2", "net10"]);
+    fn what_lies_in_a_subnet() {
         assert!(
             contains("10.0.0.0/8", "10.1.2.3")
                 && contains("fd00::/8", "fd00::1/64")

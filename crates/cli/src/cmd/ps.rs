@@ -9,9 +9,10 @@ use crate::spec::filter;
 use knarr_docker_types::container::Summary;
 use knarr_gotemplate::{Nil, Value, quote};
 use knarr_oci::reference::Reference;
+use std::rc::Rc;
 
 /// What `--format` says in help, everywhere.
-pub const FORMAT_HELP: &str = "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nSee https://docs.docker.com/go/formatting/ for templates";
+pub const FORMAT_HELP: &str = "Format output using a custom template:\n'table':            Print output in table format with column headers (default)\n'table TEMPLATE':   Print output in table format using the given Go template\n'json':             Print in JSON format\n'TEMPLATE':         Print output using the given Go template.\nRefer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates";
 
 pub static FLAGS: &[Flag] = &[
     Flag::new("all", Ty::Bool, "Show all containers (default shows just running)").short('a'),
@@ -57,6 +58,12 @@ pub async fn ps(cli: Shared, m: Matches) -> Outcome {
     let mut format = m.text("format").to_owned();
     if format.is_empty() && !quiet {
         format = cli.config()?.text("psFormat").to_owned();
+    }
+    if quiet && !format.is_empty() && format != "table" {
+        cli.warn("WARNING: Ignoring custom format, because both --format and --quiet are set.");
+        if format != "raw" {
+            format.clear();
+        }
     }
     if format == "raw" {
         let size = if m.flag("size") { "size: {{.Size}}\n" } else { "" };
@@ -109,8 +116,14 @@ pub fn row(c: &Summary, truncate: bool, now: i64) -> Row {
         ("LocalVolumes", local.to_string().into()),
         ("Networks", networks.join(",").into()),
         ("Platform", platform(c)),
-        ("HealthStatus", c.health.as_ref().map_or("", |h| h.status.as_str()).into()),
+        ("HealthStatus", health(c)),
     ]
+}
+
+/// A method, so that JSON has the fields that Docker 28 has.
+fn health(c: &Summary) -> Value {
+    let status = c.health.as_ref().map_or_else(String::new, |h| h.status.to_string());
+    Value::Func(Rc::new(move |_| Ok(Value::str(status.clone()))))
 }
 
 fn platform(c: &Summary) -> Value {

@@ -18,11 +18,11 @@ To push the complete multi-platform image, remove the --platform flag.
 
 pub static FLAGS: &[Flag] = &[
     Flag::new("all-tags", Ty::Bool, "Push all tags of an image to the repository").short('a'),
-    Flag::new("disable-content-trust", Ty::Bool, "Skip image signing").default("true").hidden(),
+    Flag::new("disable-content-trust", Ty::Bool, "Skip image signing").default("true"),
     Flag::new(
         "platform",
         Ty::Str,
-        "Push a platform-specific manifest as a single-platform image to the registry",
+        "Push a platform-specific manifest as a single-platform image to the registry.\nImage index won't be pushed, meaning that other manifests, including attestations won't be preserved.\n'os[/arch[/variant]]': Explicit platform (eg. linux/amd64)",
     ),
     Flag::new("quiet", Ty::Bool, "Suppress verbose output").short('q'),
 ];
@@ -30,7 +30,7 @@ pub async fn push(cli: Shared, m: Matches) -> Outcome {
     let (all, quiet) = (m.flag("all-tags"), m.flag("quiet"));
     if m.changed("platform") {
         // A platform that cannot be meant is told before anything else.
-        platform_json(m.text("platform"))?;
+        platform_json(m.text("platform"), &format!("Invalid platform {}", m.text("platform")))?;
         note::print(PLATFORM_NOTE, false)?;
     }
     let mut reference = parse(&m.args[0])?;
@@ -46,11 +46,11 @@ pub async fn push(cli: Shared, m: Matches) -> Outcome {
     let client = cli.client().await?;
     let auth = credentials::header_for_image(&cli, &m.args[0])?;
     let mut request = client
-        .post(format!("/images/{}/push", reference.familiar_name()))
+        .post(format!("/images/{}/push", reference.name()))
         .query_some("tag", reference.tag().unwrap_or_default())
         .header("X-Registry-Auth", &auth);
     if m.changed("platform") {
-        request = request.query("platform", platform_json(m.text("platform"))?);
+        request = request.query("platform", platform_json(m.text("platform"), "")?);
     }
     let stream = request.lines().await?;
     let mut notes = Vec::new();

@@ -3,6 +3,7 @@ use crate::arguments::Matches;
 use crate::cli::{Cli, Shared};
 use crate::cmd::create::{self, usage_failure};
 use crate::failure::{EXIT_USAGE, Failure, Outcome};
+use crate::term::escape;
 use crate::term::resize::{self, Resized};
 use crate::term::signals;
 use crate::term::stream::{Ended, Streaming};
@@ -26,23 +27,29 @@ pub async fn run(cli: Shared, m: Matches) -> Outcome {
     }
     let config = body.config.clone();
     // without an engine there is one thing to say
-    let client = cli.client().await.map_err(|e| Failure::with_code(EXIT_USAGE, e.message))?;
-    client.version().await.map_err(|e| Failure::with_code(EXIT_USAGE, format!("knarr: {e}")))?;
+    let client = cli.client().await?;
+    client.version().await.map_err(|e| usage_failure(EXIT_USAGE, &e.to_string(), "run"))?;
+    let attached_to = config.attach_stdin || config.attach_stdout || config.attach_stderr;
+    let detach_keys = detach_keys(&cli, &m)?;
+    if attached_to {
+        // what the engine would refuse when the container is there already
+        check_keys(&detach_keys)?;
+    }
     let id = create::create_container(&cli, &m, body).await.map_err(|e| engine_failure(&e.message))?;
     let streaming = Streaming {
         stdin: config.attach_stdin,
         stdout: config.attach_stdout,
         stderr: config.attach_stderr,
         tty: config.tty,
-        detach_keys: detach_keys(&cli, &m)?,
+        detach_keys,
         signals_proxied: m.flag("sig-proxy"),
     };
-    if !(streaming.stdin || streaming.stdout || streaming.stderr) {
+    if !attached_to {
         start(&client, &id).await.map_err(|e| engine_failure(&e.to_string()))?;
         return cli.println(&id);
     }
-    let _proxy = streaming.signals_proxied.then(|| signals::proxy(&client, &id));
-    attached(&client, &id, &streaming, m.flag("rm")).await
+    let proxy = streaming.signals_proxied.then(|| signals::proxy(&client, &id));
+    signals::or_forced(proxy.as_ref(), attached(&client, &id, &streaming, m.flag("rm"))).await
 }
 
 async fn start(client: &Client, id: &str) -> Result<(), knarr_docker_client::Error> {
@@ -134,6 +141,14 @@ pub fn check_terminal(stdin: bool, tty: bool) -> Outcome {
 pub fn detach_keys(cli: &Cli, m: &Matches) -> Outcome<String> {
     let flag = m.text("detach-keys");
     Ok(if flag.is_empty() { cli.config()?.text("detachKeys") } else { flag }.to_owned())
+}
+
+/// Keys that detach; the text is the engine's.
+pub fn check_keys(keys: &str) -> Outcome {
+    if keys.is_empty() || escape::keys(keys).is_some() {
+        return Ok(());
+    }
+    Err(Failure::new(format!("Error response from daemon: Invalid detach keys ({keys}) provided")))
 }
 
 /// 127: no such program; 126: a program that cannot be executed; 125: everything else.

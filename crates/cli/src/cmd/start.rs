@@ -12,6 +12,8 @@ use knarr_docker_types::container::InspectResponse;
 
 pub static START_FLAGS: &[Flag] = &[
     Flag::new("attach", Ty::Bool, "Attach STDOUT/STDERR and forward signals").short('a'),
+    Flag::new("checkpoint", Ty::Str, "Restore from this checkpoint").hidden(),
+    Flag::new("checkpoint-dir", Ty::Str, "Use a custom checkpoint storage directory").hidden(),
     Flag::new("detach-keys", Ty::Str, "Override the key sequence for detaching a container"),
     Flag::new("interactive", Ty::Bool, "Attach container's STDIN").short('i'),
 ];
@@ -26,6 +28,11 @@ async fn inspect(client: &Client, name: &str) -> Outcome<InspectResponse> {
 }
 
 pub async fn start(cli: Shared, m: Matches) -> Outcome {
+    if let Some(flag) = ["checkpoint", "checkpoint-dir"].into_iter().find(|flag| m.changed(flag)) {
+        return Err(Failure::new(format!(
+            "\"--{flag}\" is only supported on a Docker daemon with experimental features enabled"
+        )));
+    }
     let client = cli.client().await?;
     if m.flag("attach") || m.flag("interactive") {
         let [name] = &m.args[..] else {
@@ -63,17 +70,22 @@ async fn start_attached(client: &Client, name: &str, stdin: bool, keys: String) 
         detach_keys: keys,
         signals_proxied: !config.tty,
     };
-    let _proxy = streaming.signals_proxied.then(|| signals::proxy(client, &id));
-    let hijacked = open(client, &id, &streaming).await?;
-    let waiting = wait(client, &id, if removed { "removed" } else { "next-exit" }).await?;
+    let proxy = streaming.signals_proxied.then(|| signals::proxy(client, &id));
+    signals::or_forced(proxy.as_ref(), started(client, &id, &streaming, removed)).await
+}
+
+/// Attaches, starts and follows the container to its end.
+async fn started(client: &Client, id: &str, streaming: &Streaming, removed: bool) -> Outcome {
+    let hijacked = open(client, id, streaming).await?;
+    let waiting = wait(client, id, if removed { "removed" } else { "next-exit" }).await?;
     if let Err(error) = client.post(format!("/containers/{id}/start")).done().await {
         if removed {
             let _ = waiting.await;
         }
         return Err(error.into());
     }
-    let _resizing = (config.tty && crate::term::stdout_is_terminal())
-        .then(|| resize::follow(client, Resized::Container(id.clone())));
+    let _resizing = (streaming.tty && crate::term::stdout_is_terminal())
+        .then(|| resize::follow(client, Resized::Container(id.to_owned())));
     if streaming.run(hijacked).await? == Ended::Detached {
         return Ok(());
     }
@@ -115,12 +127,17 @@ pub async fn attach(cli: Shared, m: Matches) -> Outcome {
         detach_keys: detach_keys(&cli, &m)?,
         signals_proxied: proxied,
     };
-    let _proxy = proxied.then(|| signals::proxy(&client, &id));
-    let waiting = wait(&client, &id, "").await?;
-    let hijacked = open(&client, &id, &streaming).await?;
-    check_state(&inspect(&client, &id).await?)?;
-    let _resizing = (config.tty && crate::term::stdout_is_terminal())
-        .then(|| resize::follow_with_redraw(&client, Resized::Container(id.clone())));
+    let proxy = proxied.then(|| signals::proxy(&client, &id));
+    signals::or_forced(proxy.as_ref(), attached(&client, &id, &streaming)).await
+}
+
+/// Attaches to a running container and follows it to its end.
+async fn attached(client: &Client, id: &str, streaming: &Streaming) -> Outcome {
+    let waiting = wait(client, id, "").await?;
+    let hijacked = open(client, id, streaming).await?;
+    check_state(&inspect(client, id).await?)?;
+    let _resizing = (streaming.tty && crate::term::stdout_is_terminal())
+        .then(|| resize::follow_with_redraw(client, Resized::Container(id.to_owned())));
     if streaming.run(hijacked).await? == Ended::Detached {
         return Err(Failure::with_code(1, "read escape sequence"));
     }

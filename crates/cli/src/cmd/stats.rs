@@ -90,11 +90,11 @@ pub async fn stats(cli: Shared, m: Matches) -> Outcome {
     if m.flag("no-stream") {
         return cli.print(&render(samples(&client, &m).await?)?);
     }
-    cli.print("\x1b[2J")?;
     let mut ended = Box::pin(signals::ended());
+    let mut start = "\x1b[2J\x1b[H";
     loop {
         let text = render(samples(&client, &m).await?)?;
-        let mut screen = String::from("\x1b[H");
+        let mut screen = std::mem::replace(&mut start, "\x1b[H").to_owned();
         for line in text.lines() {
             screen.push_str(line);
             screen.push_str("\x1b[K\n");

@@ -1,7 +1,8 @@
 //! `info`, `version`, `events`, `system df`, `system prune`.
 use crate::arguments::Matches;
 use crate::cli::Shared;
-use crate::cmd::{lifecycle, network, ps, transfer, volume};
+use crate::cmd::inspect::FORMAT_HELP as INSPECT_HELP;
+use crate::cmd::{lifecycle, network, transfer, volume};
 use crate::connection;
 use crate::failure::{Failure, Outcome};
 use crate::flag::{FILTER, Flag, Ty};
@@ -10,14 +11,14 @@ use crate::spec::{filter, timestamp};
 use jiff::Timestamp;
 use knarr_docker_types::event::Message;
 use knarr_docker_types::system::{Info, Version};
-use knarr_gotemplate::{MissingKey, Template, Value as TemplateValue};
+use knarr_gotemplate::{MissingKey, Struct, Template, Value as TemplateValue};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-pub static FORMAT_FLAGS: &[Flag] = &[Flag::new("format", Ty::Str, ps::FORMAT_HELP).short('f')];
+pub static FORMAT_FLAGS: &[Flag] = &[Flag::new("format", Ty::Str, INSPECT_HELP).short('f')];
 pub static EVENTS_FLAGS: &[Flag] = &[
     Flag::new("filter", FILTER, "Filter output based on conditions provided").short('f'),
-    Flag::new("format", Ty::Str, ps::FORMAT_HELP),
+    Flag::new("format", Ty::Str, INSPECT_HELP),
     Flag::new("since", Ty::Str, "Show all events created since timestamp"),
     Flag::new("until", Ty::Str, "Stream events until this timestamp"),
 ];
@@ -44,9 +45,18 @@ fn architecture() -> &'static str {
     }
 }
 
+/// Docker's client calls this template by a name.
+fn named_version(failure: Failure) -> Failure {
+    let message = failure.message.replacen("template: :", "template: version:", 1);
+    Failure::with_code(failure.code, message.replacen("executing \"\"", "executing \"version\"", 1))
+}
+
 pub async fn version(cli: Shared, m: Matches) -> Outcome {
     let format = m.text("format");
-    let chosen = if format.is_empty() { None } else { Some(template(format, "template parsing error: ")?) };
+    let chosen = match format {
+        "" => None,
+        _ => Some(template(format, "template parsing error: ").map_err(named_version)?),
+    };
     let ours = knarr_docker_types::ApiVersion::CURRENT;
     let context = connection::context_name(&cli)?;
     let client = cli.client().await;
@@ -71,11 +81,14 @@ pub async fn version(cli: Shared, m: Matches) -> Outcome {
         let server_part =
             server.as_ref().ok().map(serde_json::to_value).and_then(Result::ok).unwrap_or_default();
         let document = json!({"Client": client_part, "Server": server_part});
-        match inspect::execute(&template, &document) {
+        match inspect::execute_as(&template, &document, "system.versionInfo") {
             Ok(text) => cli.println(&text)?,
-            Err(message) if server.is_ok() => return Err(Failure::new(message)),
+            Err(message) if server.is_ok() => {
+                cli.println("")?;
+                return Err(named_version(Failure::new(message)));
+            }
             // what is missing is the server's
-            Err(_) => {}
+            Err(_) => cli.println("")?,
         }
         return server.map(drop);
     }
@@ -148,7 +161,13 @@ pub async fn info(cli: Shared, m: Matches) -> Outcome {
             "Debug": debug, "Version": env!("CARGO_PKG_VERSION"), "Context": context, "Plugins": [], "Warnings": null,
             "Os": std::env::consts::OS, "Arch": architecture(),
         });
-        return cli.println(&inspect::execute(&template, &document)?);
+        return match inspect::execute_as(&template, &document, "system.dockerInfo") {
+            Ok(text) => cli.println(&text),
+            Err(message) => {
+                cli.println("")?;
+                Err(Failure::new(message))
+            }
+        };
     }
     cli.print(&format!(
         "Client:\n Version:    {}\n Context:    {context}\n Debug Mode: {debug}\n\nServer:\n",
@@ -162,10 +181,7 @@ pub async fn info(cli: Shared, m: Matches) -> Outcome {
             }
             Ok(())
         }
-        Err(failure) => {
-            cli.warn(&format!("ERROR: {failure}"));
-            Err(Failure::new("errors pretty printing info"))
-        }
+        Err(failure) => Err(failure),
     }
 }
 
@@ -302,11 +318,14 @@ fn security_options(options: &[String]) -> String {
 pub async fn events(cli: Shared, m: Matches) -> Outcome {
     let format = m.text("format");
     let chosen = if format.is_empty() { None } else { Some(template(format, "Error parsing format: ")?) };
+    if let Some(template) = &chosen {
+        // a wrong template is told before an event comes
+        let nothing = json!({"Actor": {"ID": "", "Attributes": {}}});
+        event_text(template, &nothing, format)
+            .map_err(|e| Failure::with_code(EXIT_BAD_FORMAT, format!("Error parsing format: {e}")))?;
+    }
     let now = Timestamp::now();
-    let point = |flag: &str| {
-        timestamp::parse(m.text(flag), now)
-            .map_err(|e| Failure::new(format!("invalid value for {}: {e}", knarr_gotemplate::quote(flag))))
-    };
+    let point = |flag: &str| timestamp::parse(m.text(flag), now).map_err(Failure::new);
     let client = cli.client().await?;
     let mut stream = client
         .get("/events")
@@ -325,14 +344,35 @@ pub async fn events(cli: Shared, m: Matches) -> Outcome {
             Some(template) => {
                 let event: Value =
                     serde_json::from_slice(&line).map_err(|e| Failure::new(format!("invalid event: {e}")))?;
-                let value = inspect::typed(&event, "");
-                let value = if format == "json" { TemplateValue::from(&event) } else { value };
-                template.execute(&value, MissingKey::NoValue).map_err(|e| Failure::new(e.to_string()))?
+                event_text(template, &event, format).map_err(Failure::new)?
             }
         };
         cli.println(&text)?;
     }
     Ok(())
+}
+
+/// An event through a template; members that it leaves out are there all the same, but not in JSON.
+fn event_text(template: &Template, event: &Value, format: &str) -> Result<String, String> {
+    const TEXTS: [&str; 6] = ["status", "id", "from", "Type", "Action", "scope"];
+    let value = match inspect::typed_as(event, "*events.Message") {
+        TemplateValue::Struct(inner) if format != "json" => {
+            let missing = |name: &&str| event.get(*name).is_none();
+            let texts =
+                TEXTS.into_iter().filter(missing).map(|name| (name.to_owned(), TemplateValue::str("")));
+            let numbers = ["time", "timeNano"].into_iter().filter(missing);
+            let numbers = numbers.map(|name| (name.to_owned(), TemplateValue::Int(0)));
+            TemplateValue::Struct(std::rc::Rc::new(Struct {
+                type_name: inner.type_name,
+                fields: inner.fields.clone(),
+                omitted: texts.chain(numbers).collect(),
+                fold_case: true,
+                html_json: false,
+            }))
+        }
+        _ => TemplateValue::from(event),
+    };
+    template.execute(&value, MissingKey::NoValue).map_err(|e| e.to_string())
 }
 
 /// `2026-01-02T15:04:05.000000000Z container start <id> (image=busybox, name=x)`.
@@ -378,6 +418,7 @@ pub async fn prune(cli: Shared, m: Matches) -> Outcome {
             true => "  - all images without at least one container associated to them\n",
             false => "  - all dangling images\n",
         });
+        question.push_str(if all { "  - all build cache\n" } else { "  - unused build cache\n" });
         if !filters.is_empty() {
             question.push_str("\n  Items to be pruned will be filtered with:\n");
             for text in &filters {
@@ -386,7 +427,7 @@ pub async fn prune(cli: Shared, m: Matches) -> Outcome {
         }
         question.push_str("\nAre you sure you want to continue?");
         if !cli.confirm(&question)? {
-            return Err(Failure::new("system prune has been cancelled"));
+            return Ok(());
         }
     }
     let mut reclaimed = 0;

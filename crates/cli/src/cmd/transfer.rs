@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use knarr_docker_client::{JsonLines, Response};
 use knarr_docker_types::image::{DeleteResponse, PruneReport};
-use knarr_oci::reference::Reference;
+use knarr_oci::reference::{Reference, is_identifier};
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
 
@@ -22,7 +22,7 @@ const QUEUE_CHUNKS: usize = 4;
 
 pub static PULL_FLAGS: &[Flag] = &[
     Flag::new("all-tags", Ty::Bool, "Download all tagged images in the repository").short('a'),
-    Flag::new("disable-content-trust", Ty::Bool, "Skip image verification").default("true").hidden(),
+    Flag::new("disable-content-trust", Ty::Bool, "Skip image verification").default("true"),
     PLATFORM,
     Flag::new("quiet", Ty::Bool, "Suppress verbose output").short('q'),
 ];
@@ -51,6 +51,11 @@ pub static IMPORT_FLAGS: &[Flag] = &[
 pub static RMI_FLAGS: &[Flag] = &[
     Flag::new("force", Ty::Bool, "Force removal of the image").short('f'),
     Flag::new("no-prune", Ty::Bool, "Do not delete untagged parents"),
+    Flag::new(
+        "platform",
+        Ty::Strings,
+        "Remove only the given platform variant. Formatted as \"os[/arch[/variant]]\" (e.g., \"linux/amd64\")",
+    ),
 ];
 pub static PRUNE_FLAGS: &[Flag] = &[
     Flag::new("all", Ty::Bool, "Remove all unused images, not just dangling ones").short('a'),
@@ -149,7 +154,7 @@ pub async fn load(cli: Shared, m: Matches) -> Outcome {
     let client = cli.client().await?;
     let mut request = client.post("/images/load").query("quiet", if quiet { "1" } else { "0" });
     if m.changed("platform") {
-        request = request.query("platform", platform_json(m.text("platform"))?);
+        request = request.query("platform", platform_json(m.text("platform"), "invalid platform: ")?);
     }
     let response = request.stream("application/x-tar", body_of(input)).send().await?;
     show(response.lines(), false).await
@@ -163,6 +168,22 @@ pub async fn copy(mut response: Response, out: &mut dyn Write) -> Outcome {
     Ok(out.flush()?)
 }
 
+/// A file can be made there.
+fn check_output(target: &Path) -> Outcome {
+    let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if let Err(error) = std::fs::metadata(dir) {
+        return Err(Failure::new(format!(
+            "invalid output path: stat {}: {}",
+            dir.display(),
+            os_text(&error)
+        )));
+    }
+    if target.is_dir() {
+        return Err(Failure::new("invalid output path: must be a regular file"));
+    }
+    Ok(())
+}
+
 /// Copies a reply into a file that appears only when it is complete, or to standard output.
 pub async fn copy_to(response: Response, path: &str, what: &str) -> Outcome {
     if path.is_empty() {
@@ -170,6 +191,7 @@ pub async fn copy_to(response: Response, path: &str, what: &str) -> Outcome {
     }
     let failed = |e: std::io::Error| Failure::new(format!("{what}: open {path}: {}", os_text(&e)));
     let target = Path::new(path);
+    check_output(target).map_err(|e| Failure::new(format!("{what}: {e}")))?;
     if std::fs::metadata(target).is_ok_and(|meta| !meta.is_file()) {
         // a device or a pipe is written to as it is
         let mut file = std::fs::OpenOptions::new().write(true).open(target).map_err(failed)?;
@@ -204,7 +226,7 @@ pub async fn save(cli: Shared, m: Matches) -> Outcome {
         request = request.query("names", name);
     }
     if m.changed("platform") {
-        request = request.query("platform", platform_json(m.text("platform"))?);
+        request = request.query("platform", platform_json(m.text("platform"), "invalid platform: ")?);
     }
     copy_to(request.send().await?, m.text("output"), "failed to save image").await
 }
@@ -244,12 +266,16 @@ pub async fn import(cli: Shared, m: Matches) -> Outcome {
 }
 
 pub async fn tag(cli: Shared, m: Matches) -> Outcome {
-    let target = Reference::parse_name(&m.args[1]).map_err(|e| {
-        Failure::new(format!(
-            "Error parsing reference: {} is not a valid repository/tag: {e}",
-            knarr_gotemplate::quote(&m.args[1])
-        ))
-    })?;
+    let parsed = |text: &str| {
+        Reference::parse_name(text).map_err(|e| {
+            let quoted = knarr_gotemplate::quote(text);
+            Failure::new(format!("Error parsing reference: {quoted} is not a valid repository/tag: {e}"))
+        })
+    };
+    if !is_identifier(&m.args[0]) {
+        parsed(&m.args[0])?;
+    }
+    let target = parsed(&m.args[1])?;
     if target.digest().is_some() {
         return Err(Failure::new("refusing to create a tag with a digest reference"));
     }
@@ -263,11 +289,19 @@ pub async fn tag(cli: Shared, m: Matches) -> Outcome {
 
 pub async fn rmi(cli: Shared, m: Matches) -> Outcome {
     let force = m.flag("force");
+    let platforms = m
+        .list("platform")
+        .iter()
+        .map(|p| platform_json(p, "invalid platform: "))
+        .collect::<Outcome<Vec<_>>>()?;
     let client = cli.client().await?;
     let (mut failures, mut fatal) = (Vec::new(), false);
     for name in &m.args {
-        let request =
+        let mut request =
             client.delete(format!("/images/{name}")).flag("force", force).flag("noprune", m.flag("no-prune"));
+        for platform in &platforms {
+            request = request.query("platforms", platform);
+        }
         match request.fetch::<Vec<DeleteResponse>>().await {
             Ok(items) => {
                 for item in items {
@@ -319,7 +353,7 @@ pub async fn prune(cli: Shared, m: Matches) -> Outcome {
         if all { "images without at least one container associated to them" } else { "dangling images" };
     let question = format!("WARNING! This will remove all {what}.\nAre you sure you want to continue?");
     if !m.flag("force") && !cli.confirm(&question)? {
-        return Err(Failure::new("image prune has been cancelled"));
+        return Ok(());
     }
     let (reclaimed, text) = prune_images(&cli, all, &m.list("filter")).await?;
     let text = if text.is_empty() { text } else { format!("{text}\n") };

@@ -1,10 +1,10 @@
 //! `volume ls/create/rm/prune`.
 use crate::arguments::Matches;
 use crate::cli::Shared;
-use crate::cmd::network::natural;
 use crate::failure::{Failure, Outcome, joined};
-use crate::flag::{FILTER, Flag, LABEL, Ty};
+use crate::flag::{BYTES, FILTER, Flag, LABEL, Ty};
 use crate::format::listing::{Listing, Row, label_method, label_text};
+use crate::format::order::natural;
 use crate::format::units;
 use crate::spec::filter;
 use knarr_docker_types::volume::{CreateRequest, ListResponse, PruneReport, Volume};
@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use super::ps::FORMAT_HELP;
 
 pub static LS_FLAGS: &[Flag] = &[
-    Flag::new("cluster", Ty::Bool, "Display only cluster volumes").hidden(),
+    Flag::new("cluster", Ty::Bool, "Display only cluster volumes, and use cluster volume list formatting")
+        .hidden(),
     Flag::new("filter", FILTER, "Provide filter values (e.g. \"dangling=true\")").short('f'),
     Flag::new("format", Ty::Str, FORMAT_HELP),
     Flag::new("quiet", Ty::Bool, "Only display volume names").short('q'),
@@ -22,8 +23,36 @@ pub static CREATE_FLAGS: &[Flag] = &[
     Flag::new("driver", Ty::Str, "Specify volume driver name").short('d').default("local"),
     Flag::new("label", LABEL, "Set metadata for a volume"),
     Flag::new("name", Ty::Str, "Specify volume name").hidden(),
-    Flag::new("opt", Ty::List, "Set driver specific options").short('o'),
+    Flag::new("opt", Ty::Map, "Set driver specific options").short('o').default("map[]"),
 ];
+/// Flags for volumes of a swarm, which an engine without one refuses.
+pub static CLUSTER_FLAGS: &[Flag] = &[
+    Flag::new("availability", Ty::Str, "Cluster Volume availability (\"active\", \"pause\", \"drain\")")
+        .default("active")
+        .hidden(),
+    Flag::new("group", Ty::Str, "Cluster Volume group (cluster volumes)").hidden(),
+    Flag::new("limit-bytes", BYTES, "Minimum size of the Cluster Volume in bytes").hidden(),
+    Flag::new("required-bytes", BYTES, "Maximum size of the Cluster Volume in bytes").hidden(),
+    Flag::new("scope", Ty::Str, "Cluster Volume access scope (\"single\", \"multi\")")
+        .default("single")
+        .hidden(),
+    Flag::new("secret", Ty::Map, "Cluster Volume secrets").default("map[]").hidden(),
+    Flag::new(
+        "sharing",
+        Ty::Str,
+        "Cluster Volume access sharing (\"none\", \"readonly\", \"onewriter\", \"all\")",
+    )
+    .default("none")
+    .hidden(),
+    Flag::new("topology-preferred", Ty::List, "A topology that the Cluster Volume would be preferred in")
+        .hidden(),
+    Flag::new("topology-required", Ty::List, "A topology that the Cluster Volume must be accessible from")
+        .hidden(),
+    Flag::new("type", Ty::Str, "Cluster Volume access type (\"mount\", \"block\")").default("block").hidden(),
+];
+pub static UPDATE_FLAGS: &[Flag] =
+    &[Flag::new("availability", Ty::Str, "Cluster Volume availability (\"active\", \"pause\", \"drain\")")
+        .default("active")];
 pub static RM_FLAGS: &[Flag] =
     &[Flag::new("force", Ty::Bool, "Force the removal of one or more volumes").short('f')];
 pub static PRUNE_FLAGS: &[Flag] = &[
@@ -31,6 +60,8 @@ pub static PRUNE_FLAGS: &[Flag] = &[
     Flag::new("filter", FILTER, "Provide filter values (e.g. \"label=<label>\")"),
     Flag::new("force", Ty::Bool, "Do not prompt for confirmation").short('f'),
 ];
+
+const CLUSTER: &str = "{{.Name}}\\t{{.Group}}\\t{{.Driver}}\\t{{.Availability}}\\t{{.Status}}";
 
 pub static LISTING: Listing = Listing {
     type_name: "*formatter.volumeContext",
@@ -79,10 +110,16 @@ pub async fn ls(cli: Shared, m: Matches) -> Outcome {
     if format == "raw" {
         format = if quiet { "name: {{.Name}}" } else { "name: {{.Name}}\ndriver: {{.Driver}}\n" }.to_owned();
     }
-    let chosen = LISTING.choose(&format, quiet)?;
+    let cluster = m.flag("cluster");
+    let table = if cluster { CLUSTER } else { LISTING.table };
+    let chosen = LISTING.choose_with_table(&format, quiet, table)?;
     let client = cli.client().await?;
     let filters = filter::collect(&m.list("filter"));
     let mut list: ListResponse = client.get("/volumes").filters(&filters).fetch().await?;
+    if cluster {
+        // volumes of a swarm, of which an engine without one has none
+        list.volumes.clear();
+    }
     list.volumes.sort_by(|a, b| natural(&a.name, &b.name));
     cli.print(&LISTING.render(&chosen, list.volumes.iter().map(row))?)
 }
@@ -94,6 +131,9 @@ pub async fn create(cli: Shared, m: Matches) -> Outcome {
         return Err(Failure::new(
             "conflicting options: cannot specify a volume-name through both --name and as a positional arg",
         ));
+    }
+    if CLUSTER_FLAGS.iter().any(|flag| m.changed(flag.long)) {
+        return Err(Failure::new("Error response from daemon: This node is not a swarm manager."));
     }
     let pairs = |items: Vec<String>| {
         let cut = items.iter().map(|i| i.split_once('=').unwrap_or((i, "")));
@@ -109,6 +149,14 @@ pub async fn create(cli: Shared, m: Matches) -> Outcome {
     let client = cli.client().await?;
     let volume: Volume = client.post("/volumes/create").json(&body).fetch().await?;
     cli.println(&volume.name)
+}
+
+/// Only volumes of a swarm can be updated, so this finds out what is wrong.
+pub async fn update(cli: Shared, m: Matches) -> Outcome {
+    let name = m.args.first().map(String::as_str).unwrap_or_default();
+    let client = cli.client().await?;
+    let _: Volume = client.get(format!("/volumes/{name}")).fetch().await?;
+    Err(Failure::new("Can only update cluster volumes"))
 }
 
 pub async fn rm(cli: Shared, m: Matches) -> Outcome {
@@ -147,7 +195,7 @@ pub async fn prune(cli: Shared, m: Matches) -> Outcome {
         "WARNING! This will remove {what} not used by at least one container.\nAre you sure you want to continue?"
     );
     if !m.flag("force") && !cli.confirm(&question)? {
-        return Err(Failure::new("volume prune has been cancelled"));
+        return Ok(());
     }
     let (reclaimed, text) = prune_volumes(&cli, all, &m.list("filter")).await?;
     let text = if text.is_empty() { text } else { format!("{text}\n") };

@@ -54,10 +54,30 @@ pub fn align(text: &str, layout: &Layout) -> String {
     out
 }
 
-/// Columns of a text on a terminal: wide East Asian characters and emoji count two.
-fn width(text: &str) -> usize {
-    text.chars().map(|c| if is_wide(c) { 2 } else { 1 }).sum()
+/// Columns of a text on a terminal: wide East Asian characters and emoji count two, colors none.
+pub fn width(text: &str) -> usize {
+    let mut escaped = false;
+    let mut columns = 0;
+    for c in text.chars() {
+        match c {
+            '\x1b' => escaped = true,
+            'm' if escaped => escaped = false,
+            _ if escaped => {}
+            c => columns += if is_wide(c) { 2 } else { 1 },
+        }
+    }
+    columns
 }
+
+/// At most `columns` characters; the last one becomes an ellipsis when something is cut.
+pub fn clip(text: &str, columns: usize) -> String {
+    if text.chars().count() < columns {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(columns.saturating_sub(1)).collect();
+    format!("{kept}…")
+}
+
 fn is_wide(c: char) -> bool {
     matches!(c as u32,
         0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe30..=0xfe6f

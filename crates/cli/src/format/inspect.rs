@@ -14,6 +14,8 @@ const EXIT_BAD_FORMAT: i32 = 64;
 pub struct Inspector {
     template: Option<Template>,
     compact: bool,
+    /// Go's type of the documents, which then are seen as that only.
+    type_name: Option<&'static str>,
     text: String,
     documents: Vec<Json>,
 }
@@ -25,7 +27,18 @@ impl Inspector {
             "" | "json" => None,
             text => Some(Template::parse(text).map_err(failed)?),
         };
-        Ok(Self { template, compact: format == "json", text: String::new(), documents: Vec::new() })
+        Ok(Self {
+            template,
+            compact: format == "json",
+            type_name: None,
+            text: String::new(),
+            documents: Vec::new(),
+        })
+    }
+
+    /// Documents that Docker's client knows as a structure of its own only: their JSON is as Go's encoder writes it.
+    pub fn typed(format: &str, type_name: &'static str) -> Outcome<Self> {
+        Ok(Self { type_name: Some(type_name), ..Self::new(format)? })
     }
 
     pub fn add(&mut self, document: Json) -> Result<(), String> {
@@ -33,7 +46,12 @@ impl Inspector {
             self.documents.push(document);
             return Ok(());
         };
-        let text = execute(template, &document)?;
+        let text = match self.type_name {
+            None => execute(template, &document)?,
+            Some(name) => {
+                execute_as(template, &document, name).map_err(|e| format!("template parsing error: {e}"))?
+            }
+        };
         self.text.push_str(&text);
         self.text.push('\n');
         Ok(())
@@ -46,6 +64,9 @@ impl Inspector {
         }
         let documents = Json::Array(self.documents);
         let mut text = if self.compact { documents.to_string() } else { indented(&documents) };
+        if self.type_name.is_some() {
+            text = text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+        }
         text.push('\n');
         text
     }
@@ -61,6 +82,25 @@ pub fn execute(template: &Template, document: &Json) -> Result<String, String> {
         .map_err(|e| format!("template parsing error: {e}"))
 }
 
+/// Runs a template over a document as the structure of this name; the error is the template's own.
+pub fn execute_as(template: &Template, document: &Json, type_name: &'static str) -> Result<String, String> {
+    template.execute(&typed_as(document, type_name), MissingKey::NoValue).map_err(|e| e.to_string())
+}
+
+/// The document as the structure of this name.
+pub fn typed_as(document: &Json, type_name: &'static str) -> Value {
+    match typed(document, "") {
+        Value::Struct(inner) => Value::Struct(Rc::new(Struct {
+            type_name,
+            fields: inner.fields.clone(),
+            omitted: inner.omitted.clone(),
+            fold_case: inner.fold_case,
+            html_json: inner.html_json,
+        })),
+        other => other,
+    }
+}
+
 /// JSON with Docker's indentation of four.
 pub fn indented(document: &Json) -> String {
     use serde::Serialize;
@@ -74,7 +114,8 @@ pub fn indented(document: &Json) -> String {
 }
 
 /// Members that are maps in Docker's structures; every other object is a structure.
-const MAPS: [&str; 19] = [
+const MAPS: [&str; 20] = [
+    "Attributes",
     "Labels",
     "Options",
     "DriverOpts",
@@ -117,6 +158,12 @@ pub fn typed(document: &Json, key: &str) -> Value {
             let inner = |name: &str| if is_map { String::new() } else { format!("{key}.{name}") };
             let typed_member = |(name, value): (&String, &Json)| {
                 let path = inner(name);
+                if path == "IPAM.Config"
+                    && let Json::Array(ranges) = value
+                {
+                    let ranges = ranges.iter().map(|range| typed(range, &path)).collect();
+                    return (name.clone(), Value::List(Rc::new(ranges)));
+                }
                 // the options of a log driver are a map; a container's configuration is not
                 let as_key = if path == "LogConfig.Config" { "Labels" } else { name.as_str() };
                 (name.clone(), typed(value, if is_map { "" } else { as_key }))
@@ -125,10 +172,17 @@ pub fn typed(document: &Json, key: &str) -> Value {
             if is_map {
                 return Value::Map(Rc::new(fields));
             }
+            if key == "IPAM.Config" {
+                return address_range(members);
+            }
             let mut omitted = omitted(key);
             if key == "NetworkSettings" {
                 omitted.extend(of_default_bridge(members));
             }
+            if key.is_empty() {
+                omitted.extend(of_whole(members));
+            }
+            omitted.retain(|(name, _)| !members.contains_key(name));
             Value::Struct(Rc::new(Struct {
                 type_name: "struct",
                 fields,
@@ -152,9 +206,12 @@ fn omitted(key: &str) -> Vec<(String, Value)> {
         "HostConfig" => {
             (&["Annotations", "StorageOpt", "Tmpfs", "Sysctls"], &["Mounts"], &["Init"], &["Runtime"])
         }
-        "Config" => {
-            (&["ExposedPorts"], &["OnBuild", "Shell"], &["Healthcheck", "StopTimeout"], &["StopSignal"])
-        }
+        "Config" => (
+            &["ExposedPorts", "Volumes", "Labels"],
+            &["OnBuild", "Shell", "Entrypoint", "Cmd", "Env"],
+            &["Healthcheck", "StopTimeout"],
+            &["StopSignal", "User", "WorkingDir"],
+        ),
         _ => return Vec::new(),
     };
     let of = |names: &[&str], value: &Value| {
@@ -165,6 +222,49 @@ fn omitted(key: &str) -> Vec<(String, Value)> {
     all.extend(of(pointers, &Value::Nil(Nil::Pointer)));
     all.extend(of(texts, &Value::str("")));
     all
+}
+
+/// Members that whole documents leave out when they are empty: of containers and of images.
+fn of_whole(members: &serde_json::Map<String, Json>) -> Vec<(String, Value)> {
+    let all: &[(&str, Value)] = if members.contains_key("HostConfig") {
+        &[("SizeRw", Value::Nil(Nil::Pointer)), ("SizeRootFs", Value::Nil(Nil::Pointer))]
+    } else if members.contains_key("RootFS") {
+        &[
+            ("Author", Value::str("")),
+            ("Comment", Value::str("")),
+            ("Parent", Value::str("")),
+            ("Variant", Value::str("")),
+            ("OsVersion", Value::str("")),
+            ("DockerVersion", Value::str("")),
+        ]
+    } else {
+        &[]
+    };
+    all.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+}
+
+/// A range of a network's addresses: printed whole, it shows what its JSON leaves out.
+fn address_range(members: &serde_json::Map<String, Json>) -> Value {
+    const NAMES: [&str; 3] = ["Subnet", "IPRange", "Gateway"];
+    let text = |name: &str| members.get(name).and_then(Json::as_str).unwrap_or_default();
+    let others = members.get("AuxiliaryAddresses").and_then(Json::as_object).cloned().unwrap_or_default();
+    let mut pairs: Vec<String> =
+        others.iter().map(|(name, value)| format!("{name}:{}", value.as_str().unwrap_or_default())).collect();
+    pairs.sort();
+    let [subnet, range, gateway] = NAMES.map(text);
+    let shown = format!("{{{subnet} {range} {gateway} map[{}]}}", pairs.join(" "));
+    let absent = NAMES.into_iter().filter(|name| !members.contains_key(*name));
+    let inner = Value::Struct(Rc::new(Struct {
+        type_name: "network.IPAMConfig",
+        fields: members.iter().map(|(name, value)| (name.clone(), typed(value, name))).collect(),
+        omitted: absent
+            .map(|name| (name.to_owned(), Value::str("")))
+            .chain([("AuxAddress".to_owned(), typed(&Json::Object(others), "AuxiliaryAddresses"))])
+            .collect(),
+        fold_case: true,
+        html_json: false,
+    }));
+    Value::Text(shown.into(), Rc::new(inner))
 }
 
 /// Addresses in the default bridge, which API versions before 1.52 also showed beside the networks; scripts ask
@@ -225,6 +325,14 @@ mod tests {
         for (template, expected) in cases {
             assert_eq!(run(template, &document).as_deref(), Ok(expected), "{template}");
         }
+        let network =
+            serde_json::json!({"IPAM": {"Config": [{"Subnet": "10.0.0.0/8", "Gateway": "10.0.0.1"}]}});
+        assert_eq!(run("{{.IPAM.Config}}", &network).as_deref(), Ok("[{10.0.0.0/8  10.0.0.1 map[]}]"));
+        let subnets = "{{range .IPAM.Config}}{{.Subnet}}{{.IPRange}}{{end}} {{json .IPAM.Config}}";
+        assert_eq!(
+            run(subnets, &network).as_deref(),
+            Ok("10.0.0.0/8 [{\"Subnet\":\"10.0.0.0/8\",\"Gateway\":\"10.0.0.1\"}]")
+        );
         assert_eq!(
             run("{{.State.Foo}}", &document).unwrap_err(),
             "template parsing error: template: :1:8: executing \"\" at <.State.Foo>: map has no entry for key \"Foo\""

@@ -50,8 +50,8 @@ impl Listing {
             },
         };
         let text = text.trim_matches(' ').replace("\\t", "\t").replace("\\n", "\n");
-        let template =
-            Template::parse(&text).map_err(|e| Failure::new(format!("template parsing error: {e}")))?;
+        let template = Template::parse(&text)
+            .map_err(|e| Failure::new(format!("{}: {e}", self.wording("failed to parse template"))))?;
         Ok(Chosen { template, is_table })
     }
 
@@ -62,7 +62,11 @@ impl Listing {
             let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
             let row = Value::row(self.type_name, fields);
             let text = chosen.template.execute(&row, MissingKey::NoValue);
-            body.push_str(&text.map_err(|e| Failure::new(format!("template parsing error: {e}")))?);
+            body.push_str(
+                &text.map_err(|e| {
+                    Failure::new(format!("{}: {e}", self.wording("failed to execute template")))
+                })?,
+            );
             body.push('\n');
         }
         if !chosen.is_table {
@@ -70,6 +74,11 @@ impl Listing {
         }
         let titles = chosen.template.execute_header(&self.titles()).unwrap_or_default();
         Ok(columns::align(&format!("{titles}\n{body}"), &columns::LISTING))
+    }
+
+    /// Docker's client says it better for containers only.
+    fn wording(&self, better: &'static str) -> &'static str {
+        if self.type_name == "*formatter.ContainerContext" { better } else { "template parsing error" }
     }
 
     fn titles(&self) -> Value {

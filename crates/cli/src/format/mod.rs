@@ -4,6 +4,7 @@ pub mod go_json;
 pub mod inspect;
 pub mod listing;
 pub mod note;
+pub mod order;
 pub mod port_list;
 pub mod progress;
 pub mod units;

@@ -9,7 +9,8 @@ pub fn parse(text: &str, now: Timestamp) -> Result<String, String> {
     if text.is_empty() {
         return Ok(String::new());
     }
-    if let Ok(nanos) = crate::spec::duration::parse(text) {
+    // 0 is a point in time, though it is a duration as well
+    if let (true, Ok(nanos)) = (text != "0", crate::spec::duration::parse(text)) {
         let at = now.as_nanosecond() - i128::from(nanos);
         return Ok(seconds(at));
     }
@@ -62,7 +63,10 @@ mod tests {
         assert_eq!(p("10s"), "999990.000000000");
         assert_eq!(p("1970-01-01T00:00:01Z"), "1.000000000");
         assert_eq!(p("1970-01-01T00:00:01.5+00:00"), "1.500000000");
-        assert_eq!((p("123"), p("123.5"), p("")), ("123".into(), "123.5".into(), String::new()));
+        assert_eq!(
+            (p("123"), p("123.5"), p(""), p("0")),
+            ("123".into(), "123.5".into(), "".into(), "0".into())
+        );
         assert!(super::parse("nope", now).is_err());
     }
 }

@@ -19,6 +19,12 @@ pub fn size_of_stdout() -> Option<(u16, u16)> {
     (size.ws_row > 0 && size.ws_col > 0).then_some((size.ws_row, size.ws_col))
 }
 
+/// Columns of the terminal that standard input is.
+pub fn columns_of_stdin() -> Option<u16> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdin()).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col)
+}
+
 pub fn stdin_is_terminal() -> bool {
     std::io::stdin().is_terminal()
 }

@@ -1,6 +1,10 @@
 //! Signals that this process gets and the container should have.
+use crate::failure::{Failure, Outcome};
 use knarr_docker_client::Client;
+use std::cell::Cell;
+use std::rc::Rc;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// Number and name of what is passed on. SIGCHLD, SIGPIPE and SIGURG are our own business, SIGWINCH is a resize.
@@ -24,13 +28,30 @@ const FORWARDED: [(i32, &str); 15] = [
 /// Signals remembered while one is being delivered.
 const QUEUE: usize = 128;
 
+/// As many SIGINT or SIGTERM say that nobody wants to wait any more.
+const FORCE: u32 = 3;
+
 /// Passes signals on until dropped.
-pub struct Proxy(Vec<JoinHandle<()>>);
+pub struct Proxy {
+    tasks: Vec<JoinHandle<()>>,
+    forced: Rc<Notify>,
+}
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        for task in &self.0 {
+        for task in &self.tasks {
             task.abort();
+        }
+    }
+}
+
+/// Does `work`, unless a container that does not end is given up by SIGINT or SIGTERM three times.
+pub async fn or_forced<T>(proxy: Option<&Proxy>, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    let Some(proxy) = proxy else { return work.await };
+    tokio::select! {
+        outcome = work => outcome,
+        () = proxy.forced.notified() => {
+            Err(Failure::with_code(1, "\ngot 3 SIGTERM/SIGINTs, forcefully exiting"))
         }
     }
 }
@@ -39,11 +60,19 @@ impl Drop for Proxy {
 pub fn proxy(client: &Client, container: &str) -> Proxy {
     let (sender, mut receiver) = tokio::sync::mpsc::channel(QUEUE);
     let mut tasks = Vec::new();
+    let (forced, endings) = (Rc::new(Notify::new()), Rc::new(Cell::new(0)));
     for (number, name) in FORWARDED {
         let Ok(mut caught) = signal(SignalKind::from_raw(number)) else { continue };
         let sender = sender.clone();
+        let (forced, endings) = (Rc::clone(&forced), Rc::clone(&endings));
         tasks.push(tokio::task::spawn_local(async move {
             while caught.recv().await.is_some() {
+                if matches!(name, "INT" | "TERM") {
+                    endings.set(endings.get() + 1);
+                    if endings.get() == FORCE {
+                        forced.notify_one();
+                    }
+                }
                 let _ = sender.try_send(name);
             }
         }));
@@ -55,7 +84,7 @@ pub fn proxy(client: &Client, container: &str) -> Proxy {
             let _ = client.post(path.clone()).query("signal", name).done().await;
         }
     }));
-    Proxy(tasks)
+    Proxy { tasks, forced }
 }
 
 /// Resolves to the number of a signal that ends this program (TERM, HUP, INT, QUIT).
