@@ -483,9 +483,11 @@ fn contexts_belong_to_both() {
     let [docker, knarr] = both(&e);
     let config = e.fresh_dir("contexts");
     let host = e.host();
-    for file in ["ca.pem", "cert.pem", "key.pem"] {
-        std::fs::write(config.join(file), file).expect("file");
-    }
+    let make = "openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out ca.pem -days 2 -subj /CN=ca";
+    let made = std::process::Command::new("sh").args(["-c", make]).current_dir(&config).output().expect("sh");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let authority = std::fs::read(config.join("ca.pem")).expect("ca.pem");
+    std::fs::write(config.join("bad.pem"), "nonsense").expect("file");
     for (one, other) in [(&docker, &knarr), (&knarr, &docker)] {
         let here = |client: &Cli| {
             client.clone().env("DOCKER_CONFIG", config.to_str().expect("UTF-8")).env("DOCKER_HOST", "")
@@ -512,6 +514,8 @@ fn contexts_belong_to_both() {
 
         let path = |name: &str| config.join(name).display().to_string();
         let tls = format!("host=tcp://10.0.0.1:2376,ca={0}/ca.pem,skip-tls-verify=true", config.display());
+        let bad = tls.replace("ca.pem", "bad.pem");
+        one.fails(1, &["context", "create", "tls", "--docker", &bad]).says("ca.pem seems invalid");
         one.ok(&["context", "create", "tls", "--docker", &tls]);
         one.ok(&["context", "export", "tls", &path("tls.tar")]);
         other.ok(&["context", "import", "copy", &path("tls.tar")]);
@@ -524,7 +528,7 @@ fn contexts_belong_to_both() {
         assert_eq!(both[0], both[1]);
         assert!(both[0].contains("ca.pem") && both[0].contains("\"SkipTLSVerify\":true"), "{}", both[0]);
         let dir = one.ok(&["context", "inspect", "-f", "{{.Storage.TLSPath}}", "copy"]);
-        assert_eq!(std::fs::read(Path::new(&dir).join("docker/ca.pem")).expect("ca.pem"), b"ca.pem");
+        assert_eq!(std::fs::read(Path::new(&dir).join("docker/ca.pem")).expect("ca.pem"), authority);
         one.ok(&["context", "rm", "tls", "copy"]);
         std::fs::remove_file(config.join("tls.tar")).expect("archive");
     }

@@ -223,6 +223,13 @@ fn set_endpoint(
             files.insert(file.to_owned(), bytes);
         }
     }
+    const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    let is_certificate = |file: &Vec<u8>| file.windows(CERTIFICATE.len()).any(|window| window == CERTIFICATE);
+    if files.get("ca.pem").is_some_and(|file| !is_certificate(file)) {
+        return Err(Failure::new(
+            "invalid docker endpoint options: failed to retrieve context tls info: ca.pem seems invalid",
+        ));
+    }
     context.skip_verify = match pairs.get("skip-tls-verify") {
         None => false,
         Some(text) => parse_bool(text).ok_or_else(|| {

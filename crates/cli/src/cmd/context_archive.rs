@@ -122,10 +122,16 @@ fn sort(files: Files) -> Outcome<(Context, Tls)> {
 }
 
 fn of_tar(bytes: &[u8]) -> Outcome<Files> {
+    const BLOCK: usize = 512;
+    // Docker's own archives end with the last byte of the last file
+    let whole = [bytes, &vec![0; bytes.len().next_multiple_of(BLOCK) - bytes.len() + 2 * BLOCK]].concat();
     let mut files = Vec::new();
-    let mut archive = tar::Archive::new(bytes);
+    let mut archive = tar::Archive::new(whole.as_slice());
     for entry in archive.entries()? {
         let mut entry = entry?;
+        if entry.raw_file_position().saturating_add(entry.size()) > bytes.len() as u64 {
+            return Err(Failure::new("unexpected EOF"));
+        }
         if !entry.header().entry_type().is_file() {
             continue;
         }
@@ -201,6 +207,11 @@ mod tests {
         let archive = write(&context(), &tls).unwrap();
         let (read, read_tls) = sort(of_tar(&archive).unwrap()).unwrap();
         assert_eq!((read.host.as_str(), read_tls), ("tcp://h:1", tls));
+        // as Docker's client leaves them: without what fills the last block
+        let end = archive.windows(2).position(|bytes| bytes == b"ca").map(|_| archive.len() - 1024 - 510);
+        let cut = &archive[..end.unwrap()];
+        assert_eq!(of_tar(cut).unwrap().len(), 2);
+        assert!(of_tar(&cut[..cut.len() - 1]).is_err());
     }
 
     #[test]
