@@ -25,8 +25,23 @@ pub enum Init {
 /// # Panics
 /// Where the machine cannot be booted or reports no end.
 pub fn run(init: Init) -> Vec<Check> {
+    boot(init, None)
+}
+
+/// The same with another script, of `scripts/`.
+///
+/// # Panics
+/// Where the machine cannot be booted or reports no end.
+pub fn run_script(script: &str) -> Vec<Check> {
+    boot(Init::Busybox, Some(script))
+}
+
+fn boot(init: Init, script: Option<&str>) -> Vec<Check> {
     let mut c = Command::new(workspace::top().join("scripts/guest"));
     c.arg(workspace::knarr()).arg(workspace::image("busybox.tar"));
+    if let Some(script) = script {
+        c.arg(workspace::top().join("scripts").join(script));
+    }
     if init == Init::Systemd {
         c.env("KNARR_GUEST_INIT", "systemd");
     }
