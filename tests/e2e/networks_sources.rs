@@ -55,16 +55,24 @@ fn a_port_for_a_list_of_networks() {
     };
     check(&e, "at first");
     let shown = k.ok(&["ps", "--format", "{{.Ports}}"]);
-    assert_eq!(shown, "0.0.0.0:8080->80/tcp from 10.77.0.0/24+fd00::/8, 0.0.0.0:8081->80/tcp");
+    let four = "0.0.0.0:8080->80/tcp from 10.77.0.0/24+fd00::/8, 0.0.0.0:8081->80/tcp";
+    let six = "[::]:8080->80/tcp from 10.77.0.0/24+fd00::/8, [::]:8081->80/tcp";
+    assert_eq!(shown, format!("{four}, {six}"));
     for c in e.clients() {
         let document = c.ok(&["inspect", "web"]);
         let document: serde_json::Value = serde_json::from_str(&document).unwrap();
         let ports = &document[0]["NetworkSettings"]["Ports"]["80/tcp"];
         assert_eq!(ports[0]["Sources"], serde_json::json!(["10.77.0.0/24", "fd00::/8"]), "{ports}");
-        assert!(ports[1].get("Sources").is_none(), "{ports}");
+        assert_eq!(ports[1]["Sources"], ports[0]["Sources"], "{ports}");
+        assert!(ports[2].get("Sources").is_none() && ports[3].get("Sources").is_none(), "{ports}");
     }
     // The client that knows nothing of lists sees ports as ever.
-    assert_eq!(e.docker().ok(&["port", "web"]), "80/tcp -> 0.0.0.0:8080\n80/tcp -> 0.0.0.0:8081");
+    let port = e.docker().ok(&["port", "web"]);
+    assert_eq!(
+        port.lines().filter(|l| l.contains("0.0.0.0")).collect::<Vec<_>>(),
+        ["80/tcp -> 0.0.0.0:8080", "80/tcp -> 0.0.0.0:8081"]
+    );
+    assert_eq!(port.lines().count(), 4, "{port}");
     e.crash_and_restart();
     check(&e, "after the engine died");
     e.on_host("nft flush ruleset");

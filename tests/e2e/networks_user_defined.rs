@@ -91,9 +91,36 @@ fn no_ipv6_where_the_network_has_none() {
         let seen = c.ok(&["run", "--rm", "--network", network, "busybox", "ip", "-6", "-o", "addr"]);
         assert!(!seen.contains("eth0"), "{network}: {seen}");
     }
-    let o = c.fails(125, &["run", "--rm", "--network", "four", "-p", "[::1]:8080:80", "busybox", "true"]);
-    o.says("the container has no IPv6 address");
     c.ok(&["network", "rm", "four"]);
+}
+
+/// Docker has a process per port for that.
+#[test]
+fn ipv6_of_the_host_is_relayed_to_containers_without() {
+    let mut e = Engine::start();
+    let machine = outside(&e);
+    for c in e.clients() {
+        server(&c, "web", &["-p", "8080:80", "-p", "[::1]:8081:80"]);
+        let ports = c.ok(&["port", "web"]);
+        for shown in ["80/tcp -> 0.0.0.0:8080", "80/tcp -> [::]:8080", "80/tcp -> [::1]:8081"] {
+            assert!(ports.contains(shown), "{shown} in {ports}");
+        }
+        assert_eq!(machine.ok(&format!("{WGET}'[2001:db8::1]:8080/'")), "page of web");
+        for url in ["[::1]:8080", "[::1]:8081", "127.0.0.1:8080"] {
+            assert_eq!(e.on_host(&format!("{WGET}'{url}/'")), "page of web", "{url}");
+        }
+        c.fails(125, &["run", "--rm", "-p", "[::1]:8080:80", "busybox", "true"])
+            .says("port is already allocated");
+        c.ok(&["rm", "-f", "web"]);
+    }
+    let c = e.docker();
+    server(&c, "web", &["-p", "8080:80"]);
+    e.crash_and_restart();
+    assert_eq!(e.on_host(&format!("{WGET}'[::1]:8080/'")), "page of web", "the next engine goes on");
+    c.ok(&["rm", "-f", "web"]);
+    let without = Options::new().arg("--userland-proxy=false").start();
+    let o = without.docker().fails(125, &["run", "--rm", "-p", "[::1]:8080:80", "busybox", "true"]);
+    o.says("the container has no IPv6 address");
 }
 
 #[test]

@@ -174,19 +174,28 @@ struct Parts {
     descriptor_limit: Option<(i64, i64)>,
 }
 
-/// A published port and an attached client hold descriptors: as many as the hard limit allows. Gives the limits of before,
-/// soft and hard, which are the ones for containers: a program that uses `select` breaks above 1024 descriptors.
+/// Two per published port, so enough for more than there are ports; and for attached clients.
+const DESCRIPTORS: u64 = 262_144;
+
+/// A published port and an attached client hold descriptors: as many as the hard limit allows, which is raised where that is
+/// allowed. Gives the limits of before, soft and hard, which are the ones for containers: a program that uses `select` breaks
+/// above 1024 descriptors.
 fn raise_descriptor_limit() -> Option<(i64, i64)> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
-    {
+    let most = limit.maximum.map(|maximum| maximum.max(DESCRIPTORS));
+    let wanted = Rlimit { current: most, maximum: most };
+    if wanted == limit {
+        return None;
+    }
+    let raised = setrlimit(Resource::Nofile, wanted)
+        .or_else(|_| setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }));
+    if let Err(error) = raised {
         tracing::warn!(%error, "limit of open files not raised");
     }
     // -1 is no limit.
     let number = |limit: Option<u64>| limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(-1));
-    (limit.current != limit.maximum).then(|| (number(limit.current), number(limit.maximum)))
+    Some((number(limit.current), number(limit.maximum)))
 }
 
 fn open_parts(mut config: EngineConfig) -> Result<Parts> {

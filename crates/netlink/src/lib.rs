@@ -10,6 +10,7 @@ mod attribute;
 pub mod conntrack;
 pub mod error;
 pub mod link;
+pub mod neighbour;
 pub mod nft;
 mod request;
 pub mod route;

@@ -35,6 +35,7 @@ const IFLA_IPVLAN_FLAGS: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
 
 const IFF_UP: u32 = 1;
+const IFF_NOARP: u32 = 0x80;
 const IFINFOMSG_LEN: usize = 16;
 
 /// An interface as the kernel describes it.
@@ -247,6 +248,12 @@ fn set(what: &str, index: u32) -> Request {
 
 pub fn set_up(index: u32) -> Request {
     Request::new(format!("set up link {index}"), RTM_SETLINK, CHANGE, &ifinfomsg(index, IFF_UP, IFF_UP))
+}
+
+/// The same for a bridge that is nothing but a switch: it answers nobody who asks for the host's addresses.
+pub fn set_up_mute(index: u32) -> Request {
+    let flags = IFF_UP | IFF_NOARP;
+    Request::new(format!("set up link {index}"), RTM_SETLINK, CHANGE, &ifinfomsg(index, flags, flags))
 }
 
 pub fn set_down(index: u32) -> Request {

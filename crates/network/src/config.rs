@@ -57,10 +57,14 @@ pub struct NetworkConfig {
     pub direct_routing: bool,
     /// `--ip`: host address of published ports that name none.
     pub host_ip: IpAddr,
+    /// `--userland-proxy`: ports are published where the kernel cannot lead the way, too.
+    pub relays: bool,
     /// `--publish-scope`: who reaches published ports that do not say.
     pub publish_scope: Scope,
     /// `--host-gateway-ip`: what `host-gateway` in `--add-host` means; empty: the default bridge's gateways.
     pub host_gateway_ips: Vec<IpAddr>,
+    /// Containers of one bridge; further ones of the same network get further bridges.
+    pub bridge_capacity: u16,
     /// `--dns`
     pub dns: Vec<IpAddr>,
     /// `--dns-search`
@@ -92,8 +96,10 @@ impl Default for NetworkConfig {
             firewall_v6: true,
             direct_routing: false,
             host_ip: Ipv4Addr::UNSPECIFIED.into(),
+            relays: true,
             publish_scope: Scope::Any,
             host_gateway_ips: Vec::new(),
+            bridge_capacity: crate::segment::CAPACITY,
             dns: Vec::new(),
             dns_search: Vec::new(),
             dns_options: Vec::new(),

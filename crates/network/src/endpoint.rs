@@ -1,6 +1,6 @@
 //! An endpoint: one container on one network; also the row in the store.
 use crate::mac::MacAddr;
-use crate::port::{ExposedPort, PortBinding, PublishedPort};
+use crate::port::{ExposedPort, PortBinding, Protocol, PublishedPort};
 use crate::scope::Scope;
 use knarr_base::{ContainerId, NetworkId};
 use knarr_state::Record;
@@ -48,6 +48,8 @@ pub struct EndpointRequest {
     pub gw_priority: i64,
     /// `--driver-opt` of the endpoint.
     pub options: BTreeMap<String, String>,
+    /// What it reaches of others on a network whose containers do not talk.
+    pub reaches: Vec<Reach>,
     pub ports: Ports,
     /// Whether the container's default routes go here. See `Networks::elect`.
     pub default4: bool,
@@ -73,6 +75,7 @@ impl EndpointRequest {
             link_local: Vec::new(),
             gw_priority: 0,
             options: BTreeMap::new(),
+            reaches: Vec::new(),
             ports: Ports::default(),
             default4: true,
             default6: true,
@@ -98,6 +101,14 @@ impl Link {
     }
 }
 
+/// A port of another container on the same network, open to this one (`--link` where `icc` is off).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    pub container: ContainerId,
+    pub protocol: Protocol,
+    pub port: u16,
+}
+
 /// An endpoint in force. The addresses are absent on `host` and `none`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
@@ -110,6 +121,9 @@ pub struct Endpoint {
     pub interface: String,
     /// Name of the veth's other end on the host; empty where there is none.
     pub host_interface: String,
+    /// Which of the network's bridges that end is a port of.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub segment: u16,
     pub ipv4: Option<Ipv4Addr>,
     pub prefix: u8,
     pub gateway: Option<Ipv4Addr>,
@@ -125,6 +139,8 @@ pub struct Endpoint {
     pub aliases: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<Link>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reaches: Vec<Reach>,
     /// Names under which others on the network find it: container name, aliases, short id, host name.
     pub dns_names: Vec<String>,
     pub ports: Vec<PublishedPort>,
@@ -135,6 +151,10 @@ pub struct Endpoint {
     pub default4: bool,
     #[serde(default)]
     pub default6: bool,
+}
+
+fn is_zero(number: &u16) -> bool {
+    *number == 0
 }
 
 impl Record for Endpoint {

@@ -14,6 +14,9 @@ pub(crate) struct TurnedOn {
     pub boot: String,
     pub ipv4: bool,
     pub ipv6: bool,
+    /// Other programs' bridges that were there then.
+    #[serde(default)]
+    pub bridges: Vec<String>,
 }
 
 impl Record for TurnedOn {
@@ -24,7 +27,7 @@ impl TurnedOn {
     /// Of this run of the machine; what an earlier one left is of no more use.
     pub fn current(stored: Option<Self>) -> Self {
         let boot = boot_id();
-        stored.filter(|row| row.boot == boot).unwrap_or(Self { boot, ipv4: false, ipv6: false })
+        stored.filter(|row| row.boot == boot).unwrap_or(Self { boot, ..Self::default() })
     }
 
     pub fn family(&mut self, ipv4: bool) -> &mut bool {

@@ -3,11 +3,12 @@ use crate::error::{Error, Result};
 use crate::network::{Network, Subnet};
 use crate::option;
 use crate::port::{Protocol, PublishedPort};
+use crate::segment;
 use ipnet::IpNet;
 use knarr_base::{ContainerId, NetworkId};
 use knarr_netlink::conntrack::Conntrack;
 use knarr_netlink::link::{Link, Veth};
-use knarr_netlink::{Rtnetlink, address, link};
+use knarr_netlink::{Rtnetlink, address, link, neighbour};
 use rustix::io::Errno;
 use std::fs;
 use std::io;
@@ -89,6 +90,62 @@ pub(crate) fn ensure_bridge(
     Ok(existing.index)
 }
 
+/// Makes a further bridge of the network, or brings an existing one in order; gives its index. `first` is the network's own.
+pub(crate) fn ensure_segment(
+    host: &mut Rtnetlink,
+    network: &Network,
+    number: u16,
+    first: u32,
+    alias: &str,
+) -> Result<u32> {
+    let names = segment::Names::new(&network.id, number);
+    let mtu = host.link(&network.bridge)?.map_or(0, |own| own.mtu);
+    if host.link(&names.bridge)?.is_none() {
+        host.change(vec![link::add_bridge(&names.bridge, segment::mac(&network.id, number), mtu)])?;
+    }
+    let taken = || Error::BridgeTaken { name: names.bridge.clone() };
+    let bridge = host.link(&names.bridge)?.filter(|l| segment::is_ours(l, &network.id, number));
+    let bridge = bridge.ok_or_else(taken)?;
+    if host.link(&names.near)?.is_none() {
+        host.change(vec![link::add_veth_alone(&names.near, &names.far)])?;
+    }
+    let mut end = |name: &str| host.link(name)?.ok_or_else(|| Error::BridgeTaken { name: name.to_owned() });
+    let (near, far) = (end(&names.near)?, end(&names.far)?);
+    let mut changes = Vec::new();
+    for link in [&bridge, &near, &far] {
+        write_sysctl(&format!("{IPV6_CONF}/{}/disable_ipv6", link.name), "1")?;
+        if link.alias != alias {
+            changes.push(link::set_alias(link.index, alias));
+        }
+    }
+    for (end, master) in [(&near, first), (&far, bridge.index)] {
+        if mtu != 0 && end.mtu != mtu {
+            changes.push(link::set_mtu(end.index, mtu));
+        }
+        if end.master != Some(master) {
+            changes.push(link::set_master(end.index, master));
+        }
+    }
+    // Apart from the first's own containers and from other segments; those behind it are kept apart by their own bridge.
+    changes.push(link::set_port(&names.near, bridged_packets_pass_the_firewall(), !network.icc()));
+    changes.extend([link::set_up_mute(bridge.index), link::set_up(near.index), link::set_up(far.index)]);
+    host.change(changes).map_err(|e| match e.is(Errno::XFULL) {
+        true => Error::BridgeFull { network: network.name.clone() },
+        false => e.into(),
+    })?;
+    Ok(bridge.index)
+}
+
+pub(crate) fn delete_segment(
+    host: &mut Rtnetlink,
+    network: &NetworkId,
+    number: u16,
+) -> Result<(), knarr_netlink::Error> {
+    let names = segment::Names::new(network, number);
+    delete_link(host, &names.near)?;
+    delete_link(host, &names.bridge)
+}
+
 /// The host's address on the bridge, unless the network's options say that it has none.
 fn bridge_address(network: &Network, subnet: &Subnet) -> Option<IpNet> {
     let ipv4 = subnet.is_ipv4();
@@ -109,6 +166,12 @@ fn set_bridge_sysctls(name: &str, ours: bool, ipv6: bool) -> Result<()> {
         write_sysctl(&format!("{IPV6_CONF}/{name}/disable_ipv6"), if ipv6 { "0" } else { "1" })?;
     }
     write_sysctl(&format!("/proc/sys/net/ipv4/conf/{name}/route_localnet"), "1")
+}
+
+/// Whether the host answers on a bridge for containers that its ports keep apart: then what they send each other comes to the
+/// firewall.
+pub(crate) fn set_proxy_arp(bridge: &str, on: bool) -> Result<()> {
+    write_sysctl(&format!("/proc/sys/net/ipv4/conf/{bridge}/proxy_arp_pvlan"), if on { "1" } else { "0" })
 }
 
 /// Inside a container's namespace: IPv6 on an interface whose network has it, and nobody is its router but the gateway.
@@ -142,10 +205,11 @@ pub(crate) fn add_veth(
     host: &mut Rtnetlink,
     veth: &Veth<'_>,
     isolated: bool,
+    behind_trunk: bool,
 ) -> Result<(), knarr_netlink::Error> {
+    let hairpin = bridged_packets_pass_the_firewall();
     let requests = || {
         let mut requests = vec![link::add_veth(veth)];
-        let hairpin = bridged_packets_pass_the_firewall();
         if hairpin || isolated {
             requests.push(link::set_port(veth.name, hairpin, isolated));
         }
@@ -157,7 +221,15 @@ pub(crate) fn add_veth(
             host.change(requests())
         }
         result => result,
+    }?;
+    // The trunk gives back what it got, as every port does there; the container is not behind it for that.
+    if hairpin
+        && behind_trunk
+        && let Some(port) = host.link(veth.name)?
+    {
+        host.change(vec![neighbour::pin(port.index, veth.peer_mac)])?;
     }
+    Ok(())
 }
 
 pub(crate) fn delete_link(host: &mut Rtnetlink, name: &str) -> Result<(), knarr_netlink::Error> {

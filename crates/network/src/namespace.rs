@@ -10,9 +10,13 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 const LOOPBACK_INDEX: u32 = 1;
+/// Visits that wait.
+const MAX_VISITS: usize = 1024;
 /// New interfaces have no IPv6 unless their network has it; loopback keeps it.
 const DISABLE_IPV6: &str = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
 
@@ -110,6 +114,47 @@ fn stats(link: link::Link) -> InterfaceStats {
     }
 }
 
+type Visit = (Arc<OwnedFd>, Box<dyn FnOnce() + Send>);
+
+/// One thread that goes into namespaces for others, for what is done often and at once, such as opening a socket.
+#[derive(Debug, Clone)]
+pub struct Visitor {
+    queue: SyncSender<Visit>,
+}
+
+impl Visitor {
+    pub fn start() -> Result<Self> {
+        let home = open_here()?;
+        let (queue, visits) = sync_channel(MAX_VISITS);
+        let thread = thread::Builder::new().name("netns-visitor".into());
+        thread.spawn(move || visit(&home, &visits)).map_err(Error::io("start a thread"))?;
+        Ok(Self { queue })
+    }
+
+    /// Runs `f` in the namespace, soon; drops it if that cannot be entered.
+    pub fn visit(&self, netns: Arc<OwnedFd>, f: impl FnOnce() + Send + 'static) -> Result<()> {
+        let busy = |_| Error::io("visit a network namespace")(io::ErrorKind::WouldBlock.into());
+        self.queue.try_send((netns, Box::new(f))).map_err(busy)
+    }
+}
+
+/// Between visits it is at home: a namespace must not live on for a thread that was there last.
+fn visit(home: &OwnedFd, visits: &Receiver<Visit>) {
+    for (netns, f) in visits {
+        let visited = inside(netns.as_fd(), || {
+            f();
+            Ok(())
+        });
+        if let Err(error) = visited {
+            tracing::debug!(%error, "a network namespace was not visited");
+        }
+        drop(netns);
+        if let Err(error) = inside(home.as_fd(), || Ok(())) {
+            return tracing::error!(%error, "no network namespace is visited any more");
+        }
+    }
+}
+
 fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
@@ -128,10 +173,14 @@ fn create_here() -> Result<Namespace> {
     rustix::thread::unshare(UnshareFlags::NEWNET)
         .map_err(|e| Error::io("create a network namespace")(e.into()))?;
     let rtnetlink = prepare_here()?;
+    Ok(Namespace { fd: open_here()?, rtnetlink })
+}
+
+/// The calling thread's.
+fn open_here() -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let fd = openat(CWD, "/proc/thread-self/ns/net", flags, Mode::empty())
-        .map_err(|e| Error::io("open a network namespace")(e.into()))?;
-    Ok(Namespace { fd, rtnetlink })
+    openat(CWD, "/proc/thread-self/ns/net", flags, Mode::empty())
+        .map_err(|e| Error::io("open a network namespace")(e.into()))
 }
 
 /// In a new namespace: loopback is up, and IPv6 waits until it is asked for.

@@ -3,16 +3,18 @@
 //! While a container runs, a socket holds each of its ports, so a taken port fails at once and no other process can
 //! take it later. Packets never reach the socket: the firewall translates them first. And should somebody flush the
 //! firewall, then connections are refused, not left hanging: the socket is bound, but does not listen.
+//! Where the kernel cannot lead the way (see `relay`) the socket does listen.
 use crate::endpoint::Ports;
 use crate::error::PublishError;
 use crate::port::{ExposedPort, PortBinding, PortRange, Protocol, PublishedPort};
+use crate::relay::{Listening, Relay, Relays};
 use crate::scope::Scope;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, Shutdown, SocketFlags, SocketType, bind, getsockname, ipproto, listen, shutdown,
     socket_with, sockopt,
 };
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
@@ -20,6 +22,10 @@ use std::os::fd::OwnedFd;
 pub(crate) const MAX_PORTS: usize = 16_384;
 /// A datagram that slips through before the rule is there is dropped.
 const MIN_RECEIVE_BYTES: usize = 1;
+/// Ports of one container that are relayed: each is a socket that listens. Where there are more, none is.
+const MAX_RELAYED: usize = 1024;
+/// Connections that wait to be accepted where a port is relayed.
+const BACKLOG: i32 = 128;
 /// A port that the kernel chose for one family may be taken in the other.
 const MAX_CHOICES: u32 = 16;
 
@@ -45,6 +51,19 @@ pub(crate) struct Target {
     pub default: IpAddr,
     /// Who reaches bindings that do not say.
     pub scope: Scope,
+    /// Whether ports are relayed where the kernel cannot lead the way.
+    pub relays: bool,
+}
+
+/// How a port of the host leads to the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Routed,
+    /// By the firewall, by a relay, or by both, depending on the sender.
+    Held {
+        container: IpAddr,
+        relayed: bool,
+    },
 }
 
 /// Sockets that hold ports.
@@ -52,6 +71,8 @@ pub(crate) struct Target {
 pub(crate) struct Reservation {
     pub ports: Vec<PublishedPort>,
     sockets: Vec<OwnedFd>,
+    listening: Vec<Listening>,
+    relay: Option<Relay>,
 }
 
 /// The bindings asked for, `-P` included, in a stable order without repetitions.
@@ -79,12 +100,16 @@ pub(crate) fn bindings(ports: &Ports) -> Vec<PortBinding> {
 }
 
 impl Target {
+    fn for_ports(&self, count: usize) -> Self {
+        Self { relays: self.relays && count <= MAX_RELAYED, ..self.clone() }
+    }
+
     fn side(&self, ipv4: bool) -> Side {
         if ipv4 { self.v4 } else { self.v6 }
     }
 
     /// Host addresses of a binding, with the side that each belongs to.
-    fn hosts(&self, binding: &PortBinding) -> Result<Vec<(IpAddr, Side)>, PublishError> {
+    fn hosts(&self, binding: &PortBinding) -> Result<Vec<(IpAddr, Way)>, PublishError> {
         let asked = match binding.host_ip {
             None if self.default == IpAddr::V4(Ipv4Addr::UNSPECIFIED) => {
                 vec![self.default, Ipv6Addr::UNSPECIFIED.into()]
@@ -96,8 +121,22 @@ impl Target {
         let mut hosts = Vec::new();
         for ip in asked {
             match self.side(ip.is_ipv4()) {
-                side @ (Side::Here(_) | Side::Routed(_)) => hosts.push((ip, side)),
+                Side::Here(container) => {
+                    let relayed =
+                        self.relays && is_relayed(ip, container) && binding.protocol != Protocol::Sctp;
+                    hosts.push((ip, Way::Held { container, relayed }));
+                }
+                Side::Routed(_) => hosts.push((ip, Way::Routed)),
                 Side::Elsewhere => {}
+                Side::Nowhere
+                    if self.relays
+                        && ip.is_ipv6()
+                        && binding.protocol != Protocol::Sctp
+                        && (!optional || has_ipv6())
+                        && let Side::Here(container) = self.v4 =>
+                {
+                    hosts.push((ip, Way::Held { container, relayed: true }));
+                }
                 Side::Nowhere if optional => {}
                 Side::Nowhere => {
                     let (family, shown) = match ip {
@@ -114,18 +153,34 @@ impl Target {
     }
 }
 
+/// Whether a host's address is one whose packets the kernel does not lead to the container, or not all of them.
+fn is_relayed(host: IpAddr, container: IpAddr) -> bool {
+    host.is_ipv6() && (container.is_ipv4() || host.is_loopback() || host.is_unspecified())
+}
+
+/// Whether the host has any; it may be turned off.
+fn has_ipv6() -> bool {
+    std::net::UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
+}
+
+/// Whether a port is one of this engine's other containers.
+type IsTaken<'a> = dyn Fn(Protocol, IpAddr, u16) -> bool + 'a;
+
+/// Where a port is bound, which container it leads to, and whether that is by a relay.
+type Place = (IpAddr, IpAddr, bool);
+
 impl Reservation {
-    /// Binds everything or nothing. `taken` are the ports of this engine's other containers.
+    /// Binds everything or nothing.
     pub fn make(
         bindings: &[PortBinding],
         target: &Target,
-        taken: &[PublishedPort],
+        taken: &IsTaken<'_>,
     ) -> Result<Self, PublishError> {
         if bindings.len() > MAX_PORTS {
             return Err(PublishError::TooMany { count: bindings.len(), max: MAX_PORTS });
         }
         let mut made = Self::default();
-        let taken = Taken::new(taken);
+        let target = target.for_ports(bindings.len());
         for binding in bindings {
             let hosts = target.hosts(binding)?;
             let published = |host_ip, host_port| PublishedPort {
@@ -135,37 +190,61 @@ impl Reservation {
                 host_port,
                 scope: binding.scope.as_ref().unwrap_or(&target.scope).clone(),
             };
-            let held: Vec<(IpAddr, IpAddr)> = hosts
+            let held: Vec<Place> = hosts
                 .iter()
-                .filter_map(|(host, side)| match side {
-                    Side::Here(container) => Some((*host, *container)),
-                    _ => None,
+                .filter_map(|(host, way)| match way {
+                    Way::Held { container, relayed } => Some((*host, *container, *relayed)),
+                    Way::Routed => None,
                 })
                 .collect();
-            let routed = hosts.iter().filter(|(_, side)| matches!(side, Side::Routed(_)));
+            let routed = hosts.iter().filter(|(_, way)| *way == Way::Routed);
             made.ports.extend(routed.map(|(host, _)| published(*host, 0)));
             if held.is_empty() {
                 continue;
             }
-            let (port, sockets) = reserve(binding, &held, &taken)?;
-            made.sockets.extend(sockets);
-            made.ports.extend(held.iter().map(|(host, _)| published(*host, port)));
+            let (port, sockets) = reserve(binding, &held, taken)?;
+            for ((host, container, relayed), socket) in held.iter().zip(sockets) {
+                let published = published(*host, port);
+                made.put(socket, relayed.then_some(*container), &published);
+                made.ports.push(published);
+            }
         }
         Ok(made)
+    }
+
+    fn put(&mut self, socket: Option<OwnedFd>, relayed_to: Option<IpAddr>, port: &PublishedPort) {
+        match (socket, relayed_to) {
+            (Some(socket), Some(container)) => self.listening.push(Listening {
+                socket,
+                protocol: port.protocol,
+                to: SocketAddr::new(container, port.container_port),
+                scope: port.scope.clone(),
+            }),
+            (socket, _) => self.sockets.extend(socket),
+        }
+    }
+
+    /// When the container is there: sockets that listen begin to be served.
+    pub fn serve(&mut self, relays: &Relays) -> std::io::Result<()> {
+        self.relay = relays.open(std::mem::take(&mut self.listening))?;
+        Ok(())
     }
 
     /// After a restart of the engine: the ports that a running container has. `address` is the container's of a family.
     pub fn remake(
         ports: &[PublishedPort],
+        relays: bool,
         address: impl Fn(bool) -> Option<IpAddr>,
     ) -> (Self, Vec<PublishError>) {
-        let mut made = Self { ports: ports.to_vec(), sockets: Vec::new() };
+        let mut made = Self { ports: ports.to_vec(), ..Self::default() };
+        let relays = relays && ports.len() <= 2 * MAX_RELAYED;
         let mut failures = Vec::new();
         for p in ports.iter().filter(|p| p.host_port != 0) {
-            match hold(p.protocol, p.host_ip, p.host_port) {
-                Ok((_, socket)) => made.sockets.extend(socket),
+            let container = address(p.host_ip.is_ipv4()).or_else(|| address(true)).unwrap_or(p.host_ip);
+            let relayed = relays && is_relayed(p.host_ip, container) && p.protocol != Protocol::Sctp;
+            match hold(p.protocol, p.host_ip, p.host_port, relayed) {
+                Ok((_, socket)) => made.put(socket, relayed.then_some(container), p),
                 Err(e) => {
-                    let container = address(p.host_ip.is_ipv4()).unwrap_or(p.host_ip);
                     failures.push(bind_error(
                         p.protocol,
                         p.host_ip,
@@ -181,15 +260,12 @@ impl Reservation {
     }
 }
 
-type Held = (u16, Vec<OwnedFd>);
+/// The port, and a socket for each of the addresses.
+type Held = (u16, Vec<Option<OwnedFd>>);
 
 /// One port on all the host addresses.
-fn reserve(
-    binding: &PortBinding,
-    hosts: &[(IpAddr, IpAddr)],
-    taken: &Taken<'_>,
-) -> Result<Held, PublishError> {
-    let failed = |(host, container): (IpAddr, IpAddr), port, e| {
+fn reserve(binding: &PortBinding, hosts: &[Place], taken: &IsTaken<'_>) -> Result<Held, PublishError> {
+    let failed = |(host, container, _): Place, port, e| {
         bind_error(binding.protocol, host, port, container, binding.container_port, e)
     };
     let range = binding.host_port.filter(|r| *r != PortRange::one(0));
@@ -204,9 +280,9 @@ fn reserve(
         return outcome;
     };
     for port in begin..=end {
-        let ours = hosts.iter().find(|(host, _)| taken.any(binding.protocol, *host, port));
+        let ours = hosts.iter().find(|(host, ..)| taken(binding.protocol, *host, port));
         match ours {
-            Some((address, _)) if begin == end => {
+            Some((address, ..)) if begin == end => {
                 return Err(PublishError::Allocated { address: *address, port });
             }
             Some(_) => continue,
@@ -221,55 +297,63 @@ fn reserve(
     Err(PublishError::RangeExhausted { begin, end })
 }
 
-/// Ports of this engine's containers. Most are found free at a glance, so that ranges of thousands cost no time.
-struct Taken<'a> {
-    all: &'a [PublishedPort],
-    numbers: Vec<bool>,
+/// Ports of this engine's containers, by number: what a start looks up does not depend on how many there are.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    hosts: HashMap<(Protocol, u16), Vec<IpAddr>>,
 }
 
-impl<'a> Taken<'a> {
-    fn new(all: &'a [PublishedPort]) -> Self {
-        let mut numbers = vec![false; usize::from(u16::MAX) + 1];
-        all.iter().for_each(|p| numbers[usize::from(p.host_port)] = true);
-        Self { all, numbers }
+impl Taken {
+    pub fn add(&mut self, ports: &[PublishedPort]) {
+        for p in ports.iter().filter(|p| p.host_port != 0) {
+            self.hosts.entry((p.protocol, p.host_port)).or_default().push(p.host_ip);
+        }
     }
 
-    fn any(&self, protocol: Protocol, host: IpAddr, port: u16) -> bool {
-        self.numbers[usize::from(port)] && self.all.iter().any(|t| conflicts(t, protocol, host, port))
+    pub fn remove(&mut self, ports: &[PublishedPort]) {
+        for p in ports {
+            let Some(hosts) = self.hosts.get_mut(&(p.protocol, p.host_port)) else { continue };
+            if let Some(index) = hosts.iter().position(|host| *host == p.host_ip) {
+                hosts.swap_remove(index);
+            }
+            if hosts.is_empty() {
+                self.hosts.remove(&(p.protocol, p.host_port));
+            }
+        }
+    }
+
+    pub fn any(&self, protocol: Protocol, host: IpAddr, port: u16) -> bool {
+        let hosts = self.hosts.get(&(protocol, port));
+        hosts.is_some_and(|hosts| hosts.iter().any(|taken| conflict(*taken, host)))
     }
 }
 
-fn conflicts(taken: &PublishedPort, protocol: Protocol, host: IpAddr, port: u16) -> bool {
-    let same_address = taken.host_ip == host || taken.host_ip.is_unspecified() || host.is_unspecified();
-    taken.protocol == protocol
-        && taken.host_port == port
-        && taken.host_ip.is_ipv4() == host.is_ipv4()
-        && same_address
+fn conflict(taken: IpAddr, host: IpAddr) -> bool {
+    let same_address = taken == host || taken.is_unspecified() || host.is_unspecified();
+    taken.is_ipv4() == host.is_ipv4() && same_address
 }
 
-fn hold_all(
-    protocol: Protocol,
-    hosts: &[(IpAddr, IpAddr)],
-    port: u16,
-) -> Result<Held, ((IpAddr, IpAddr), u16, Errno)> {
+fn hold_all(protocol: Protocol, hosts: &[Place], port: u16) -> Result<Held, (Place, u16, Errno)> {
     let (mut port, mut sockets) = (port, Vec::new());
     for at in hosts {
-        let (bound, socket) = hold(protocol, at.0, port).map_err(|e| (*at, port, e))?;
-        sockets.extend(socket);
+        let (bound, socket) = hold(protocol, at.0, port, at.2).map_err(|e| (*at, port, e))?;
+        sockets.push(socket);
         port = bound;
     }
     Ok((port, sockets))
 }
 
 /// Takes a port; 0: any free one of the kernel's ephemeral range.
-fn hold(protocol: Protocol, host: IpAddr, port: u16) -> Result<(u16, Option<OwnedFd>), Errno> {
+fn hold(protocol: Protocol, host: IpAddr, port: u16, relayed: bool) -> Result<(u16, Option<OwnedFd>), Errno> {
     let (kind, number) = match protocol {
         Protocol::Tcp => (SocketType::STREAM, ipproto::TCP),
         Protocol::Udp => (SocketType::DGRAM, ipproto::UDP),
         Protocol::Sctp => (SocketType::STREAM, ipproto::SCTP),
     };
     let family = if host.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = match socket_with(family, kind, SocketFlags::CLOEXEC, Some(number)) {
+    let mut flags = SocketFlags::CLOEXEC;
+    flags.set(SocketFlags::NONBLOCK, relayed);
+    let socket = match socket_with(family, kind, flags, Some(number)) {
         // A kernel without SCTP has nobody to compete with.
         Err(Errno::PROTONOSUPPORT | Errno::SOCKTNOSUPPORT) if protocol == Protocol::Sctp && port != 0 => {
             return Ok((port, None));
@@ -280,6 +364,7 @@ fn hold(protocol: Protocol, host: IpAddr, port: u16) -> Result<(u16, Option<Owne
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
     match protocol {
+        Protocol::Udp if relayed => {}
         Protocol::Udp => sockopt::set_socket_recv_buffer_size(&socket, MIN_RECEIVE_BYTES)?,
         // Connections of a former server in TIME_WAIT are no obstacle.
         Protocol::Tcp | Protocol::Sctp => sockopt::set_socket_reuseaddr(&socket, true)?,
@@ -293,8 +378,8 @@ fn hold(protocol: Protocol, host: IpAddr, port: u16) -> Result<(u16, Option<Owne
         return Ok((bound, Some(socket)));
     }
     // Only listening finds out about others that are bound in the same way.
-    listen(&socket, 1)?;
-    if port == 0 || protocol == Protocol::Sctp {
+    listen(&socket, if relayed { BACKLOG } else { 1 })?;
+    if relayed || port == 0 || protocol == Protocol::Sctp {
         // A port that the kernel chose is kept only by a socket that goes on listening.
         return Ok((bound, Some(socket)));
     }
@@ -347,10 +432,45 @@ mod tests {
     }
 
     #[test]
+    fn what_the_kernel_cannot_do_is_relayed() {
+        let relayed =
+            |host: &str, container: &str| is_relayed(host.parse().unwrap(), container.parse().unwrap());
+        assert!(relayed("::", "10.0.0.2") && relayed("2001:db8::1", "10.0.0.2"));
+        assert!(relayed("::1", "fd00::2") && relayed("::", "fd00::2"));
+        assert!(!relayed("2001:db8::1", "fd00::2"));
+        assert!(!relayed("0.0.0.0", "10.0.0.2") && !relayed("127.0.0.1", "10.0.0.2"));
+    }
+
+    #[test]
+    fn taken_ports_are_counted() {
+        let port = |host: &str, host_port| PublishedPort {
+            protocol: Protocol::Tcp,
+            container_port: 80,
+            host_ip: host.parse().unwrap(),
+            host_port,
+            scope: Scope::Any,
+        };
+        let mut taken = Taken::default();
+        let any = |taken: &Taken, host: &str, port| taken.any(Protocol::Tcp, host.parse().unwrap(), port);
+        taken.add(&[port("0.0.0.0", 80), port("127.0.0.1", 81), port("::", 0)]);
+        assert!(any(&taken, "10.0.0.1", 80) && any(&taken, "0.0.0.0", 81) && any(&taken, "127.0.0.1", 81));
+        assert!(!any(&taken, "::", 80) && !any(&taken, "10.0.0.1", 81) && !any(&taken, "0.0.0.0", 82));
+        assert!(!taken.any(Protocol::Udp, "0.0.0.0".parse().unwrap(), 80));
+        taken.remove(&[port("0.0.0.0", 80)]);
+        assert!(!any(&taken, "10.0.0.1", 80));
+    }
+
+    #[test]
     fn which_host_addresses_a_binding_means() {
         let any: IpAddr = Ipv4Addr::UNSPECIFIED.into();
         let (four, six) = ("10.0.0.2".parse().unwrap(), "fd00::2".parse().unwrap());
-        let dual = Target { v4: Side::Here(four), v6: Side::Here(six), default: any, scope: Scope::Any };
+        let dual = Target {
+            v4: Side::Here(four),
+            v6: Side::Here(six),
+            default: any,
+            scope: Scope::Any,
+            relays: false,
+        };
         assert_eq!(hosts(&dual, None), "0.0.0.0 ::");
         assert_eq!(hosts(&dual, Some("0.0.0.0")), "0.0.0.0");
         assert_eq!(hosts(&dual, Some("::1")), "::1");
@@ -366,6 +486,9 @@ mod tests {
         );
         let only6 = Target { v4: Side::Nowhere, ..dual.clone() };
         assert_eq!(hosts(&only6, None), "::");
+        let relaying = Target { relays: true, ..only4 };
+        assert_eq!(hosts(&relaying, Some("::")), "::", "as Docker does, by its proxy");
+        assert_eq!(hosts(&relaying, Some("0.0.0.0")), "0.0.0.0");
         let apart = Target { v4: Side::Elsewhere, ..dual };
         assert_eq!(hosts(&apart, Some("1.2.3.4")), "");
     }

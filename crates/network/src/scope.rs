@@ -53,6 +53,14 @@ impl Scope {
         *self == Self::Any
     }
 
+    /// Whether a sender that is not the host itself may.
+    pub(crate) fn allows(&self, sender: IpAddr) -> bool {
+        match self {
+            Scope::Any => true,
+            Scope::Only(nets) => nets.iter().any(|net| net.contains(&sender)),
+        }
+    }
+
     /// The list for one family, if there is one.
     pub(crate) fn limits(&self, ipv4: bool) -> Option<impl Iterator<Item = IpNet>> {
         match self {

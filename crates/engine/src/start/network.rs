@@ -9,7 +9,8 @@ use knarr_dns::Sockets;
 use knarr_docker_types::host_config::PortBinding as AskedBinding;
 use knarr_docker_types::network::EndpointSettings;
 use knarr_network::{
-    Endpoint, EndpointRequest, ExposedPort, Link, Namespace, PortBinding, PortRange, Ports, Protocol, Scope,
+    Endpoint, EndpointRequest, ExposedPort, Link, Namespace, PortBinding, PortRange, Ports, Protocol, Reach,
+    Scope,
 };
 use knarr_state::Event;
 use rustix::fs::OFlags;
@@ -117,8 +118,24 @@ fn failed(network: &str, error: knarr_network::Error) -> Error {
 /// default routes and the ports is the networks' choice.
 pub(crate) fn requests(engine: &Inner, container: &Container) -> Result<Vec<EndpointRequest>> {
     let mut requests = unelected(container)?;
+    let default = |r: &&mut EndpointRequest| r.network == knarr_network::network::DEFAULT_NETWORK;
+    if let Some(request) = requests.iter_mut().find(default) {
+        request.reaches = reaches(engine, container)?;
+    }
     engine.networks.elect(&mut requests, &ports(container)?).map_err(Error::Networking)?;
     Ok(requests)
+}
+
+/// What its links open where containers of the default network do not talk: the ports that the others expose.
+fn reaches(engine: &Inner, container: &Container) -> Result<Vec<Reach>> {
+    let mut all = Vec::new();
+    for link in container.host_config.links.iter().filter_map(|text| Link::parse(text)) {
+        let Ok(found) = engine.containers.resolve(&link.name) else { continue };
+        let other = &found.snapshot.container;
+        let ports = exposed_ports(other)?.into_iter();
+        all.extend(ports.map(|p| Reach { container: other.id.clone(), protocol: p.protocol, port: p.port }));
+    }
+    Ok(all)
 }
 
 fn unelected(container: &Container) -> Result<Vec<EndpointRequest>> {

@@ -116,6 +116,7 @@ fn network_config(c: &Config) -> anyhow::Result<NetworkConfig> {
         ipv6: c.ipv6,
         default_network_options: c.default_network_opts.clone(),
         ip_forward_no_drop: c.ip_forward_no_drop,
+        relays: c.userland_proxy,
         firewall_v6: c.firewall_v6,
         direct_routing: c.allow_direct_routing,
         publish_scope: Scope::parse(c.publish_scope.iter().map(String::as_str))

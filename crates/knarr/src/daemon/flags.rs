@@ -147,7 +147,7 @@ pub struct Flags {
     /// Let the engine keep its nftables table (default true)
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub iptables: Option<bool>,
-    /// Accepted for compatibility: the kernel forwards published ports
+    /// Relay published ports where the kernel cannot forward them: IPv6 to containers without it (default true)
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub userland_proxy: Option<bool>,
     /// DNS server for containers

@@ -144,6 +144,8 @@ pub enum Expression {
         address: Register,
     },
     Masquerade,
+    /// The connection is not followed; only before it is.
+    NoTrack,
     Counter,
     Verdict(Verdict),
 }
@@ -165,6 +167,7 @@ impl Expression {
             Expression::Fib { .. } => "fib",
             Expression::DestinationNat { .. } | Expression::SourceNat { .. } => "nat",
             Expression::Masquerade => "masq",
+            Expression::NoTrack => "notrack",
             Expression::Counter => "counter",
             Expression::Verdict(_) | Expression::Value { .. } => "immediate",
         }
@@ -223,7 +226,7 @@ impl Expression {
                     None => r,
                 }
             }
-            Expression::Masquerade | Expression::Counter => r,
+            Expression::Masquerade | Expression::NoTrack | Expression::Counter => r,
             Expression::Verdict(verdict) => r.be32(1, 0).nest(2, |r| {
                 r.nest(VERDICT, |r| {
                     let r = r.be32(VERDICT_CODE, verdict.code());

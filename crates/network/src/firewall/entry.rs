@@ -8,10 +8,14 @@ use std::net::IpAddr;
 /// Limited ports of the host, each with a sender that it is for.
 pub(crate) const ALLOWED: &str = "allowed";
 pub(crate) const BRIDGES: &str = "bridges";
+/// Other programs' bridges that stay out of reach.
+pub(crate) const CLOSED: &str = "closed";
 pub(crate) const DIRECT: &str = "direct";
 pub(crate) const ICC: &str = "icc";
 pub(crate) const INSIDE: &str = "inside";
 pub(crate) const INTERNAL: &str = "internal";
+/// Ports of containers that one other container reaches.
+pub(crate) const LINKED: &str = "linked";
 /// Ports of the host that are not for everybody.
 pub(crate) const LIMITED: &str = "limited";
 pub(crate) const MASQUERADED: &str = "masqueraded";
@@ -23,6 +27,8 @@ pub(crate) const PUBLISHED_ANY: &str = "published_any";
 pub(crate) const RANGES: &str = "ranges";
 pub(crate) const RANGES_ANY: &str = "ranges_any";
 pub(crate) const ROUTED: &str = "routed";
+/// Bridges behind a network's own one.
+pub(crate) const SEGMENTS: &str = "segments";
 pub(crate) const SOURCES: &str = "sources";
 pub(crate) const TRUSTED: &str = "trusted";
 pub(crate) const UNPROTECTED: &str = "unprotected";
@@ -32,6 +38,10 @@ pub(crate) const UNPROTECTED: &str = "unprotected";
 pub(crate) enum Kind {
     Bridge,
     Internal,
+    /// Another program's, which was there when the engine turned forwarding on.
+    Closed,
+    /// A further bridge of a network, without addresses.
+    Segment,
     Masqueraded,
     /// Containers are reached by their own addresses, at their opened ports, from everywhere.
     Routed,
@@ -46,6 +56,8 @@ impl Kind {
         match self {
             Kind::Bridge => BRIDGES,
             Kind::Internal => INTERNAL,
+            Kind::Closed => CLOSED,
+            Kind::Segment => SEGMENTS,
             Kind::Masqueraded => MASQUERADED,
             Kind::Routed => ROUTED,
             Kind::Direct => DIRECT,
@@ -66,6 +78,12 @@ pub(crate) enum Entry {
     Inside(String, IpNet),
     /// A bridge, and what its containers' packets leave under.
     Source(String, IpAddr),
+    Linked {
+        protocol: Protocol,
+        to: IpAddr,
+        port: u16,
+        from: IpAddr,
+    },
     Port {
         protocol: Protocol,
         host_ip: Option<IpAddr>,
@@ -134,6 +152,7 @@ impl Entry {
             Entry::Trusted(..) => TRUSTED,
             Entry::Inside(..) => INSIDE,
             Entry::Source(..) => SOURCES,
+            Entry::Linked { .. } => LINKED,
             Entry::Port { host_ip: Some(_), .. } => PUBLISHED,
             Entry::Port { host_ip: None, .. } => PUBLISHED_ANY,
             Entry::Range { host_ip: Some(_), .. } => RANGES,
@@ -170,6 +189,11 @@ impl Entry {
                 Element { key: first, key_end: Some(last), data: Vec::new(), comment: String::new() }
             }
             Entry::Source(name, ip) => Element { data: vec![octets(*ip)], ..Element::interfaces(&[name]) },
+            Entry::Linked { protocol, to, port, from } => {
+                let mut key = key(*protocol, Some(*to), *port);
+                key.push(octets(*from));
+                Element { key, key_end: None, data: Vec::new(), comment: String::new() }
+            }
             Entry::Port { protocol, host_ip, host_port, ip, port, owner } => Element {
                 key: key(*protocol, *host_ip, *host_port),
                 key_end: None,
@@ -245,6 +269,7 @@ impl fmt::Display for Entry {
             Entry::Icc(name) => write!(f, "\"{name}\" . \"{name}\""),
             Entry::Trusted(from, bridge) => write!(f, "\"{from}\" . \"{bridge}\""),
             Entry::Source(name, ip) => write!(f, "\"{name}\" : {ip}"),
+            Entry::Linked { protocol, to, port, from } => write!(f, "{protocol} . {to} . {port} . {from}"),
             Entry::Port { protocol, host_ip, host_port, ip, port, owner } => {
                 write!(f, "{protocol} . {}{host_port} comment \"{owner}\" : {ip} . {port}", host(host_ip))
             }

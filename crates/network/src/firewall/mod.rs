@@ -10,4 +10,6 @@ mod table;
 
 pub(crate) use apply::Firewall;
 pub(crate) use entry::Placed;
-pub(crate) use ruleset::{BridgeFacts, Facts, FamilyFacts, PortFacts, port_entries, ruleset, table_name};
+pub(crate) use ruleset::{
+    BridgeFacts, Facts, FamilyFacts, LinkFacts, PortFacts, port_entries, ruleset, table_name,
+};

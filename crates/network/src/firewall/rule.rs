@@ -42,6 +42,7 @@ pub(crate) enum Action {
     Return,
     Jump(&'static str),
     Masquerade,
+    NoTrack,
     /// Source from a map of incoming interfaces.
     Source,
     /// Destination from a map of protocol, address and port.
@@ -254,6 +255,7 @@ impl Action {
             Action::Return => vec![Expression::Verdict(Verdict::Return)],
             Action::Jump(chain) => vec![Expression::Verdict(Verdict::Jump(chain))],
             Action::Masquerade => vec![Expression::Masquerade],
+            Action::NoTrack => vec![Expression::NoTrack],
             Action::Source => vec![
                 meta(MetaKey::IifName, KEY),
                 Expression::Lookup { set: entry::SOURCES, from: KEY, to: Some(KEY), inverted: false },
@@ -278,6 +280,7 @@ impl Action {
             Action::Return => text.push_str("return"),
             Action::Jump(chain) => drop(write!(text, "jump {chain}")),
             Action::Masquerade => text.push_str("masquerade"),
+            Action::NoTrack => text.push_str("notrack"),
             Action::Source => drop(write!(text, "snat {ip} to iifname map @{}", entry::SOURCES)),
             Action::Published => text.push_str(&translated(entry::PUBLISHED, &daddr)),
             Action::PublishedAny => text.push_str(&translated(entry::PUBLISHED_ANY, "")),

@@ -8,8 +8,11 @@
 //! * A container is no IPv6 router of the host's (CVE-2020-13401).
 //! * A port that is published for some senders only is not there for others, be they outside or containers. The host itself
 //!   is always let through: what it sends does not pass `prerouting`.
+//! * A network's further bridges are switches: what they forward passes here only where bridges call the firewall, is let
+//!   through there, and followed no sooner than at the network's own bridge. To the host itself they lead nobody.
 //! * If it was the engine that turned forwarding on, then the host forwards for bridges only: its other interfaces are as far
-//!   apart as before.
+//!   apart as before, and nobody outside reaches what is behind bridges that were there already, but by ports that their owners
+//!   publish.
 use crate::firewall::entry::{self, Entry, Kind, Placed};
 use crate::firewall::rule::{Action, Match, Rule, rule};
 use crate::firewall::table::Table;
@@ -19,7 +22,7 @@ use crate::scope::Scope;
 use ipnet::IpNet;
 use knarr_netlink::nft::{ChainKind, ChainSpec, Family, Field, Hook, HookSpec, Policy, SetSpec};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// `raw`, `dstnat`, `filter` and `srcnat` of `nft`.
 const PRIORITY_RAW: i32 = -300;
@@ -47,6 +50,8 @@ pub(crate) struct BridgeFacts {
     pub families: Vec<FamilyFacts>,
     pub icc: bool,
     pub internal: bool,
+    /// Its further bridges.
+    pub segments: Vec<String>,
     /// The same as `direct` for some interfaces of the host.
     pub trusted: Vec<String>,
 }
@@ -60,6 +65,12 @@ impl BridgeFacts {
         let name = || self.name.clone();
         let mut all = vec![Entry::Name(Kind::Bridge, name()), Entry::Inside(name(), facts.subnet)];
         all.extend(self.icc.then(|| Entry::Icc(name())));
+        // Ports that are kept apart are the bridges' own business.
+        all.extend(
+            self.segments.iter().flat_map(|segment| {
+                [Entry::Name(Kind::Segment, segment.clone()), Entry::Icc(segment.clone())]
+            }),
+        );
         if self.internal {
             all.push(Entry::Name(Kind::Internal, name()));
             return all;
@@ -95,13 +106,25 @@ pub(crate) struct PortFacts {
     pub owner: String,
 }
 
+/// A container that reaches a port of another one on its network, where others do not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LinkFacts {
+    pub from: Ipv4Addr,
+    pub protocol: Protocol,
+    pub to: Ipv4Addr,
+    pub port: u16,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub engine_id: String,
     pub bridges: Vec<BridgeFacts>,
     pub ports: Vec<PortFacts>,
+    pub links: Vec<LinkFacts>,
     /// Families in which the engine turned forwarding on, for bridges alone.
     pub closed: Vec<Family>,
+    /// Other programs' bridges that were there then.
+    pub closed_bridges: Vec<String>,
 }
 
 /// Name of the engine's tables.
@@ -113,16 +136,31 @@ pub(crate) fn table_name(engine_id: &str) -> String {
 pub(crate) fn ruleset(facts: &Facts) -> Vec<Table> {
     let mut entries: Vec<Placed> = facts.bridges.iter().flat_map(BridgeFacts::entries).collect();
     entries.extend(facts.ports.iter().flat_map(port_entries));
+    entries.extend(facts.links.iter().map(|l| {
+        let entry =
+            Entry::Linked { protocol: l.protocol, to: l.to.into(), port: l.port, from: l.from.into() };
+        (Family::Ipv4, entry)
+    }));
+    for family in &facts.closed {
+        let names = facts.closed_bridges.iter().cloned();
+        entries.extend(names.map(|name| (*family, Entry::Name(Kind::Closed, name))));
+    }
     let needed = |family: &Family| {
         *family == Family::Ipv4 || facts.closed.contains(family) || entries.iter().any(|(f, _)| f == family)
+    };
+    let segmented = facts.bridges.iter().any(|b| !b.segments.is_empty());
+    let parts = |family| Parts {
+        closed: facts.closed.contains(&family),
+        segmented,
+        linked: family == Family::Ipv4 && !facts.links.is_empty(),
     };
     let families = [Family::Ipv4, Family::Ipv6].into_iter().filter(needed);
     let table = |family| Table {
         family,
         name: table_name(&facts.engine_id),
-        sets: sets(family),
+        sets: sets(family, parts(family)),
         entries: entries.iter().filter(|(f, _)| *f == family).map(|(_, e)| e.clone()).collect(),
-        chains: chains(family, facts.closed.contains(&family)),
+        chains: chains(family, parts(family)),
     };
     families.map(table).collect()
 }
@@ -253,7 +291,15 @@ fn bound_address(host: IpAddr) -> Option<IpAddr> {
     (!host.is_unspecified()).then_some(host)
 }
 
-fn sets(family: Family) -> Vec<SetSpec> {
+/// What is there only when it is needed.
+#[derive(Debug, Clone, Copy)]
+struct Parts {
+    closed: bool,
+    segmented: bool,
+    linked: bool,
+}
+
+fn sets(family: Family, parts: Parts) -> Vec<SetSpec> {
     use Field::{IfName, InetProto, InetService};
     let address = if family == Family::Ipv6 { Field::Ipv6Addr } else { Field::Ipv4Addr };
     let set = |name, key: &[Field], data: &[Field], interval| SetSpec {
@@ -262,7 +308,7 @@ fn sets(family: Family) -> Vec<SetSpec> {
         data: data.to_vec(),
         interval,
     };
-    vec![
+    let mut all = vec![
         set(entry::BRIDGES, &[IfName], &[], false),
         set(entry::INSIDE, &[IfName, address], &[], true),
         set(entry::ICC, &[IfName, IfName], &[], false),
@@ -281,14 +327,24 @@ fn sets(family: Family) -> Vec<SetSpec> {
         set(entry::PUBLISHED_ANY, &[InetProto, InetService], &[address, InetService], false),
         set(entry::RANGES, &[InetProto, address, InetService], &[address], true),
         set(entry::RANGES_ANY, &[InetProto, InetService], &[address], true),
-    ]
+    ];
+    if parts.linked {
+        all.push(set(entry::LINKED, &[InetProto, address, InetService, address], &[], false));
+    }
+    if parts.closed {
+        all.push(set(entry::CLOSED, &[IfName], &[], false));
+    }
+    if parts.segmented {
+        all.push(set(entry::SEGMENTS, &[IfName], &[], false));
+    }
+    all
 }
 
 fn base(name: &'static str, kind: ChainKind, hook: Hook, priority: i32) -> ChainSpec {
     ChainSpec { name, hook: Some(HookSpec { kind, hook, priority, policy: Policy::Accept }) }
 }
 
-fn chains(family: Family, closed: bool) -> Vec<(ChainSpec, Vec<Rule>)> {
+fn chains(family: Family, parts: Parts) -> Vec<(ChainSpec, Vec<Rule>)> {
     use Match::{
         Destination, DestinationLocal, DestinationNotLoopback, Iif, NotTriple, Oif, OifSource,
         SourceLoopback, Translated,
@@ -311,8 +367,8 @@ fn chains(family: Family, closed: bool) -> Vec<(ChainSpec, Vec<Rule>)> {
         true => rule(&[DestinationLocal], Action::Jump("ports")),
         false => rule(&[DestinationNotLoopback, DestinationLocal], Action::Jump("ports")),
     };
-    vec![
-        guard(four),
+    let mut all = vec![
+        guard(four, parts.segmented),
         (
             ChainSpec { name: "ports", hook: None },
             vec![
@@ -333,17 +389,22 @@ fn chains(family: Family, closed: bool) -> Vec<(ChainSpec, Vec<Rule>)> {
             ],
         ),
         (base("output", ChainKind::Nat, Hook::Output, PRIORITY_DSTNAT), vec![output]),
-        (base("forward", ChainKind::Filter, Hook::Forward, PRIORITY_FILTER), forward(closed)),
+        (base("forward", ChainKind::Filter, Hook::Forward, PRIORITY_FILTER), forward(parts)),
         (base("postrouting", ChainKind::Nat, Hook::Postrouting, PRIORITY_SRCNAT), postrouting),
-    ]
+    ];
+    if parts.segmented {
+        let input = base("input", ChainKind::Filter, Hook::Input, PRIORITY_FILTER);
+        all.push((input, vec![rule(&[Iif(entry::SEGMENTS)], Action::Drop)]));
+    }
+    all
 }
 
 /// What containers may not even say to the host.
-fn guard(four: bool) -> (ChainSpec, Vec<Rule>) {
+fn guard(four: bool, segmented: bool) -> (ChainSpec, Vec<Rule>) {
     use Match::{DestinationLoopback, Iif, RouterAdvertisement, SourceLoopback};
     let bridges = entry::BRIDGES;
     let chain = base("martians", ChainKind::Filter, Hook::Prerouting, PRIORITY_RAW);
-    let rules = match four {
+    let mut rules = match four {
         true => vec![
             rule(&[Iif(bridges), DestinationLoopback], Action::Drop),
             rule(&[Iif(bridges), SourceLoopback], Action::Drop),
@@ -351,10 +412,13 @@ fn guard(four: bool) -> (ChainSpec, Vec<Rule>) {
         // The kernel itself takes no ::1 from a wire.
         false => vec![rule(&[Iif(bridges), RouterAdvertisement], Action::Drop)],
     };
+    if segmented {
+        rules.push(rule(&[Iif(entry::SEGMENTS)], Action::NoTrack));
+    }
     (chain, rules)
 }
 
-fn forward(closed: bool) -> Vec<Rule> {
+fn forward(parts: Parts) -> Vec<Rule> {
     use Match::{
         Destination, Established, Icmp, Iif, IifNoBridge, Oif, OifNoBridge, Pair, Translated, Triple,
     };
@@ -376,10 +440,19 @@ fn forward(closed: bool) -> Vec<Rule> {
         rule(&[Pair(entry::TRUSTED), Triple(entry::OPENED_FROM)], Action::Accept),
         rule(&[Oif(bridges)], Action::Drop),
     ];
-    if closed {
+    if parts.linked {
+        rules.insert(2, rule(&[Triple(entry::LINKED)], Action::Accept));
+    }
+    if parts.segmented {
+        rules.insert(2, rule(&[Iif(entry::SEGMENTS)], Action::Drop));
+    }
+    if parts.closed {
         rules.push(rule(&[Iif(bridges)], Action::Accept));
-        // Bridges of other engines and programs are their owners' business.
+        // Bridges of other engines and programs are their owners' business, but for those that were there before: what is
+        // behind them was out of reach, and still is unless the owner publishes a port.
         rules.push(rule(&[IifNoBridge, OifNoBridge], Action::Drop));
+        rules.push(rule(&[Oif(entry::CLOSED), Translated], Action::Accept));
+        rules.push(rule(&[IifNoBridge, Oif(entry::CLOSED)], Action::Drop));
     }
     rules
 }
@@ -400,7 +473,14 @@ mod tests {
     }
 
     fn bridge(name: &str, families: Vec<FamilyFacts>) -> BridgeFacts {
-        BridgeFacts { name: name.into(), families, icc: true, internal: false, trusted: Vec::new() }
+        BridgeFacts {
+            name: name.into(),
+            families,
+            icc: true,
+            internal: false,
+            segments: Vec::new(),
+            trusted: Vec::new(),
+        }
     }
 
     fn ports(ip: &str, ports: Vec<PublishedPort>, opened: bool) -> PortFacts {
@@ -430,7 +510,7 @@ mod tests {
                 vec![port(Protocol::Tcp, "0.0.0.0", 8080, 80), port(Protocol::Udp, "127.0.0.1", 53, 53)],
                 false,
             )],
-            closed: Vec::new(),
+            ..Facts::default()
         };
         insta::assert_snapshot!(text(&facts));
     }
@@ -462,7 +542,7 @@ mod tests {
                 vec![family("10.1.0.0/24", GatewayMode::Nat), family("fd00:1::/64", GatewayMode::Routed)],
             )],
             ports: vec![ports("10.1.0.2", four, true), ports("fd00:1::2", six, true)],
-            closed: Vec::new(),
+            ..Facts::default()
         };
         insta::assert_snapshot!(text(&facts));
     }
@@ -500,8 +580,51 @@ mod tests {
                 ),
             ],
             closed: vec![Family::Ipv4, Family::Ipv6],
+            closed_bridges: vec!["virbr0".into()],
+            ..Facts::default()
         };
         insta::assert_snapshot!(text(&facts));
+    }
+
+    /// Only what differs from a network of one bridge.
+    #[test]
+    fn several_bridges() {
+        let one = Facts {
+            engine_id: "0a1b".into(),
+            bridges: vec![bridge("br-large", vec![family("10.1.0.0/16", GatewayMode::Nat)])],
+            ..Facts::default()
+        };
+        let mut several = one.clone();
+        several.bridges[0].icc = false;
+        several.bridges[0].segments = vec!["kb01".into(), "kb02".into()];
+        let (before, after) = (text(&one), text(&several));
+        let new = after.lines().filter(|line| !before.contains(line));
+        insta::assert_snapshot!(new.collect::<Vec<_>>().join("\n"));
+        let forward = after.split("chain forward").nth(1).unwrap().lines().skip(2).take(4);
+        insta::assert_snapshot!(forward.collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn links() {
+        let link = LinkFacts {
+            from: "10.1.0.3".parse().unwrap(),
+            protocol: Protocol::Tcp,
+            to: "10.1.0.2".parse().unwrap(),
+            port: 5432,
+        };
+        let mut facts = Facts { engine_id: "0a1b".into(), ..Facts::default() };
+        let before = text(&facts);
+        facts.links = vec![link];
+        let after = text(&facts);
+        let new: Vec<&str> = after.lines().filter(|line| !before.contains(line)).map(str::trim).collect();
+        let expected = [
+            "set linked {",
+            "type inet_proto . ipv4_addr . inet_service . ipv4_addr",
+            "elements = { tcp . 10.1.0.2 . 5432 . 10.1.0.3 }",
+            "meta l4proto . ip daddr . th dport . ip saddr @linked accept",
+        ];
+        let expected = expected.into_iter().filter(|line| !before.contains(line));
+        assert_eq!(new, expected.collect::<Vec<_>>());
     }
 
     #[test]

@@ -4,11 +4,13 @@ use super::{Networks, lock};
 use crate::config::NetworkConfig;
 use crate::endpoint::{Endpoint, EndpointRequest};
 use crate::error::{Error, PublishError, Result};
-use crate::firewall::{BridgeFacts, Facts, FamilyFacts, Firewall, Placed, PortFacts, port_entries, ruleset};
+use crate::firewall::{
+    BridgeFacts, Facts, FamilyFacts, Firewall, LinkFacts, Placed, PortFacts, port_entries, ruleset,
+};
 use crate::namespace::Namespace;
 use crate::network::{Driver, Network};
 use crate::option::{self, GatewayMode};
-use crate::{kernel, parent};
+use crate::{kernel, neighbours, parent};
 use ipnet::IpNet;
 use knarr_base::{NetworkId, failpoint};
 use knarr_netlink::link::{Shared, Veth};
@@ -18,6 +20,8 @@ use rustix::io::Errno;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
+/// What aliases of interfaces that an engine made begin with.
+const ANY_ALIAS: &str = "knarr ";
 /// Prefix lengths of `--link-local-ip`, as Docker has them.
 const LINK_LOCAL_PREFIX: [u8; 2] = [16, 64];
 
@@ -38,7 +42,8 @@ impl Networks {
         let settings = option::sysctls(&request.options).map_err(Error::InvalidEndpoint)?;
         let done = configure_inside(endpoint, netns, &network, &settings).and_then(|()| {
             failpoint!("network.configured", Error::Failpoint("network.configured"));
-            self.publish(endpoint)
+            self.publish(endpoint)?;
+            self.relink(endpoint)
         });
         if done.is_err() {
             self.unpublish(endpoint);
@@ -77,7 +82,7 @@ impl Networks {
     }
 
     pub(super) fn alias_prefix(&self) -> String {
-        format!("knarr {} network ", self.config.engine_id)
+        format!("{ANY_ALIAS}{} network ", self.config.engine_id)
     }
 
     fn alias(&self, network: &Network) -> String {
@@ -95,28 +100,90 @@ impl Networks {
                 peer_mac: mac,
                 peer_netns: netns.as_fd(),
             };
-            kernel::add_veth(&mut self.host(), &veth, !network.icc())
+            kernel::add_veth(&mut self.host(), &veth, !network.icc(), endpoint.segment != 0)
         };
-        let known = self.state().bridges.get(&network.id).copied();
+        let known = self.state().bridges.get(&(network.id.clone(), endpoint.segment)).copied();
         let master = match known {
             Some(index) => index,
-            None => self.ensure_bridge(network)?,
+            None => self.ensure_segment(network, endpoint.segment)?,
         };
         let result = match attempt(master) {
             // Somebody deleted the bridge.
             Err(e) if known.is_some() && (e.is(Errno::INVAL) || e.is(Errno::NODEV)) => {
-                let master = self.ensure_bridge(network)?;
+                self.heal_bridges(network)?;
+                let master = self.ensure_segment(network, endpoint.segment)?;
                 let others: Vec<Endpoint> =
                     self.state().endpoints.values().filter(|o| o.id != endpoint.id).cloned().collect();
                 self.reattach(&others, &mut Vec::new())?;
+                attempt(master)
+            }
+            // Containers that ended a moment ago may still have their ports.
+            Err(e) if e.is(Errno::XFULL) => {
+                self.sweep_ports(master)?;
                 attempt(master)
             }
             result => result,
         };
         result.map_err(|e| {
             let _ = kernel::delete_link(&mut self.host(), &endpoint.host_interface);
-            if e.is(Errno::XFULL) { Error::BridgeFull { network: network.name.clone() } } else { e.into() }
+            if !e.is(Errno::XFULL) {
+                return e.into();
+            }
+            if let Some(seats) = self.state().seats.get_mut(&network.id) {
+                seats.mark_full(endpoint.segment);
+            }
+            Error::BridgeFull { network: network.name.clone() }
         })
+    }
+
+    /// The index of one of the network's bridges, which is made if it is not there.
+    fn ensure_segment(&self, network: &Network, segment: u16) -> Result<u32> {
+        let known = self.state().bridges.get(&(network.id.clone(), 0)).copied();
+        let first = match known {
+            Some(first) if segment != 0 => first,
+            _ => self.ensure_bridge(network)?,
+        };
+        if segment == 0 {
+            return Ok(first);
+        }
+        let alias = self.alias(network);
+        let index = kernel::ensure_segment(&mut self.host(), network, segment, first, &alias)?;
+        self.state().bridges.insert((network.id.clone(), segment), index);
+        // Rules, too: a network of one bridge has none of them.
+        self.replace_table()?;
+        Ok(index)
+    }
+
+    /// All of the network's bridges that were in order once.
+    pub(super) fn heal_bridges(&self, network: &Network) -> Result<()> {
+        self.ensure_bridge(network)?;
+        let segments: Vec<u16> = self.state().segments(&network.id).collect();
+        segments.into_iter().try_for_each(|segment| self.ensure_segment(network, segment).map(drop))
+    }
+
+    /// The further bridges that containers are on.
+    pub(super) fn restore_segments(&self, network: &Network) -> Result<()> {
+        let used: std::collections::BTreeSet<u16> = {
+            let state = self.state();
+            let on_it = state.endpoints.values().filter(|e| e.network == network.id && e.segment != 0);
+            on_it.map(|e| e.segment).collect()
+        };
+        used.into_iter().try_for_each(|segment| self.ensure_segment(network, segment).map(drop))
+    }
+
+    /// Makes the kernel's tables large enough for the containers that there are.
+    pub(super) fn make_room_for_neighbours(&self) {
+        let containers = {
+            let mut state = self.state();
+            let containers = state.endpoints.len();
+            if containers <= state.neighbours.max(neighbours::FEW) {
+                return;
+            }
+            // Twice as many at a time.
+            state.neighbours = 2 * containers;
+            2 * containers
+        };
+        neighbours::make_room(containers);
     }
 
     /// Makes the network's bridge or brings it in order, forwarding and firewall included.
@@ -127,7 +194,7 @@ impl Networks {
         };
         let alias = self.alias(network);
         let index = kernel::ensure_bridge(&mut self.host(), network, foreign_allowed, &alias)?;
-        self.state().bridges.insert(network.id.clone(), index);
+        self.state().bridges.insert((network.id.clone(), 0), index);
         let entries = self.bridge_facts(network).entries();
         self.change_table(&entries, |table| table.add(&entries))?;
         for ipv4 in [true, false] {
@@ -138,12 +205,40 @@ impl Networks {
         Ok(index)
     }
 
+    /// After an endpoint came or went: what containers with links reach on a network where they do not talk.
+    pub(super) fn relink(&self, changed: &Endpoint) -> Result<()> {
+        let apart = {
+            let state = self.state();
+            let network = state.networks.get(&changed.network);
+            let apart = network.filter(|n| n.driver == Driver::Bridge && !n.icc()).cloned();
+            let linked =
+                || !changed.reaches.is_empty() || state.endpoints.values().any(|e| !e.reaches.is_empty());
+            apart.filter(|_| linked())
+        };
+        let Some(network) = apart.filter(|_| self.firewall.is_some()) else { return Ok(()) };
+        self.replace_table()?;
+        // The firewall comes first: it decides who of them is let through.
+        let linked = self.state().links().any(|(on, _)| on == network.id);
+        kernel::set_proxy_arp(&network.bridge, linked)
+    }
+
     /// The firewall is closed for others before the switch is thrown.
     fn turn_forwarding_on(&self, ipv4: bool) {
         if !self.config.ip_forward || kernel::forwarding(ipv4) {
             return;
         }
-        *self.state().forwarding.family(ipv4) = true;
+        let links = self.host().links().unwrap_or_default();
+        let theirs = |l: &&link::Link| l.kind == "bridge" && !l.alias.starts_with(ANY_ALIAS);
+        {
+            let mut state = self.state();
+            let ours: Vec<u32> = state.bridges.values().copied().collect();
+            for bridge in links.iter().filter(theirs).filter(|l| !ours.contains(&l.index)) {
+                if !state.forwarding.bridges.contains(&bridge.name) {
+                    state.forwarding.bridges.push(bridge.name.clone());
+                }
+            }
+            *state.forwarding.family(ipv4) = true;
+        }
         let thrown = self.replace_table().and_then(|()| kernel::enable_forwarding(ipv4)).and_then(|()| {
             let row = self.state().forwarding.clone();
             self.store.write::<_, Error>(|tx| Ok(tx.put(crate::forwarding::KEY, &row)?))
@@ -224,7 +319,8 @@ impl Networks {
     }
 
     pub(super) fn bridge_facts(&self, network: &Network) -> BridgeFacts {
-        bridge_facts(network, &self.config)
+        let segments = self.state().segment_names(&network.id);
+        bridge_facts(network, &self.config, segments)
     }
 
     fn endpoint_entries(&self, endpoint: &Endpoint) -> Vec<Placed> {
@@ -235,7 +331,12 @@ impl Networks {
 
     /// Gives whether it was in the kernel, as far as we know.
     pub(super) fn forget_bridge(&self, id: &NetworkId) -> bool {
-        self.state().bridges.remove(id).is_some()
+        let mut state = self.state();
+        let segments: Vec<u16> = state.segments(id).collect();
+        for segment in segments {
+            state.bridges.remove(&(id.clone(), segment));
+        }
+        state.bridges.remove(&(id.clone(), 0)).is_some()
     }
 }
 
@@ -311,7 +412,7 @@ fn families(config: &NetworkConfig) -> impl Iterator<Item = bool> {
     [true].into_iter().chain(config.firewall_v6.then_some(false))
 }
 
-fn bridge_facts(network: &Network, config: &NetworkConfig) -> BridgeFacts {
+fn bridge_facts(network: &Network, config: &NetworkConfig, segments: Vec<String>) -> BridgeFacts {
     let options = network.options();
     let of = |ipv4| {
         let subnet = network.subnet(ipv4)?.subnet;
@@ -329,28 +430,45 @@ fn bridge_facts(network: &Network, config: &NetworkConfig) -> BridgeFacts {
         families: families(config).filter_map(of).collect(),
         icc: network.icc(),
         internal: network.internal,
+        segments,
         trusted: options.trusted().map(str::to_owned).collect(),
     }
 }
 
 impl State {
+    /// With the network of each. One that leads to a container that is not there is none.
+    fn links(&self) -> impl Iterator<Item = (NetworkId, LinkFacts)> {
+        let linking = self.endpoints.values().filter(|e| !e.reaches.is_empty());
+        let apart = linking.filter(|e| self.networks.get(&e.network).is_some_and(|n| !n.icc()));
+        apart.flat_map(|e| {
+            e.reaches.iter().filter_map(|reach| {
+                let other = self.endpoints.get(&Endpoint::key_of(&reach.container, &e.network))?;
+                let (protocol, port) = (reach.protocol, reach.port);
+                Some((e.network.clone(), LinkFacts { from: e.ipv4?, protocol, to: other.ipv4?, port }))
+            })
+        })
+    }
+
     /// What the firewall is made of.
     pub(super) fn facts(&self, config: &NetworkConfig) -> Facts {
-        let known = self.networks.values().filter(|n| self.bridges.contains_key(&n.id));
+        let known = self.networks.values().filter(|n| self.bridges.contains_key(&(n.id.clone(), 0)));
         let ports = self.endpoints.values().filter_map(|e| Some((e, self.networks.get(&e.network)?)));
+        let links = self.links().map(|(_, link)| link).collect();
         let closed = [
             (self.forwarding.ipv4, Family::Ipv4),
             (self.forwarding.ipv6 && config.firewall_v6, Family::Ipv6),
         ];
         Facts {
             engine_id: config.engine_id.clone(),
-            bridges: known.map(|n| bridge_facts(n, config)).collect(),
+            bridges: known.map(|n| bridge_facts(n, config, self.segment_names(&n.id))).collect(),
             ports: ports.flat_map(|(e, n)| port_facts(e, n, config)).collect(),
+            links,
             closed: closed
                 .into_iter()
                 .filter(|(on, _)| *on && !config.ip_forward_no_drop)
                 .map(|(_, f)| f)
                 .collect(),
+            closed_bridges: self.forwarding.bridges.clone(),
         }
     }
 }

@@ -81,6 +81,7 @@ impl Networks {
     fn erase(&self, network: &Network) -> Result<()> {
         match network.driver {
             Driver::Bridge => {
+                self.delete_segments(network)?;
                 let mut host = self.host();
                 let link = host.link(&network.bridge)?;
                 // A bridge that somebody else made stays.
@@ -91,6 +92,7 @@ impl Networks {
             Driver::Macvlan | Driver::Ipvlan => self.remove_parent(network)?,
             Driver::Host | Driver::Null => {}
         }
+        let facts = self.bridge_facts(network);
         let in_table = self.forget_bridge(&network.id);
         failpoint!("network.removed", Error::Failpoint("network.removed"));
         self.store.write::<_, Error>(|tx| Ok(tx.delete::<Network>(network.id.as_str())?))?;
@@ -98,12 +100,26 @@ impl Networks {
             let mut state = self.state();
             state.networks.remove(&network.id);
             state.allocators.remove(&network.id);
+            state.seats.remove(&network.id);
         }
         if !in_table {
             return Ok(());
         }
-        let entries = self.bridge_facts(network).entries();
+        // Rules, too: without further bridges there are none about them.
+        if !facts.segments.is_empty() {
+            return self.replace_table();
+        }
+        let entries = facts.entries();
         self.change_table(&entries, |table| table.remove(&entries))
+    }
+
+    pub(super) fn delete_segments(&self, network: &Network) -> Result<()> {
+        let segments: Vec<u16> = self.state().segments(&network.id).collect();
+        let mut host = self.host();
+        for segment in segments {
+            kernel::delete_segment(&mut host, &network.id, segment)?;
+        }
+        Ok(())
     }
 
     /// One that was made for networks goes with the last of them.

@@ -10,7 +10,6 @@ use crate::mac::MacAddr;
 use crate::namespace::Namespace;
 use crate::network::{Driver, Network};
 use crate::option::{self, GatewayMode};
-use crate::port::PublishedPort;
 use crate::publish::{Reservation, Side, Target, bindings};
 use knarr_base::{ContainerId, NetworkId, failpoint};
 use std::net::IpAddr;
@@ -18,9 +17,15 @@ use std::os::fd::BorrowedFd;
 
 /// Networks of one container.
 const MAX_INTERFACES: usize = 1024;
+/// Bridges that are tried when the kernel finds one full.
+const MAX_BRIDGES: usize = 8;
 
 impl Networks {
     pub(super) fn connect_new(&self, request: &EndpointRequest) -> Result<Connected> {
+        on_another_bridge(|| self.connect_new_once(request))
+    }
+
+    fn connect_new_once(&self, request: &EndpointRequest) -> Result<Connected> {
         let (netns, endpoint) = self.spare.take_beside(|| self.reserve(request, false));
         let endpoint = endpoint?;
         let complete = || {
@@ -38,6 +43,10 @@ impl Networks {
         request: &EndpointRequest,
         netns: BorrowedFd<'_>,
     ) -> Result<Endpoint> {
+        on_another_bridge(|| self.connect_existing_once(request, netns))
+    }
+
+    fn connect_existing_once(&self, request: &EndpointRequest, netns: BorrowedFd<'_>) -> Result<Endpoint> {
         let mut netns = Namespace::enter(netns)?;
         let endpoint = self.reserve(request, true)?;
         self.attach(&endpoint, &mut netns, request).inspect_err(|_| self.forget(&endpoint))?;
@@ -49,13 +58,14 @@ impl Networks {
     /// When a container starts the row needs not be `durable` at once: it is with the engine's next row, which comes
     /// before the container's process runs. Should the engine die sooner, the namespace dies with it.
     fn reserve(&self, request: &EndpointRequest, durable: bool) -> Result<Endpoint> {
-        let (endpoint, network, taken) = {
+        let (endpoint, network) = {
             let mut state = self.state();
-            let (endpoint, network) = allocate(&mut state, request)?;
+            let (endpoint, network) = allocate(&mut state, request, self.config.bridge_capacity)?;
             state.endpoints.insert(endpoint.key(), endpoint.clone());
-            (endpoint, network, taken_ports(&state))
+            (endpoint, network)
         };
-        let ports = self.reserve_ports(endpoint.clone(), &network, &request.ports, &taken);
+        self.make_room_for_neighbours();
+        let ports = self.reserve_ports(endpoint.clone(), &network, &request.ports);
         let recorded = ports.and_then(|endpoint| {
             let key = endpoint.key();
             match durable {
@@ -76,7 +86,6 @@ impl Networks {
         mut endpoint: Endpoint,
         network: &Network,
         ports: &Ports,
-        taken: &[PublishedPort],
     ) -> Result<Endpoint> {
         let wanted = bindings(ports);
         let published = network.driver == Driver::Bridge && !network.internal;
@@ -92,13 +101,16 @@ impl Networks {
                 .clone()
                 .or_else(|| network.options().publish_scope())
                 .unwrap_or_else(|| self.config.publish_scope.clone()),
+            relays: self.config.relays,
         };
-        let reservation =
-            Reservation::make(&wanted, &target, taken).map_err(|source| publish_error(&endpoint, source))?;
+        let taken = |protocol, host, port| self.state().taken.any(protocol, host, port);
+        let mut reservation =
+            Reservation::make(&wanted, &target, &taken).map_err(|source| publish_error(&endpoint, source))?;
+        reservation.serve(&self.relays).map_err(Error::io("relay published ports"))?;
         endpoint.ports.clone_from(&reservation.ports);
         let mut state = self.state();
         state.endpoints.insert(endpoint.key(), endpoint.clone());
-        state.reservations.insert(endpoint.key(), reservation);
+        state.hold(endpoint.key(), reservation);
         Ok(endpoint)
     }
 
@@ -113,9 +125,20 @@ impl Networks {
     fn forget_in_memory(&self, endpoint: &Endpoint) {
         let mut state = self.state();
         let key = endpoint.key();
-        state.endpoints.remove(&key);
-        state.reservations.remove(&key);
+        let known = state.endpoints.remove(&key).is_some();
+        let sockets = state.let_go(&key);
+        if known
+            && !endpoint.host_interface.is_empty()
+            && let Some(seats) = state.seats.get_mut(&endpoint.network)
+        {
+            seats.give_back(endpoint.segment);
+        }
         endpoint.addresses().for_each(|ip| state.release(&endpoint.network, ip));
+        drop(state);
+        drop(sockets);
+        if known && let Err(error) = self.relink(endpoint) {
+            tracing::warn!(%error, endpoint = endpoint.id, "links to other containers are not closed");
+        }
     }
 
     /// A row that a crash brings back is one of a container that is not alive: `restore` releases it.
@@ -209,8 +232,16 @@ fn rename(endpoint: &Endpoint, name: &str) -> Endpoint {
     renamed
 }
 
-pub(super) fn taken_ports(state: &State) -> Vec<PublishedPort> {
-    state.reservations.values().flat_map(|r| r.ports.iter().cloned()).collect()
+/// Whatever we counted, the kernel may find a bridge full: then the next one has room.
+fn on_another_bridge<T>(mut connect: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut result = connect();
+    for _ in 1..MAX_BRIDGES {
+        match result {
+            Err(Error::BridgeFull { .. }) => result = connect(),
+            result => return result,
+        }
+    }
+    result
 }
 
 /// Where a family's ports go. Those of a network that does not lead out cannot be published.
@@ -224,7 +255,7 @@ fn side(endpoint: &Endpoint, network: &Network, ipv4: bool) -> Side {
     }
 }
 
-fn allocate(state: &mut State, request: &EndpointRequest) -> Result<(Endpoint, Network)> {
+fn allocate(state: &mut State, request: &EndpointRequest, capacity: u16) -> Result<(Endpoint, Network)> {
     let id = state.resolve(&request.network)?;
     let network = state.network(&id)?.clone();
     if network.config_only {
@@ -244,6 +275,7 @@ fn allocate(state: &mut State, request: &EndpointRequest) -> Result<(Endpoint, N
         network_name: network.name.clone(),
         interface: String::new(),
         host_interface: String::new(),
+        segment: 0,
         ipv4: None,
         prefix: 0,
         gateway: None,
@@ -254,6 +286,7 @@ fn allocate(state: &mut State, request: &EndpointRequest) -> Result<(Endpoint, N
         mac: None,
         aliases: request.aliases.clone(),
         links: request.links.clone(),
+        reaches: request.reaches.clone(),
         dns_names: dns_names(request),
         ports: Vec::new(),
         gw_priority: request.gw_priority,
@@ -297,6 +330,11 @@ fn allocate(state: &mut State, request: &EndpointRequest) -> Result<(Endpoint, N
         Driver::Bridge => {
             endpoint.mac = request.mac.or_else(derived);
             endpoint.host_interface = kernel::veth_name(&request.container, &id);
+            let Some(segment) = state.seats.entry(id.clone()).or_default().take(capacity) else {
+                endpoint.addresses().for_each(|ip| state.release(&id, ip));
+                return Err(Error::BridgeFull { network: network.name });
+            };
+            endpoint.segment = segment;
         }
         Driver::Macvlan => endpoint.mac = request.mac.or_else(derived),
         // All of them have the parent's.

@@ -22,6 +22,7 @@ use crate::firewall::Firewall;
 use crate::ipam::Usage;
 use crate::names::Names;
 use crate::network::{DEFAULT_NETWORK, Driver, Network};
+use crate::relay::Relays;
 use knarr_base::{ContainerId, NetworkId};
 use knarr_netlink::Rtnetlink;
 use knarr_state::Store;
@@ -43,6 +44,8 @@ pub struct Networks {
     host: Mutex<Rtnetlink>,
     /// `None`: `--iptables=false`.
     firewall: Option<Arc<Mutex<Table>>>,
+    /// Its sockets are closed before those of `state` go.
+    relays: Relays,
     reaper: Reaper,
     spare: Spare,
     /// Follows the rows when it is asked.
@@ -66,13 +69,17 @@ impl Networks {
             .then(|| Firewall::open(crate::firewall::table_name(&config.engine_id)))
             .transpose()?
             .map(|firewall| Arc::new(Mutex::new(Table { firewall, in_place: false })));
-        let state = State::load(&store, &config, &mut host)?;
+        let state = Arc::new(Mutex::new(State::load(&store, &config, &mut host)?));
+        let known = Arc::downgrade(&state);
+        let relays =
+            Relays::new(move |sender| known.upgrade().is_some_and(|state| lock(&state).is_welcome(sender)));
         Ok(Self {
             store,
             config,
-            state: Arc::new(Mutex::new(state)),
+            state,
             host: Mutex::new(host),
             firewall,
+            relays,
             reaper: Reaper::start()?,
             spare: Spare::start()?,
             names: Mutex::default(),

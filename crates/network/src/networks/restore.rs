@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::kernel;
 use crate::network::{Driver, Network};
 use crate::publish::Reservation;
+use crate::segment;
 use knarr_base::ContainerId;
 use std::collections::BTreeSet;
 
@@ -17,7 +18,8 @@ impl Networks {
             endpoints.into_iter().partition(|e| alive.contains(&e.container));
         self.release_endpoints(&ended)?;
         for network in self.bridged() {
-            if let Err(e) = self.ensure_bridge(&network) {
+            let made = self.ensure_bridge(&network).and_then(|_| self.restore_segments(&network));
+            if let Err(e) = made {
                 warnings.push(format!("network {}: {e}", network.name));
             }
         }
@@ -31,10 +33,15 @@ impl Networks {
         }
         // Whatever an engine that died half-way left in the table is gone with this.
         self.replace_table()?;
+        kept.iter().try_for_each(|endpoint| self.restore_link(endpoint))?;
         self.reattach(&kept, &mut warnings)?;
         self.sweep(&kept)?;
         self.guard()?;
         Ok(warnings)
+    }
+
+    fn restore_link(&self, endpoint: &Endpoint) -> Result<()> {
+        if endpoint.reaches.is_empty() { Ok(()) } else { self.relink(endpoint) }
     }
 
     fn with_parent(&self) -> Vec<Network> {
@@ -50,12 +57,16 @@ impl Networks {
             return Vec::new();
         }
         let mut state = self.state();
-        if state.reservations.contains_key(&endpoint.key()) {
+        if state.has_reservation(&endpoint.key()) {
             return Vec::new();
         }
-        let (reservation, failures) = Reservation::remake(&endpoint.ports, |ipv4| endpoint.address(ipv4));
-        state.reservations.insert(endpoint.key(), reservation);
-        failures.iter().map(|f| format!("container {}: {f}", endpoint.container_name)).collect()
+        let (mut reservation, failures) =
+            Reservation::remake(&endpoint.ports, self.config.relays, |ipv4| endpoint.address(ipv4));
+        let served = reservation.serve(&self.relays);
+        state.hold(endpoint.key(), reservation);
+        let failures = failures.iter().map(ToString::to_string);
+        let failures = failures.chain(served.err().map(|e| format!("relay published ports: {e}")));
+        failures.map(|f| format!("container {}: {f}", endpoint.container_name)).collect()
     }
 
     pub(super) fn replace_table(&self) -> Result<()> {
@@ -70,7 +81,7 @@ impl Networks {
         let links = self.host().links()?;
         let bridges = self.state().bridges.clone();
         for endpoint in kept.iter().filter(|e| !e.host_interface.is_empty()) {
-            let wanted = bridges.get(&endpoint.network).copied();
+            let wanted = bridges.get(&(endpoint.network.clone(), endpoint.segment)).copied();
             let Some(link) = links.iter().find(|l| l.name == endpoint.host_interface) else {
                 warnings.push(format!(
                     "container {}: interface {} is gone",
@@ -93,16 +104,24 @@ impl Networks {
         let owned: BTreeSet<&str> = kept.iter().map(|e| e.host_interface.as_str()).collect();
         let parents: BTreeSet<String> = self.with_parent().into_iter().map(|n| n.parent).collect();
         let alias = self.alias_prefix();
+        let trunks: Vec<segment::Names> = {
+            let state = self.state();
+            let further = state.bridges.keys().filter(|(_, segment)| *segment != 0);
+            further.map(|(network, segment)| segment::Names::new(network, *segment)).collect()
+        };
         for link in &links {
             let stale_veth = link.master.is_some_and(|m| bridges.contains(&m))
                 && kernel::is_veth_name(&link.name)
                 && !owned.contains(link.name.as_str());
+            let stale_trunk = link.kind == "veth"
+                && link.alias.starts_with(&alias)
+                && !trunks.iter().any(|names| names.is_trunk(&link.name));
             let stale_bridge =
                 link.kind == "bridge" && link.alias.starts_with(&alias) && !bridges.contains(&link.index);
             let stale_parent = matches!(link.kind.as_str(), "vlan" | "dummy")
                 && link.alias.starts_with(&alias)
                 && !parents.contains(&link.name);
-            if stale_veth || stale_bridge || stale_parent {
+            if stale_veth || stale_trunk || stale_bridge || stale_parent {
                 tracing::info!(link = link.name, "removed an interface that nothing owns");
                 kernel::delete_link(&mut self.host(), &link.name)?;
             }
@@ -110,14 +129,27 @@ impl Networks {
         Ok(())
     }
 
+    /// Ports of one bridge that no endpoint owns: of containers whose namespaces the kernel has not taken down yet.
+    pub(super) fn sweep_ports(&self, bridge: u32) -> Result<()> {
+        let links = self.host().links()?;
+        let owned: BTreeSet<String> =
+            self.state().endpoints.values().map(|e| e.host_interface.clone()).collect();
+        let ports = links.iter().filter(|l| l.master == Some(bridge) && kernel::is_veth_name(&l.name));
+        for link in ports.filter(|l| !owned.contains(&l.name)) {
+            kernel::delete_link(&mut self.host(), &link.name)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn heal_all(&self) -> Result<()> {
         for network in self.bridged() {
-            if self.state().bridges.contains_key(&network.id) {
-                self.ensure_bridge(&network)?;
+            if self.state().bridges.contains_key(&(network.id.clone(), 0)) {
+                self.heal_bridges(&network)?;
             }
         }
         self.replace_table()?;
         let kept: Vec<Endpoint> = self.state().endpoints.values().cloned().collect();
+        kept.iter().try_for_each(|endpoint| self.restore_link(endpoint))?;
         self.reattach(&kept, &mut Vec::new())
     }
 
@@ -132,6 +164,7 @@ impl Networks {
         }
         let links = self.host().links()?;
         for network in self.bridged() {
+            self.delete_segments(&network)?;
             self.forget_bridge(&network.id);
             let ours = links.iter().find(|l| l.name == network.bridge && kernel::is_ours(l, &network.id));
             if let Some(link) = ours {

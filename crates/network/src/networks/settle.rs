@@ -2,7 +2,6 @@
 //! container joins or leaves a network.
 use super::Networks;
 use super::attach::{default_route, interface_index};
-use super::connect::taken_ports;
 use crate::endpoint::{Endpoint, EndpointRequest, Ports};
 use crate::error::{Error, Result};
 use crate::gateway::{Candidate, elect};
@@ -82,16 +81,13 @@ impl Networks {
         }
         for (endpoint, ..) in &moved {
             self.unpublish(endpoint);
-            self.state().reservations.remove(&endpoint.key());
+            let sockets = self.state().let_go(&endpoint.key());
+            drop(sockets);
         }
         for (endpoint, network, (default4, default6)) in moved {
             let endpoint = Endpoint { ports: Vec::new(), default4, default6, ..endpoint.clone() };
-            let taken = {
-                let mut state = self.state();
-                state.endpoints.insert(endpoint.key(), endpoint.clone());
-                taken_ports(&state)
-            };
-            let endpoint = self.reserve_ports(endpoint, network, ports, &taken)?;
+            self.state().endpoints.insert(endpoint.key(), endpoint.clone());
+            let endpoint = self.reserve_ports(endpoint, network, ports)?;
             self.store.write::<_, Error>(|tx| Ok(tx.put(&endpoint.key(), &endpoint)?))?;
             self.publish(&endpoint)?;
         }

@@ -9,7 +9,8 @@ use crate::network::{Attached, DEFAULT_NETWORK, Driver, Network, Subnet};
 use crate::networks::tracked::Tracked;
 use crate::option;
 use crate::pools;
-use crate::publish::Reservation;
+use crate::publish::{Reservation, Taken};
+use crate::segment::{self, Seats};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use knarr_base::{ContainerId, NetworkId};
 use knarr_netlink::Rtnetlink;
@@ -31,9 +32,14 @@ pub(super) struct State {
     /// Of the families that are on.
     pub allocators: BTreeMap<NetworkId, Vec<Allocator>>,
     /// By `Endpoint::key`.
-    pub reservations: BTreeMap<String, Reservation>,
-    /// Indexes of the bridges that are in order.
-    pub bridges: BTreeMap<NetworkId, u32>,
+    reservations: BTreeMap<String, Reservation>,
+    /// Their ports.
+    pub taken: Taken,
+    /// Indexes of the bridges that are in order, by network and segment.
+    pub bridges: BTreeMap<(NetworkId, u16), u32>,
+    pub seats: BTreeMap<NetworkId, Seats>,
+    /// Containers for which the kernel's tables of neighbours have room.
+    pub neighbours: usize,
     pub forwarding: TurnedOn,
 }
 
@@ -71,6 +77,43 @@ impl State {
             }
         }
         self.allocators.insert(id.clone(), allocators);
+        let mut seats = Seats::default();
+        let veths = self.endpoints.values().filter(|e| e.network == *id && !e.host_interface.is_empty());
+        veths.for_each(|e| seats.put(e.segment));
+        self.seats.insert(id.clone(), seats);
+    }
+
+    /// Further bridges of a network that are in order.
+    pub fn segments(&self, id: &NetworkId) -> impl Iterator<Item = u16> {
+        let all = self.bridges.range((id.clone(), 1)..=(id.clone(), u16::MAX));
+        all.map(|((_, segment), _)| *segment)
+    }
+
+    pub fn segment_names(&self, id: &NetworkId) -> Vec<String> {
+        self.segments(id).map(|segment| segment::Names::new(id, segment).bridge).collect()
+    }
+
+    /// Whether a sender may use published ports: not from a closed network, which leads nowhere.
+    pub fn is_welcome(&self, sender: IpAddr) -> bool {
+        let mut closed = self.networks.values().filter(|n| n.internal && n.driver == Driver::Bridge);
+        !closed.any(|n| n.used_subnets().any(|s| s.subnet.contains(&sender)))
+    }
+
+    pub fn has_reservation(&self, key: &str) -> bool {
+        self.reservations.contains_key(key)
+    }
+
+    pub fn hold(&mut self, key: String, reservation: Reservation) {
+        self.taken.add(&reservation.ports);
+        self.reservations.insert(key, reservation);
+    }
+
+    /// The ports are free when what this gives is dropped.
+    #[must_use]
+    pub fn let_go(&mut self, key: &str) -> Option<Reservation> {
+        let reservation = self.reservations.remove(key)?;
+        self.taken.remove(&reservation.ports);
+        Some(reservation)
     }
 
     pub fn allocator(&mut self, id: &NetworkId, ipv4: bool) -> Option<&mut Allocator> {

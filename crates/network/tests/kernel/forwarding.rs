@@ -1,5 +1,6 @@
 //! Forwarding is a switch of the whole machine: who throws it, and who gains by it.
 use crate::world::{add_ipv6, ask, on_host, request, serve, serve_both, unreachable};
+use knarr_netlink::{Rtnetlink, address, link};
 use knarr_network::{CreateNetwork, NetworkConfig, Networks};
 use std::net::Ipv6Addr;
 use std::os::fd::AsFd;
@@ -41,6 +42,41 @@ fn the_hosts_other_interfaces_stay_apart_if_the_engine_turned_it_on() {
         let lax = Networks::open(world.store("aaaa"), lax).unwrap();
         lax.restore(&[]).unwrap();
         assert!(ask(left.netns.as_fd(), "198.51.100.2:80").is_some(), "as the user asked");
+    });
+}
+
+/// A bridge that has nothing to do with us: its machines get out, and nobody gets in who did not before.
+#[test]
+fn other_programs_bridges_are_not_opened() {
+    on_host(|world| {
+        std::fs::write(SWITCH, "0").unwrap();
+        let outside = world.machine("up0", [192, 0, 2, 1].into(), [192, 0, 2, 2].into());
+        let guest = world.machine("guest0", [198, 51, 100, 7].into(), [198, 51, 100, 2].into());
+        let mut host = Rtnetlink::open().unwrap();
+        host.change(vec![link::add_bridge("virbr0", [2, 0, 0, 0, 9, 9], 0)]).unwrap();
+        let bridge = host.link("virbr0").unwrap().unwrap().index;
+        let port = host.link("guest0").unwrap().unwrap().index;
+        host.change(vec![
+            address::delete(port, "198.51.100.7/24".parse().unwrap()),
+            link::set_master(port, bridge),
+            address::add(bridge, "198.51.100.1/24".parse().unwrap()),
+            link::set_up(bridge),
+        ])
+        .unwrap();
+        let gateway = |ip: [u8; 4]| std::net::Ipv4Addr::from(ip);
+        outside.route("0.0.0.0/0", gateway([192, 0, 2, 1]));
+        guest.route("0.0.0.0/0", gateway([198, 51, 100, 1]));
+        serve(outside.netns.as_fd(), 80);
+        serve(guest.netns.as_fd(), 80);
+        let _engine = world.engine_with(config());
+        assert!(is_on(SWITCH));
+        assert!(ask(guest.netns.as_fd(), "192.0.2.2:80").is_some(), "it gets out");
+        assert!(unreachable(outside.netns.as_fd(), "198.51.100.2:80"), "nobody gets in");
+        // Its owner publishes a port.
+        let rules = "table ip theirs { chain pre { type nat hook prerouting priority -100; policy accept; tcp dport 8080 dnat to 198.51.100.2:80; }; }";
+        let status = std::process::Command::new("nft").arg(rules).status().unwrap();
+        assert!(status.success());
+        assert!(ask(outside.netns.as_fd(), "192.0.2.1:8080").is_some(), "but where its owner says so");
     });
 }
 

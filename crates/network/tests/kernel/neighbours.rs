@@ -7,7 +7,8 @@ use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// It takes a tenth of a second, on a machine that does nothing else.
+/// What is promised. It takes a tenth of that; on a machine that has much else to do most of several times hold it.
+const PROMISED: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn nft(script: &str) {
@@ -66,6 +67,7 @@ fn what_others_flush_comes_back_in_both_families_and_theirs_stays_theirs() {
                 && ask(machine.netns.as_fd(), "[2001:db8::1]:8080").is_some()
         };
         assert!(well());
+        let mut times = Vec::new();
         for disturbance in [
             "flush ruleset",
             "delete table ip knarr-aaaa",
@@ -75,8 +77,13 @@ fn what_others_flush_comes_back_in_both_families_and_theirs_stays_theirs() {
             RELOAD,
         ] {
             nft(disturbance);
+            let flushed = Instant::now();
+            eventually(disturbance, || whole("ip") && whole("ip6"));
+            times.push(flushed.elapsed());
             eventually(disturbance, well);
         }
+        times.sort();
+        assert!(times[times.len() / 2] < PROMISED, "{times:?}");
         let theirs = || listing(&["table", "inet", "firewalld"]) + &listing(&["table", "ip", "nat"]);
         let before = theirs();
         assert!(before.contains("192.0.2.66"), "{before}");

@@ -132,7 +132,7 @@ fn free_ports_are_found_and_ranges_are_ranges() {
         ];
         wanted.ports.publish_all = true;
         let all = engine.connect(&wanted).unwrap();
-        assert_eq!(all.endpoint.ports.len(), 2, "80 is bound once");
+        assert_eq!(all.endpoint.ports.len(), 4, "80 is bound once, for IPv4 and IPv6");
         assert!(all.endpoint.ports.iter().all(|p| p.host_port >= 32768));
         serve(all.netns.as_fd(), 80);
         let tcp = all.endpoint.ports.iter().find(|p| p.protocol == Protocol::Tcp).unwrap();

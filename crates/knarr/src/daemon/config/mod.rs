@@ -282,6 +282,7 @@ pub struct Config {
     /// Options of networks by driver.
     pub default_network_opts: BTreeMap<String, BTreeMap<String, String>>,
     pub ip_forward_no_drop: bool,
+    pub userland_proxy: bool,
     pub firewall_v6: bool,
     pub allow_direct_routing: bool,
     /// Who reaches published ports that do not say: `any`, `loopback`, networks.
@@ -499,6 +500,7 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
             [] => file.default_network_opts.unwrap_or_default(),
             given => network_opts(given)?,
         },
+        userland_proxy: f.userland_proxy.or(file.userland_proxy).unwrap_or(true),
         ip_forward_no_drop: f.ip_forward_no_drop.or(file.ip_forward_no_drop).unwrap_or(false),
         firewall_v6: f.ip6tables.or(file.ip6tables).unwrap_or(true),
         allow_direct_routing: f.allow_direct_routing.or(file.allow_direct_routing).unwrap_or(false),
