@@ -6,15 +6,15 @@ use crate::decide::{Decision, decide};
 use crate::limits::{Pace, Share, Waiting};
 use crate::message::{Answer, Code, Invalid, MAX_MESSAGE, MAX_QUERY, Query};
 use crate::resolvers::Resolvers;
-use crate::sockets::Sockets;
+use crate::sockets::{Place, Sockets};
 use crate::upstream::Upstream;
 use knarr_base::ContainerId;
-use knarr_network::Names;
+use knarr_network::{Names, Visitor};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -46,6 +46,8 @@ struct Shared {
     names: Box<WithNames>,
     resolvers: Resolvers,
     waiting: Waiting,
+    /// Opens sockets in containers' namespaces; started with the first container that has servers of its own.
+    visitor: OnceLock<Visitor>,
     /// Tasks per container.
     running: Mutex<HashMap<ContainerId, [AbortHandle; 2]>>,
 }
@@ -81,6 +83,7 @@ impl Server {
             names: Box::new(names),
             resolvers: Resolvers::of(host.into()),
             waiting: Waiting::default(),
+            visitor: OnceLock::new(),
             running: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -90,7 +93,10 @@ impl Server {
     pub fn serve(&self, client: Client, sockets: &Sockets) -> io::Result<()> {
         let chosen = match client.servers.as_slice() {
             [] => None,
-            servers => Some(Arc::new(Upstream::of_container(servers, Arc::new(sockets.namespace()?)))),
+            servers => {
+                let (namespace, visitor) = (Arc::new(sockets.namespace()?), self.visitor()?);
+                Some(Arc::new(Upstream::of_container(servers, Place { namespace, visitor })))
+            }
         };
         let udp = UdpSocket::from_std(sockets.udp.try_clone()?)?;
         let tcp = TcpListener::from_std(sockets.tcp.try_clone()?)?;
@@ -104,6 +110,14 @@ impl Server {
         ];
         stop(self.running().insert(container, tasks));
         Ok(())
+    }
+
+    fn visitor(&self) -> io::Result<Visitor> {
+        if let Some(visitor) = self.shared.visitor.get() {
+            return Ok(visitor.clone());
+        }
+        let started = Visitor::start().map_err(io::Error::other)?;
+        Ok(self.shared.visitor.get_or_init(|| started).clone())
     }
 
     /// The container ended.
@@ -140,7 +154,7 @@ enum Next {
 }
 
 impl Served {
-    fn next(&self, message: &[u8], way: Way) -> Next {
+    async fn next(&self, message: &[u8], way: Way) -> Next {
         let query = match Query::parse(message) {
             Ok(query) => query,
             Err(Invalid::Ignore) => return Next::Nothing,
@@ -157,7 +171,7 @@ impl Served {
                 shuffle(&mut answers);
                 Next::Send(query.reply(code, &answers, limit(&query, way)))
             }
-            Decision::Forward => match self.upstream(confined) {
+            Decision::Forward => match self.upstream(confined).await {
                 Some(upstream) => Next::Ask(Arc::new(query), upstream),
                 None => Next::Send(query.reply(Code::NO_SUCH_NAME, &[], limit(&query, way))),
             },
@@ -165,11 +179,11 @@ impl Served {
     }
 
     /// Whom to ask; nobody for a container whose networks are closed, but servers that it could reach itself.
-    fn upstream(&self, confined: bool) -> Option<Arc<Upstream>> {
+    async fn upstream(&self, confined: bool) -> Option<Arc<Upstream>> {
         match &self.chosen {
             Some(chosen) => Some(Arc::clone(chosen)),
             None if confined => None,
-            None => Some(self.shared.resolvers.current(Instant::now())),
+            None => Some(self.shared.resolvers.current(Instant::now()).await),
         }
     }
 
@@ -227,7 +241,7 @@ async fn datagrams(served: Arc<Served>, socket: Arc<UdpSocket>) {
                 continue;
             }
         };
-        match served.next(&buffer[..length], Way::Datagram) {
+        match served.next(&buffer[..length], Way::Datagram).await {
             // A client whose buffer is full loses its answer, not the others'.
             Next::Send(reply) => drop(socket.try_send_to(&reply, from)),
             Next::Ask(query, upstream) => {
@@ -270,7 +284,7 @@ async fn connections(served: Arc<Served>, listener: TcpListener) {
 async fn connection(served: Arc<Served>, mut stream: TcpStream, _place: OwnedSemaphorePermit) {
     for _ in 0..MAX_QUERIES {
         let Ok(Some(message)) = read(&mut stream).await else { return };
-        let reply = match served.next(&message, Way::Stream) {
+        let reply = match served.next(&message, Way::Stream).await {
             Next::Send(reply) => reply,
             Next::Ask(query, upstream) => served.ask(query, upstream, Way::Stream).await,
             Next::Nothing => return,

@@ -11,10 +11,12 @@ use knarr_netlink::nft::{
     Batch, ChainKind, ChainSpec, Compare, Expression, Family, Header, Hook, HookSpec, MetaKey, Nftables,
     Policy, Register,
 };
-use knarr_network::Namespace;
+use knarr_network::{Namespace, Visitor};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// Docker's address of it.
 pub const ADDRESS: IpAddr = IpAddr::V4(OWN);
@@ -150,20 +152,40 @@ pub(crate) fn any_address(server: SocketAddr) -> SocketAddr {
     SocketAddr::new(any, 0)
 }
 
-/// A datagram socket in another namespace.
-pub(crate) fn datagram_in(namespace: &OwnedFd, server: SocketAddr) -> io::Result<UdpSocket> {
-    let opened = Namespace::run(namespace.as_fd(), || Ok(UdpSocket::bind(any_address(server))));
-    let socket = opened.map_err(io::Error::other)??;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+/// A container's namespace, and the thread that opens sockets there.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub namespace: Arc<OwnedFd>,
+    pub visitor: Visitor,
 }
 
-/// A stream socket in another namespace, not yet connected.
-pub(crate) fn stream_in(namespace: &OwnedFd, server: SocketAddr) -> io::Result<TcpStream> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-    let family = if server.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let opened =
-        Namespace::run(namespace.as_fd(), || Ok(socket_with(family, SocketType::STREAM, flags, None)));
-    Ok(TcpStream::from(opened.map_err(io::Error::other)??))
+impl Place {
+    async fn open<T: Send + 'static>(
+        &self,
+        open: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let (sender, opened) = oneshot::channel();
+        let visit = move || drop(sender.send(open()));
+        self.visitor.visit(Arc::clone(&self.namespace), visit).map_err(io::Error::other)?;
+        // Dropped: the namespace could not be entered.
+        opened.await.map_err(io::Error::other)?
+    }
+
+    pub async fn datagram(&self, server: SocketAddr) -> io::Result<UdpSocket> {
+        self.open(move || {
+            let socket = UdpSocket::bind(any_address(server))?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        })
+        .await
+    }
+
+    /// Not yet connected.
+    pub async fn stream(&self, server: SocketAddr) -> io::Result<TcpStream> {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+        let family = if server.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let open = move || Ok(TcpStream::from(socket_with(family, SocketType::STREAM, flags, None)?));
+        self.open(open).await
+    }
 }

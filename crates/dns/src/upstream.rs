@@ -7,9 +7,8 @@
 use crate::health::{Health, Outcome, winner};
 use crate::limits::Place;
 use crate::message::{Code, MAX_MESSAGE, Query};
-use crate::sockets;
+use crate::sockets::{self, Place as Home};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -38,8 +37,8 @@ const MAX_DATAGRAM: usize = MAX_MESSAGE;
 pub struct Upstream {
     servers: Vec<SocketAddr>,
     health: Health,
-    /// `None`: from the engine's own namespace.
-    namespace: Option<Arc<OwnedFd>>,
+    /// `None`: the engine's own namespace.
+    home: Option<Home>,
 }
 
 impl Upstream {
@@ -49,18 +48,18 @@ impl Upstream {
     }
 
     /// Servers that the user chose for a container, asked as the container itself would.
-    pub fn of_container(servers: &[IpAddr], namespace: Arc<OwnedFd>) -> Self {
-        Self::new(servers, Some(namespace))
+    pub(crate) fn of_container(servers: &[IpAddr], home: Home) -> Self {
+        Self::new(servers, Some(home))
     }
 
-    fn new(servers: &[IpAddr], namespace: Option<Arc<OwnedFd>>) -> Self {
-        let own = |ip: &&IpAddr| namespace.is_none() || **ip != sockets::ADDRESS;
+    fn new(servers: &[IpAddr], home: Option<Home>) -> Self {
+        let own = |ip: &&IpAddr| home.is_none() || **ip != sockets::ADDRESS;
         let servers = servers.iter().filter(own).take(MAX_SERVERS).map(|ip| SocketAddr::new(*ip, PORT));
-        Self::at(servers.collect(), namespace)
+        Self::at(servers.collect(), home)
     }
 
-    fn at(servers: Vec<SocketAddr>, namespace: Option<Arc<OwnedFd>>) -> Self {
-        Self { health: Health::new(servers.len()), servers, namespace }
+    fn at(servers: Vec<SocketAddr>, home: Option<Home>) -> Self {
+        Self { health: Health::new(servers.len()), servers, home }
     }
 
     #[cfg(test)]
@@ -178,13 +177,9 @@ impl Upstream {
 
     /// Connected: the kernel drops what others send, and tells when nobody listens there.
     async fn datagram_socket(&self, server: SocketAddr) -> std::io::Result<UdpSocket> {
-        let socket = match &self.namespace {
+        let socket = match &self.home {
             None => UdpSocket::bind(sockets::any_address(server)).await?,
-            Some(namespace) => {
-                let namespace = Arc::clone(namespace);
-                let opened = tokio::task::spawn_blocking(move || sockets::datagram_in(&namespace, server));
-                UdpSocket::from_std(opened.await.map_err(std::io::Error::other)??)?
-            }
+            Some(home) => UdpSocket::from_std(home.datagram(server).await?)?,
         };
         socket.connect(server).await?;
         Ok(socket)
@@ -208,14 +203,10 @@ impl Upstream {
     }
 
     async fn stream(&self, server: SocketAddr) -> std::io::Result<TcpStream> {
-        let socket = match &self.namespace {
+        let socket = match &self.home {
             None if server.is_ipv4() => TcpSocket::new_v4()?,
             None => TcpSocket::new_v6()?,
-            Some(namespace) => {
-                let namespace = Arc::clone(namespace);
-                let opened = tokio::task::spawn_blocking(move || sockets::stream_in(&namespace, server));
-                TcpSocket::from_std_stream(opened.await.map_err(std::io::Error::other)??)
-            }
+            Some(home) => TcpSocket::from_std_stream(home.stream(server).await?),
         };
         socket.connect(server).await
     }

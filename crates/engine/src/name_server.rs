@@ -27,7 +27,16 @@ pub(crate) fn open(namespace: BorrowedFd<'_>) -> Result<Sockets> {
 pub(crate) fn serve(engine: &Inner, container: &Container, sockets: &Sockets) -> Result<()> {
     let (choice, ndots_set) = start::resolver_choice(engine, container)?;
     let client = Client { container: container.id.clone(), servers: choice.servers, ndots_set };
-    engine.dns.serve(client, sockets).map_err(Error::io("serve names to the container"))
+    engine.dns.serve(client, sockets).map_err(Error::io("serve names to the container"))?;
+    // It may have ended, or left the network, meanwhile. Who takes it off a network does so first and looks here then.
+    forget_unneeded(engine, &container.id);
+    Ok(())
+}
+
+fn forget_unneeded(engine: &Inner, id: &ContainerId) {
+    if !is_needed(engine, id) {
+        engine.dns.forget(id);
+    }
 }
 
 /// For a container that runs already and joined its first network with names.
@@ -42,7 +51,8 @@ pub(crate) async fn begin(engine: &Arc<Inner>, container: &Arc<Container>, statu
         })
         .await??
     };
-    keep(engine, &container.id, &sockets).await
+    // An engine that comes after could not go on with it.
+    keep(engine, &container.id, &sockets).await.inspect_err(|_| engine.dns.forget(&container.id))
 }
 
 /// For a container that an earlier engine served, once its supervisor is found.

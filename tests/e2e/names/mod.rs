@@ -203,6 +203,33 @@ fn a_flushed_firewall_inside_changes_nothing() {
     assert_eq!(said(&e, "web", &["ask", "web", "A"]), format!("0 {}", address(&c, "web", "front")));
 }
 
+/// The number of a container's supervisor.
+fn supervisor(e: &Engine, c: &Cli, name: &str) -> String {
+    let record = e.run_dir().join("containers").join(c.field(name, "{{.Id}}")).join("shim.json");
+    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
+    record["shim_pid"].to_string()
+}
+
+/// The sockets could not be kept for engines to come, so the container is not on the network.
+#[test]
+fn a_connection_that_fails_at_its_end_is_undone() {
+    let e = Engine::start();
+    let c = e.docker();
+    c.ok(&["network", "create", "front"]);
+    idle(&c, "web", "front", &[]);
+    idle(&c, "late", "bridge", &[]);
+    let pid = supervisor(&e, &c, "late");
+    e.on_host(&format!("kill -STOP {pid}"));
+    let failed = c.run(&["network", "connect", "front", "late"]);
+    e.on_host(&format!("kill -CONT {pid}"));
+    assert_ne!(failed.code, 0, "{failed:?}");
+    let names = "{{range .Containers}}{{.Name}} {{end}}";
+    assert_eq!(c.ok(&["network", "inspect", "-f", names, "front"]).trim(), "web");
+    assert_eq!(c.ok(&["exec", "late", "ls", "/sys/class/net"]), "eth0\nlo");
+    c.ok(&["network", "connect", "front", "late"]);
+    assert_eq!(said(&e, "late", &["ask", "web", "A"]), format!("0 {}", address(&c, "web", "front")));
+}
+
 /// An engine that starts while a supervisor does not answer takes its sockets over later.
 #[test]
 fn a_supervisor_that_is_slow_gives_the_sockets_back_later() {
@@ -211,9 +238,7 @@ fn a_supervisor_that_is_slow_gives_the_sockets_back_later() {
     c.ok(&["network", "create", "front"]);
     idle(&c, "web", "front", &[]);
     let wanted = format!("0 {}", address(&c, "web", "front"));
-    let record = e.run_dir().join("containers").join(c.field("web", "{{.Id}}")).join("shim.json");
-    let record: serde_json::Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
-    let pid = &record["shim_pid"];
+    let pid = supervisor(&e, &c, "web");
     e.on_host(&format!("kill -STOP {pid}"));
     e.crash_and_restart();
     e.on_host(&format!("kill -CONT {pid}"));

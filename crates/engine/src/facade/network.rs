@@ -79,7 +79,16 @@ impl Engine {
         let network = self.blocking(move |engine| connect(engine, &joining, &name, &given)).await?;
         let names = self.inner.networks.has_names(&network.id) && !self.inner.dns.serves(snapshot.id());
         if snapshot.is_live() && names {
-            name_server::begin(&self.inner, &snapshot.container, &snapshot.status).await?;
+            let begun = name_server::begin(&self.inner, &snapshot.container, &snapshot.status).await;
+            if let Err(error) = begun {
+                let (snapshot, network) = (Arc::clone(&snapshot), network.clone());
+                self.blocking(move |engine| {
+                    undo_connect(engine, &snapshot, &network);
+                    Ok(())
+                })
+                .await?;
+                return Err(error);
+            }
         }
         let keys = [network.name.clone(), network.id.to_string()];
         let extra = vec![("network".to_owned(), network.name)];
@@ -185,15 +194,27 @@ fn connect(
         engine.networks.settle(snapshot.id(), namespace.as_fd(), &start::published_ports(container)?);
     if let Err(error) = settled {
         // Such as a port that is taken: all is as before.
-        engine.networks.disconnect(snapshot.id(), network.id.as_str(), namespace.as_fd())?;
-        if let Ok(ports) = start::published_ports(container) {
-            drop(engine.networks.settle(snapshot.id(), namespace.as_fd(), &ports));
-        }
+        undo_connect(engine, snapshot, &network);
         return Err(error.into());
     }
     start::joined(engine, container, &endpoint, engine.networks.has_names(&endpoint.network))?;
     engine.emit_now(network_event("connect", &network).with("container", snapshot.id().as_str()))?;
     Ok(network)
+}
+
+/// Takes a running container off a network again. What fails is logged: the reason for it is what the client hears.
+fn undo_connect(engine: &Inner, snapshot: &Snapshot, network: &net::Network) {
+    let (id, network) = (snapshot.id(), network.id.as_str());
+    let undo = || -> Result<()> {
+        let namespace = start::network_namespace(&snapshot.status)?;
+        let endpoint = engine.networks.disconnect(id, network, namespace.as_fd())?;
+        start::left(engine, &snapshot.container, &endpoint)?;
+        let ports = start::published_ports(&snapshot.container)?;
+        Ok(engine.networks.settle(id, namespace.as_fd(), &ports)?)
+    };
+    if let Err(error) = undo() {
+        tracing::error!(container = id.short(), network, %error, "a failed connection to a network is not undone");
+    }
 }
 
 fn disconnect(engine: &Inner, snapshot: &Snapshot, name: &str) -> Result<net::Network> {

@@ -27,7 +27,6 @@ pub(crate) async fn clean(
     let released = pool.pool.run(move || {
         knarr_base::failpoint!("exit.release");
         let mut events = Vec::new();
-        engine.dns.forget(&container.id);
         if uses_network(&container) {
             let endpoints = engine.networks.endpoints(&container.id).unwrap_or_default();
             events.extend(endpoints.iter().map(|e| {
@@ -38,6 +37,8 @@ pub(crate) async fn clean(
                 tracing::warn!(container = container.id.short(), %error, "network not released");
             }
         }
+        // Afterwards: who begins to serve it now finds it on no network.
+        engine.dns.forget(&container.id);
         crate::cgroups::remove(&engine.cgroup_path(&container));
         knarr_base::failpoint!("exit.released");
         events
