@@ -609,3 +609,34 @@ fn first_request(client: &Cli, args: &[&str]) -> String {
     client.clone().env("DOCKER_HOST", &host).ok(args);
     server.join().expect("server")
 }
+
+/// `ssh://` with a stand-in for ssh that runs the command here: each client speaks through the other's `system dial-stdio`.
+#[test]
+fn engines_behind_ssh() {
+    let e = Engine::start();
+    let [docker, knarr] = both(&e);
+    for (one, other) in [(&docker, &knarr), (&knarr, &docker)] {
+        let dir = e.fresh_dir("ssh");
+        std::os::unix::fs::symlink(&other.program, dir.join("docker")).expect("link");
+        let ssh = format!(
+            "#!/bin/sh\necho \"$@\" >>{0}/calls\nwhile [ \"$1\" != -- ]; do shift; done\nshift 2\nexport DOCKER_HOST={1}\nexec sh -c \"$*\"\n",
+            dir.display(),
+            e.host()
+        );
+        std::fs::write(dir.join("ssh"), ssh).expect("ssh");
+        std::fs::set_permissions(dir.join("ssh"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("mode");
+        let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap_or_default());
+        let away = one.clone().env("DOCKER_HOST", "ssh://me@there:2222").env("PATH", &path);
+        assert_eq!(
+            away.ok(&["run", "--rm", "busybox", "echo", "through ssh"]),
+            "through ssh",
+            "{}",
+            one.name
+        );
+        let o = away.run_with_stdin(&["run", "--rm", "-i", "busybox", "cat"], b"typed");
+        assert_eq!((o.code, o.stdout.as_str()), (0, "typed"), "{}", one.name);
+        let calls = std::fs::read_to_string(dir.join("calls")).expect("calls");
+        assert!(calls.contains("-l me -p 2222") && calls.contains("there"), "{calls}");
+    }
+}

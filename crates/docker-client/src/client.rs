@@ -66,6 +66,10 @@ impl Client {
     pub fn endpoint(&self) -> &Endpoint {
         &self.inner.endpoint
     }
+    /// A connection without a request on it, for who speaks the protocol themselves.
+    pub async fn dial(&self) -> Result<Stream, Error> {
+        Stream::connect(&self.inner.endpoint, self.inner.tls.as_ref()).await
+    }
     pub(crate) fn headers(&self) -> &[(String, String)] {
         &self.inner.headers
     }

@@ -1,5 +1,6 @@
-//! Where an engine listens: `unix:///path`, `tcp://host:port`, `http://`, `https://`.
+//! Where an engine listens: `unix:///path`, `tcp://host:port`, `ssh://user@host`, `http://`, `https://`.
 use crate::error::Error;
+use crate::ssh::Remote;
 use std::path::PathBuf;
 
 /// Port of the API without and with TLS.
@@ -10,6 +11,7 @@ const TLS_PORT: u16 = 2376;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     Unix(PathBuf),
+    Ssh(Remote),
     Tcp {
         host: String,
         port: u16,
@@ -33,8 +35,8 @@ impl Endpoint {
                 };
             }
         }
-        if text.starts_with("ssh://") {
-            return Err(Error::SshUnsupported { host: host.to_owned() });
+        if let Some(rest) = text.strip_prefix("ssh://") {
+            return Remote::parse(rest).map(Self::Ssh).map_err(invalid);
         }
         let (rest, secure) = if let Some(rest) = text.strip_prefix("tcp://") {
             (rest, tls)
@@ -43,7 +45,7 @@ impl Endpoint {
         } else if let Some(rest) = text.strip_prefix("http://") {
             (rest, false)
         } else if text.contains("://") {
-            return Err(invalid("unknown scheme (expected unix, tcp, http or https)"));
+            return Err(invalid("unknown scheme (expected unix, tcp, ssh, http or https)"));
         } else if text.starts_with('/') {
             return Ok(Self::Unix(text.into()));
         } else {
@@ -66,7 +68,7 @@ impl Endpoint {
     pub(crate) fn authority(&self) -> String {
         match self {
             // Docker's clients send this for sockets; servers must not look at it.
-            Self::Unix(_) => "api.moby.localhost".to_owned(),
+            Self::Unix(_) | Self::Ssh(_) => "api.moby.localhost".to_owned(),
             Self::Tcp { host, port, .. } if host.contains(':') => format!("[{host}]:{port}"),
             Self::Tcp { host, port, .. } => format!("{host}:{port}"),
         }
@@ -74,7 +76,7 @@ impl Endpoint {
 
     pub(crate) fn base_path(&self) -> &str {
         match self {
-            Self::Unix(_) => "",
+            Self::Unix(_) | Self::Ssh(_) => "",
             Self::Tcp { base_path, .. } => base_path,
         }
     }
@@ -84,13 +86,23 @@ impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Ssh(remote) => {
+                let user = if remote.user.is_empty() { String::new() } else { format!("{}@", remote.user) };
+                let port = remote.port.map(|port| format!(":{port}")).unwrap_or_default();
+                let host = if remote.host.contains(':') {
+                    format!("[{}]", remote.host)
+                } else {
+                    remote.host.clone()
+                };
+                write!(f, "ssh://{user}{host}{port}{}", remote.path)
+            }
             Self::Tcp { base_path, .. } => write!(f, "tcp://{}{base_path}", self.authority()),
         }
     }
 }
 
 /// `host:port`, `[v6]:port`, `host`.
-fn split_authority(text: &str) -> Option<(&str, Option<&str>)> {
+pub(crate) fn split_authority(text: &str) -> Option<(&str, Option<&str>)> {
     if let Some(rest) = text.strip_prefix('[') {
         let (host, after) = rest.split_once(']')?;
         return match after.strip_prefix(':') {
@@ -138,11 +150,12 @@ mod tests {
         let show = |text, tls| Endpoint::parse(text, tls).map(|e| e.to_string()).map_err(|e| e.to_string());
         assert_eq!(show("unix:///run/x.sock", false).unwrap(), "unix:///run/x.sock");
         assert_eq!(show("http+unix://%2Frun%2Fx.sock", false).unwrap(), "unix:///run/x.sock");
+        assert_eq!(show("ssh://me@there:22/x.sock", false).unwrap(), "ssh://me@there:22/x.sock");
         assert_eq!(show("tcp://10.0.0.1", false).unwrap(), "tcp://10.0.0.1:2375");
         assert_eq!(show("tcp://10.0.0.1", true).unwrap(), "tcp://10.0.0.1:2376");
         assert_eq!(show("tcp://[::1]:99", false).unwrap(), "tcp://[::1]:99");
         assert_eq!(show("tcp://:99/base/", false).unwrap(), "tcp://127.0.0.1:99/base");
-        for bad in ["ftp://x", "tcp://a:b", "tcp://::1", "unix://relative", "ssh://me@there"] {
+        for bad in ["ftp://x", "tcp://a:b", "tcp://::1", "unix://relative", "ssh://"] {
             assert!(show(bad, false).is_err(), "{bad}");
         }
     }

@@ -16,8 +16,6 @@ pub enum Error {
     PermissionDenied { host: String, source: io::Error },
     #[error("invalid host {host:?}: {reason}")]
     InvalidHost { host: String, reason: &'static str },
-    #[error("connections over ssh are not supported yet: {host}")]
-    SshUnsupported { host: String },
     #[error("could not read TLS file {path}: {reason}")]
     TlsFile { path: PathBuf, reason: String },
     #[error("TLS: {0}")]
@@ -83,7 +81,6 @@ impl Kind for Error {
             | Self::EmptyName { .. }
             | Self::InvalidRequest(_)
             | Self::TlsFile { .. } => ErrorKind::InvalidArgument,
-            Self::SshUnsupported { .. } => ErrorKind::NotImplemented,
             Self::TooLong { .. } => ErrorKind::TooLarge,
             Self::Tls(_) | Self::Protocol(_) | Self::Decode { .. } => ErrorKind::Internal,
         }

@@ -1,4 +1,4 @@
-//! Client of the Docker Engine API: unix sockets, TCP, TLS, hijacked streams.
+//! Client of the Docker Engine API: unix sockets, TCP, TLS, ssh, hijacked streams.
 //!
 //! Standard: <https://docs.docker.com/reference/api/engine/>. One HTTP/1.1 connection is kept and used again;
 //! a second request at the same time opens its own.
@@ -10,6 +10,7 @@ mod error;
 mod hijack;
 mod request;
 mod response;
+mod ssh;
 mod stream;
 mod tls;
 
@@ -20,6 +21,7 @@ pub use hijack::{HijackReader, HijackWriter, Hijacked};
 pub use http::Method;
 pub use request::{Request, RequestBody, registry_auth};
 pub use response::{JsonLines, Response};
+pub use stream::Stream;
 pub use tls::TlsFiles;
 
 /// Longest JSON reply that is read into memory.

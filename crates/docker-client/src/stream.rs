@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
-pub(crate) enum Stream {
+pub enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
@@ -27,6 +27,10 @@ impl Stream {
         };
         match endpoint {
             Endpoint::Unix(path) => UnixStream::connect(path).await.map(Self::Unix).map_err(failed),
+            Endpoint::Ssh(remote) => {
+                let stream = remote.connect().map_err(failed)?;
+                Ok(Self::Unix(UnixStream::from_std(stream).map_err(failed)?))
+            }
             Endpoint::Tcp { host, port, tls: secure, .. } => {
                 let connecting = TcpStream::connect((host.as_str(), *port));
                 let tcp = tokio::time::timeout(CONNECT_TIMEOUT, connecting)

@@ -15,6 +15,7 @@ pub static RUN: Command = Command::new(
     run!(run::run),
 )
 .flags(RUN_TABLE)
+.examples("  knarr run --rm -it busybox sh                           a shell that leaves nothing behind\n  knarr run -d --name web -p 8080:80 --restart always nginx  a service, published on port 8080\n  knarr run --rm -v \"$PWD\":/src -w /src busybox ls          with this directory in it")
 .stops_at_argument()
 .common()
 .paths(&["knarr container run", "knarr run"]);
@@ -36,11 +37,13 @@ pub static EXEC: Command = Command::new(
     run!(exec::exec),
 )
 .flags(&[exec::FLAGS])
+.examples("  knarr exec -it web sh             a shell in a running container\n  knarr exec -u 0 -e DEBUG=1 web env")
 .stops_at_argument()
 .common()
 .paths(&["knarr container exec", "knarr exec"]);
 pub static PS: Command = Command::new("ps", "[OPTIONS]", "List containers", Args::None, run!(ps::ps))
     .flags(&[ps::FLAGS])
+    .examples("  knarr ps -a --filter status=exited\n  knarr ps --format 'table {{.Names}}\\t{{.Status}}\\t{{.Ports}}'")
     .common()
     .paths(&["knarr container ls", "knarr container list", "knarr container ps", "knarr ps"]);
 pub static CONTAINER_LS: Command =
@@ -151,6 +154,9 @@ pub static LOGS: Command = Command::new(
     run!(logs::logs),
 )
 .flags(&[logs::FLAGS])
+.examples(
+    "  knarr logs -f --tail 20 web       the last lines, and what follows\n  knarr logs --since 10m -t web",
+)
 .paths(&["knarr container logs", "knarr logs"]);
 pub static RENAME: Command = Command::new(
     "rename",
@@ -214,6 +220,7 @@ pub static CP: Command = Command::new(
     run!(cp::cp),
 )
 .flags(&[cp::FLAGS])
+.examples("  knarr cp web:/etc/nginx/nginx.conf .\n  knarr cp ./site/. web:/usr/share/nginx/html")
 .long("Copy files/folders between a container and the local filesystem\n\nUse '-' as the source to read a tar archive from stdin\nand extract it to a directory destination in a container.\nUse '-' as the destination to stream a tar archive of a\ncontainer source to stdout.")
 .paths(&["knarr container cp", "knarr cp"]);
 pub static DIFF: Command = Command::new(

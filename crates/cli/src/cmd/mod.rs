@@ -15,6 +15,7 @@ mod copy_archive;
 mod cp;
 mod create;
 mod create_request;
+mod dial_stdio;
 mod disk_usage;
 mod exec;
 mod image_tree;
@@ -377,6 +378,14 @@ static SYSTEM: Command = Command::group(
         .flags(&[upkeep::CLEAN_FLAGS]),
         &Command::new("df", "[OPTIONS]", "Show knarr disk usage", Args::None, run!(disk_usage::df))
             .flags(&[disk_usage::FLAGS]),
+        &Command::new(
+            "dial-stdio",
+            "",
+            "Proxy the stdio stream to the daemon connection. Should not be invoked manually.",
+            Args::None,
+            run!(dial_stdio::dial),
+        )
+        .hidden(),
         &EVENTS,
         &INFO,
         &Command::new("prune", "[OPTIONS]", "Remove unused data", Args::None, run!(system::prune))
