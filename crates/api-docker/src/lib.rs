@@ -16,6 +16,7 @@ mod error;
 mod hijack;
 mod json;
 mod listen;
+mod metrics;
 mod prefixed;
 mod query;
 mod registry_auth;
@@ -30,4 +31,5 @@ mod websocket;
 
 pub use activity::{Activity, Busy};
 pub use config::{Listen, ServerConfig, TlsConfig};
+pub use metrics::serve_metrics;
 pub use server::{Error, serve};

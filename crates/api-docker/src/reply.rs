@@ -29,7 +29,7 @@ pub fn full_body(bytes: impl Into<Bytes>) -> ReplyBody {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-fn reply(status: StatusCode, content_type: &'static str, body: ReplyBody) -> Reply {
+pub fn reply(status: StatusCode, content_type: &'static str, body: ReplyBody) -> Reply {
     let mut reply = Response::new(body);
     *reply.status_mut() = status;
     reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -5,6 +5,7 @@ use crate::config_file::ConfigFile;
 use crate::connection;
 use crate::failure::{Failure, Outcome};
 use knarr_docker_client::Client;
+use knarr_docker_types::upkeep::DoctorReport;
 use std::cell::OnceCell;
 use std::future::Future;
 use std::io::Write;
@@ -20,6 +21,8 @@ pub struct StartError(pub String);
 pub trait EngineStarter {
     /// Makes sure that an engine runs, and gives the path of its socket.
     fn ensure(&self) -> Pin<Box<dyn Future<Output = Result<PathBuf, StartError>> + '_>>;
+    /// Checks this machine, without an engine.
+    fn examine(&self) -> DoctorReport;
 }
 
 /// State of one run of the client.
@@ -83,6 +86,11 @@ impl Cli {
             Ok(globals) if !words.is_empty() => Self::new(globals, words.to_vec(), None),
             _ => Rc::clone(self),
         }
+    }
+
+    /// Checks this machine, without an engine; none: this program has no engine.
+    pub fn examine(&self) -> Option<DoctorReport> {
+        self.starter.as_ref().map(|starter| starter.examine())
     }
 
     /// Prints on standard output.

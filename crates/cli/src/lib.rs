@@ -23,6 +23,7 @@ mod spec;
 mod term;
 
 pub use cli::{EngineStarter, StartError};
+pub use knarr_docker_types::upkeep::DoctorReport;
 
 use std::ffi::OsString;
 

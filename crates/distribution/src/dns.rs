@@ -47,7 +47,7 @@ enum LookupError {
 }
 
 /// Addresses of a name, IPv4 first.
-async fn lookup(name: &str) -> Result<Vec<IpAddr>, BoxError> {
+pub async fn lookup(name: &str) -> Result<Vec<IpAddr>, BoxError> {
     let name = name.trim_end_matches('.');
     let hosts = tokio::fs::read_to_string("/etc/hosts").await.unwrap_or_default();
     let found = in_hosts(&hosts, name);

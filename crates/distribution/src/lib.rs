@@ -33,6 +33,7 @@ mod upload_plan;
 pub use client::Client;
 pub use config::RegistryConfig;
 pub use credentials::Credentials;
+pub use dns::lookup;
 pub use error::{Error, RegistryError, Result};
 pub use login::Login;
 pub use manifest::{Fetched, Select};

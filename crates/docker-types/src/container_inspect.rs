@@ -63,6 +63,8 @@ api_struct! {
         started_at: String = "StartedAt",
         finished_at: String = "FinishedAt",
         health: Option<Health> = "Health" omitempty,
+        /// Log messages that were lost; Knarr's own.
+        log_lost: i64 = "LogLost" omitempty,
     }
 
     pub struct Health {

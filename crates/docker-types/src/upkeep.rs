@@ -1,4 +1,4 @@
-//! Knarr's own: `POST /knarr/system/check`, `POST /knarr/system/clean`.
+//! Knarr's own: `POST /knarr/system/check`, `POST /knarr/system/clean`, `GET /knarr/system/doctor`.
 use crate::List;
 
 api_struct! {
@@ -30,6 +30,22 @@ api_struct! {
         outcome: String = "Outcome",
         /// How it was repaired, or why not and what to do.
         detail: String = "Detail",
+    }
+
+    /// What the host lacks, and what to do about it.
+    pub struct DoctorReport {
+        failed: u64 = "Failed",
+        warnings: u64 = "Warnings",
+        checks: List<DoctorCheck> = "Checks",
+    }
+
+    pub struct DoctorCheck {
+        name: String = "Name",
+        /// `ok`, `warning`, `failed`.
+        status: String = "Status",
+        found: String = "Found",
+        /// What to do; empty when nothing is to be done.
+        advice: String = "Advice",
     }
 
     /// What clean-up took, or would take.

@@ -53,7 +53,7 @@ pub struct EngineConfig {
     pub cgroup_parent: Option<String>,
     /// Whether systemd makes the control groups; `None`: where it runs, on cgroup v2.
     pub systemd_cgroup: Option<bool>,
-    /// Default log driver: `json-file` or `none`.
+    /// Default log driver.
     pub log_driver: String,
     /// Default options of the log driver (`max-size`, `max-file`, ...).
     pub log_opts: BTreeMap<String, String>,
@@ -82,6 +82,10 @@ pub struct EngineConfig {
     pub userns_pool: Option<String>,
     /// Label containers where the kernel has SELinux and the policy labels for them.
     pub selinux_enabled: bool,
+    /// Seconds after which a container that does not stop is killed, unless it says otherwise.
+    pub default_stop_timeout_s: i64,
+    /// `private` or `shareable`.
+    pub default_ipc_mode: String,
     /// Seconds given to containers at `shutdown` with `stop_containers`.
     pub shutdown_timeout_s: u64,
     /// When images go by themselves; none: never.
@@ -113,7 +117,7 @@ impl Default for EngineConfig {
             max_concurrent_uploads: knarr_image::MAX_UPLOADS,
             cgroup_parent: None,
             systemd_cgroup: None,
-            log_driver: "json-file".to_owned(),
+            log_driver: crate::log_driver::DEFAULT.to_owned(),
             log_opts: BTreeMap::new(),
             labels: Vec::new(),
             debug: false,
@@ -128,6 +132,8 @@ impl Default for EngineConfig {
             userns_remap: None,
             userns_pool: None,
             selinux_enabled: false,
+            default_stop_timeout_s: 10,
+            default_ipc_mode: "private".to_owned(),
             shutdown_timeout_s: 15,
             clean_up: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -12,7 +12,7 @@ use crate::spec::Facts;
 use crate::supervisor::Spawner;
 use crate::userns::Userns;
 use knarr_base::ContainerId;
-use knarr_image::{Images, RegistryConfig};
+use knarr_image::Images;
 use knarr_network::Networks;
 use knarr_network::resolv_conf;
 use knarr_snapshot::Trash;
@@ -21,8 +21,8 @@ use knarr_volume::Volumes;
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// A container engine. Cloning shares it.
 #[derive(Clone)]
@@ -31,7 +31,9 @@ pub struct Engine {
 }
 
 pub(crate) struct Inner {
-    pub config: EngineConfig,
+    /// Replaced as a whole by a reload.
+    config: RwLock<Arc<EngineConfig>>,
+    pub metrics: crate::metrics::Metrics,
     pub id: String,
     pub paths: Paths,
     pub store: Store,
@@ -74,7 +76,8 @@ impl Engine {
         };
         let inner = Arc::new(Inner {
             spawner,
-            config: parts.config,
+            config: RwLock::new(Arc::new(parts.config)),
+            metrics: crate::metrics::Metrics::default(),
             id: parts.id,
             paths: parts.paths,
             store: parts.store,
@@ -102,8 +105,18 @@ impl Engine {
         Ok(Self { inner })
     }
 
-    pub fn config(&self) -> &EngineConfig {
-        &self.inner.config
+    pub fn config(&self) -> Arc<EngineConfig> {
+        self.inner.config()
+    }
+
+    /// Puts what can change while the engine runs in force, and tells it by an event.
+    pub async fn reload(&self, config: EngineConfig) -> Result<()> {
+        self.blocking(move |engine| crate::reload::reload(engine, config)).await
+    }
+
+    /// Numbers for Prometheus.
+    pub async fn metrics(&self) -> Result<String> {
+        self.blocking(|engine| Ok(crate::metrics::text(engine))).await
     }
 
     /// Short, stable name of this engine: derived from its data root.
@@ -230,17 +243,8 @@ fn open_parts(mut config: EngineConfig) -> Result<Parts> {
     let volumes = Volumes::open(&config.data_root, store.clone())?;
     let images = Images::open_with(&config.data_root, store.clone(), config.storage_driver)?;
     check_driver(&images, &lsm)?;
-    let images = images.with_registries(RegistryConfig {
-        mirrors: config.registry_mirrors.clone(),
-        insecure: config.insecure_registries.clone(),
-        prefix_mirrors: config.registry_prefix_mirrors.clone(),
-        certs_dirs: ["/etc/knarr/certs.d", "/etc/docker/certs.d"].map(Into::into).into(),
-        proxies: config.proxies.clone(),
-        user_agent: format!("knarr/{}", config.version),
-    })?;
-    let images =
-        images.with_downloads(usize::try_from(config.max_concurrent_downloads).unwrap_or(usize::MAX));
-    let images = images.with_uploads(config.max_concurrent_uploads);
+    let downloads = crate::reload::downloads(&config);
+    images.reconfigure(crate::reload::registries(&config), downloads, config.max_concurrent_uploads)?;
     let trash = images.layers().trash().clone();
     Ok(Parts {
         config,
@@ -313,6 +317,15 @@ fn sealed_executable(exe: &Path) -> Result<std::os::fd::OwnedFd> {
 }
 
 impl Inner {
+    /// What is in force now.
+    pub fn config(&self) -> Arc<EngineConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn set_config(&self, config: Arc<EngineConfig>) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
     /// `/<parent>/<id>`, or `<slice>:knarr-<engine id>:<id>` for a scope of systemd.
     pub fn cgroup_path(&self, container: &Container) -> String {
         let own = container.host_config.resources.cgroup_parent.trim_matches('/');
@@ -328,7 +341,7 @@ impl Inner {
 
     /// Where containers go that name no parent of their own: a group, or a slice of systemd.
     pub fn cgroup_parent(&self) -> String {
-        match &self.config.cgroup_parent {
+        match &self.config().cgroup_parent {
             Some(slice) if self.systemd_cgroup() => slice.clone(),
             None if self.systemd_cgroup() => "system.slice".to_owned(),
             Some(parent) => format!("/{}", parent.trim_matches('/')),
@@ -343,7 +356,7 @@ impl Inner {
 
     /// Whether systemd makes the control groups.
     pub fn systemd_cgroup(&self) -> bool {
-        self.config.systemd_cgroup == Some(true)
+        self.config().systemd_cgroup == Some(true)
     }
 
     /// Writes an event that no row change goes with.

@@ -10,6 +10,7 @@ use knarr_docker_types::stdcopy;
 use knarr_logs::{Control, LogReader, Query, Tail};
 use knarr_shim_proto::stdcopy::Stream;
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -26,9 +27,8 @@ struct Shape {
 
 pub(crate) async fn stream(engine: &Arc<Inner>, entry: &Entry, options: &ContainerLogs) -> Result<LogStream> {
     let container = &entry.snapshot.container;
-    if container.log_driver == "none" {
-        return Err(Error::Invalid("configured logging driver does not support reading".to_owned()));
-    }
+    let path = crate::log_driver::path(engine, container)
+        .ok_or_else(|| Error::Invalid("configured logging driver does not support reading".to_owned()))?;
     let query = Query {
         stdout: options.stdout,
         stderr: options.stderr,
@@ -42,7 +42,7 @@ pub(crate) async fn stream(engine: &Arc<Inner>, entry: &Entry, options: &Contain
         timestamps: options.timestamps,
         details: options.details,
     };
-    let bytes = read(engine, entry, query, shape).await?;
+    let bytes = read(path, entry, query, shape).await?;
     Ok(LogStream { multiplexed: shape.multiplexed, bytes })
 }
 
@@ -55,11 +55,14 @@ pub(crate) async fn history(
     let query = Query { stdout: options.stdout, stderr: options.stderr, ..Query::default() };
     let shape =
         Shape { multiplexed: !entry.snapshot.container.config.tty, timestamps: false, details: false };
-    read(engine, entry, query, shape).await
+    match crate::log_driver::path(engine, &entry.snapshot.container) {
+        Some(path) => read(path, entry, query, shape).await,
+        // Docker attaches all the same.
+        None => Ok(mpsc::channel(STREAM_DEPTH).1),
+    }
 }
 
-async fn read(engine: &Arc<Inner>, entry: &Entry, query: Query, shape: Shape) -> Result<ByteStream> {
-    let path = engine.paths.log(entry.snapshot.id());
+async fn read(path: PathBuf, entry: &Entry, query: Query, shape: Shape) -> Result<ByteStream> {
     let control = Control::new().map_err(|e| Error::Internal(e.to_string()))?;
     let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
     if query.follow {
@@ -148,7 +151,7 @@ fn write(out: &mut Vec<u8>, entry: &knarr_logs::Entry, shape: Shape) {
         out.extend_from_slice(&stdcopy::header(stream, u32::try_from(length).unwrap_or(u32::MAX)));
     }
     out.extend_from_slice(prefix.as_bytes());
-    out.extend_from_slice(entry.log.as_bytes());
+    out.extend_from_slice(&entry.log);
 }
 
 fn tail(text: &str) -> Result<Tail> {

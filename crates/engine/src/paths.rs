@@ -16,9 +16,6 @@ impl Paths {
     pub fn containers(&self) -> PathBuf {
         self.data_root.join("containers")
     }
-    pub fn log(&self, id: &ContainerId) -> PathBuf {
-        self.container(id).join(format!("{id}-json.log"))
-    }
     /// The copy of the executable for `--init`.
     pub fn init(&self) -> PathBuf {
         self.data_root.join("init")

@@ -17,7 +17,8 @@ pub(crate) fn filter(
     host: &spec::Facts,
 ) -> Result<Option<Seccomp>> {
     let asked = spec::security_option(&container.host_config.security_opt, "seccomp");
-    let profile = match (asked, engine.config.seccomp_profile.as_deref()) {
+    let config = engine.config();
+    let profile = match (asked, config.seccomp_profile.as_deref()) {
         (Some("unconfined"), _) => return Ok(None),
         (None, _) if container.host_config.privileged => return Ok(None),
         (Some("builtin"), _) | (None, None | Some("builtin" | "")) => default_profile(),

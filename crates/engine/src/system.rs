@@ -19,7 +19,7 @@ pub(crate) fn architecture() -> &'static str {
 }
 
 pub(crate) fn version(engine: &Inner) -> Version {
-    let config = &engine.config;
+    let config = &engine.config();
     let details = [
         ("ApiVersion", ApiVersion::CURRENT.to_string()),
         ("Arch", architecture().to_owned()),
@@ -52,7 +52,7 @@ pub(crate) fn info(engine: &Inner) -> Result<Info> {
     let count = |test: &dyn Fn(Phase) -> bool| {
         i64::try_from(containers.iter().filter(|s| test(s.status.phase)).count()).unwrap_or(i64::MAX)
     };
-    let config = &engine.config;
+    let config = &engine.config();
     let (name, version) = operating_system();
     let list = |items: &[&str]| -> List<String> { items.iter().map(|i| (*i).to_owned()).collect() };
     let pair = |key: &str, value: &str| -> List<String> { vec![key.to_owned(), value.to_owned()].into() };
@@ -73,7 +73,7 @@ pub(crate) fn info(engine: &Inner) -> Result<Info> {
             volume: list(&["local"]),
             network: list(&["bridge", "host", "ipvlan", "macvlan", "null"]),
             authorization: List::nil(),
-            log: list(&["json-file", "none"]),
+            log: list(&crate::log_driver::NAMES),
         },
         memory_limit: true,
         swap_limit: true,
@@ -126,7 +126,7 @@ fn security_options(engine: &Inner) -> List<String> {
     let mut options: Vec<String> = engine.lsm.names().into_iter().map(str::to_owned).collect();
     options.push(format!(
         "name=seccomp,profile={}",
-        engine.config.seccomp_profile.as_deref().unwrap_or("builtin")
+        engine.config().seccomp_profile.as_deref().unwrap_or("builtin")
     ));
     if engine.userns.is_default() {
         options.push("name=userns".to_owned());
@@ -138,7 +138,7 @@ fn security_options(engine: &Inner) -> List<String> {
 }
 
 fn registries(engine: &Inner) -> ServiceConfig {
-    let config = &engine.config;
+    let config = &engine.config();
     let (networks, hosts): (Vec<_>, Vec<_>) =
         config.insecure_registries.iter().partition(|text| is_network(text));
     let mut networks: List<String> = networks.into_iter().cloned().collect();
@@ -184,14 +184,14 @@ fn masked(url: &str) -> String {
     format!("{scheme}{separator}xxxxx:xxxxx@{host}{tail}")
 }
 
-fn memory_total() -> i64 {
+pub(crate) fn memory_total() -> i64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or("");
     line.split_whitespace().next().and_then(|kb| kb.parse::<i64>().ok()).map_or(0, |kb| kb * 1024)
 }
 
 /// `PRETTY_NAME` and `VERSION_ID` of os-release(5).
-fn operating_system() -> (String, String) {
+pub(crate) fn operating_system() -> (String, String) {
     let text = fs::read_to_string("/etc/os-release").or_else(|_| fs::read_to_string("/usr/lib/os-release"));
     let text = text.unwrap_or_default();
     let value = |key: &str| {
@@ -203,7 +203,7 @@ fn operating_system() -> (String, String) {
 }
 
 /// The file system's name by its magic number (statfs(2)).
-fn backing(path: &std::path::Path) -> String {
+pub(crate) fn backing(path: &std::path::Path) -> String {
     let kind = rustix::fs::statfs(path).map_or(0, |s| s.f_type);
     match kind {
         0xef53 => "extfs",

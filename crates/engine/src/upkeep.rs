@@ -218,7 +218,7 @@ pub(crate) fn clean(engine: &Inner, policy: &CleanPolicy, dry_run: bool) -> Resu
 
 /// Looks at the policy again and again, as long as the engine lives.
 pub(crate) fn watch(engine: &Arc<Inner>) {
-    let Some(policy) = engine.config.clean_up.clone().filter(|policy| !policy.is_empty()) else { return };
+    let Some(policy) = engine.config().clean_up.clone().filter(|policy| !policy.is_empty()) else { return };
     let engine: Weak<Inner> = Arc::downgrade(engine);
     tokio::spawn(async move {
         loop {

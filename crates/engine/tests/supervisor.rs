@@ -28,7 +28,7 @@ fn reply(number: u64, result: Result<Answer, Failure>) -> FromShim {
 
 fn record(code: i32) -> ExitRecord {
     let exited_at = "2024-01-02T03:04:05.6Z".parse().unwrap();
-    ExitRecord { pid: 5, code, signal: None, oom_killed: false, exited_at, error: None }
+    ExitRecord { pid: 5, code, signal: None, oom_killed: false, exited_at, error: None, log_lost: 0 }
 }
 
 #[tokio::test]

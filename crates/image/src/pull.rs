@@ -98,13 +98,13 @@ impl Images {
     ) -> Result<Pull, Error> {
         let images = self.clone();
         let pass = Arc::new(blocking(move || Ok(images.enter())).await?);
-        let repository = self.client.repository(reference, credentials, Access::Pull)?;
+        let repository = self.registries().repository(reference, credentials, Access::Pull)?;
         Ok(Pull {
             images: self.clone(),
             repository: Arc::new(repository),
             lease: Arc::new(self.content.lease()),
             report,
-            slots: Arc::new(Semaphore::new(self.max_downloads)),
+            slots: Arc::new(Semaphore::new(self.max_downloads())),
             pass,
         })
     }

@@ -65,14 +65,15 @@ impl Images {
         let images = self.clone();
         let _pass = blocking(move || Ok(images.enter())).await?;
         let wanted = self.tags_of(reference)?;
-        let repository = self.client.repository(reference, options.credentials.clone(), Access::Push)?;
+        let repository =
+            self.registries().repository(reference, options.credentials.clone(), Access::Push)?;
         report(Progress::line(format!("The push refers to repository [{}]", reference.name())));
         let push = Push {
             images: self.clone(),
             repository: Arc::new(repository),
             options: Arc::new(options),
             report,
-            slots: Arc::new(Semaphore::new(self.max_uploads)),
+            slots: Arc::new(Semaphore::new(self.max_uploads())),
         };
         for name in wanted {
             push.one(&name).await?;

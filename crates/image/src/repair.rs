@@ -221,7 +221,7 @@ impl Images {
     fn fetch_again(&self, source: &Reference, blob: &Digest, needed: &NeededBlob) -> Result<(), Error> {
         let lease = Arc::new(self.content.lease());
         let runtime = tokio::runtime::Handle::try_current().map_err(|e| Error::Task(e.to_string()))?;
-        let repository = self.client.repository(source, None, Access::Pull)?;
+        let repository = self.registries().repository(source, None, Access::Pull)?;
         let size = match needed.size {
             Some(_) if needed.is_document => {
                 let fetched = runtime.block_on(repository.manifest(Select::Digest(blob)))?;

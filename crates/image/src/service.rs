@@ -17,7 +17,7 @@ use knarr_snapshot::driver::{self, Driver, Keep, Stack};
 use knarr_snapshot::{Layers, Limits};
 use knarr_state::{Event, ReadTx, Store, WriteTx};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 /// How exactly the last use of an image is known.
 const USE_PRECISION_NANOS: i64 = 10 * 1_000_000_000;
@@ -32,14 +32,20 @@ pub struct Images {
     pub(crate) driver: Arc<dyn Driver>,
     pub(crate) limits: Limits,
     pub(crate) gate: Gate,
-    pub(crate) client: Client,
-    pub(crate) max_uploads: usize,
+    settings: Arc<RwLock<Settings>>,
     pub(crate) base_layer: Digest,
     pub(crate) publisher: Publisher,
     pub(crate) transfers: Transfers,
-    /// Layers that one pull fetches at a time.
-    pub(crate) max_downloads: usize,
     pub(crate) index: Cache,
+}
+
+/// What can change while images are used; work that has begun goes on with what it began with.
+struct Settings {
+    client: Client,
+    /// Layers of one push on their way at a time.
+    max_uploads: usize,
+    /// Layers that one pull fetches at a time.
+    max_downloads: usize,
 }
 
 impl Images {
@@ -59,15 +65,17 @@ impl Images {
             store,
             publisher: Publisher::new(content.clone(), layers.clone()),
             transfers: Transfers::default(),
-            max_downloads: crate::pull::MAX_DOWNLOADS,
             content,
             base_layer: Self::base_layer(&layers)?,
             layers,
             driver,
             limits: Limits::default(),
             gate: Gate::default(),
-            client: Client::new(RegistryConfig::default())?,
-            max_uploads: crate::push::MAX_UPLOADS,
+            settings: Arc::new(RwLock::new(Settings {
+                client: Client::new(RegistryConfig::default())?,
+                max_uploads: crate::push::MAX_UPLOADS,
+                max_downloads: crate::pull::MAX_DOWNLOADS,
+            })),
             index: Cache::default(),
         };
         if images.layers.is_new_boot() {
@@ -80,21 +88,29 @@ impl Images {
         Ok(images)
     }
 
-    /// The same with registries that are configured.
-    pub fn with_registries(self, registries: RegistryConfig) -> Result<Self, Error> {
-        Ok(Self { client: Client::new(registries)?, ..self })
+    /// Other registries, and how many layers go at a time in each direction; for what begins from now on.
+    pub fn reconfigure(
+        &self,
+        registries: RegistryConfig,
+        downloads: usize,
+        uploads: usize,
+    ) -> Result<(), Error> {
+        let client = Client::new(registries)?;
+        let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+        *settings = Settings { client, max_uploads: uploads.max(1), max_downloads: downloads.max(1) };
+        Ok(())
     }
 
-    /// The same with another number of layers that one pull fetches at a time.
-    #[must_use]
-    pub fn with_downloads(self, max_downloads: usize) -> Self {
-        Self { max_downloads: max_downloads.max(1), ..self }
+    fn settings(&self) -> RwLockReadGuard<'_, Settings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The same with so many layers of a push on their way at a time.
-    #[must_use]
-    pub fn with_uploads(self, max_uploads: usize) -> Self {
-        Self { max_uploads, ..self }
+    pub(crate) fn max_uploads(&self) -> usize {
+        self.settings().max_uploads
+    }
+
+    pub(crate) fn max_downloads(&self) -> usize {
+        self.settings().max_downloads
     }
 
     /// Keeps collection out while data is brought in.
@@ -116,8 +132,8 @@ impl Images {
     }
 
     /// The client of registries, for `login`.
-    pub fn registries(&self) -> &Client {
-        &self.client
+    pub fn registries(&self) -> Client {
+        self.settings().client.clone()
     }
 
     /// The blobs, for others who keep content here.

@@ -32,6 +32,10 @@ impl knarr_cli::EngineStarter for Starter {
         // Blocks the client's only thread on purpose: there is nothing else to do before an engine answers.
         Box::pin(std::future::ready(ensure().map_err(StartError)))
     }
+
+    fn examine(&self) -> knarr_cli::DoctorReport {
+        knarr_engine::examine(&knarr_engine::EngineConfig::default())
+    }
 }
 
 /// Finds the engine on the default socket, or starts it.

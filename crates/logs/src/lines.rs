@@ -32,6 +32,16 @@ impl Lines {
         self.offset
     }
 
+    /// What was given out so far.
+    pub fn consumed(&self) -> u64 {
+        self.offset - (self.buffer.len() - self.start) as u64
+    }
+
+    /// Goes on behind what was given out, with what the file has now.
+    pub fn reread(&mut self) {
+        *self = Self::at(self.consumed());
+    }
+
     /// The next whole line that is in memory, without its newline.
     pub fn next_line(&mut self) -> Option<&[u8]> {
         loop {

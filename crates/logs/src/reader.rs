@@ -1,16 +1,15 @@
 //! Entries of a log, oldest first.
+use crate::cursor::{self, Cursor};
 use crate::error::{Error, Result};
 use crate::files::{self, LogFile};
 use crate::follow::{Control, Watch};
-use crate::lines::Lines;
-use crate::query::{Query, Tail};
-use crate::seek;
+use crate::query::Query;
 use jiff::Timestamp;
-use knarr_shim_proto::json_log;
 use knarr_shim_proto::stdcopy::Stream;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Entries given out by one [`LogReader::read_batch`] at most.
 const BATCH: usize = 512;
@@ -20,8 +19,8 @@ const BATCH: usize = 512;
 pub struct Entry {
     pub time: Timestamp,
     pub stream: Stream,
-    pub log: String,
-    pub attrs: BTreeMap<String, String>,
+    pub log: Vec<u8>,
+    pub attrs: Arc<BTreeMap<String, String>>,
 }
 
 /// Reads one log. As an iterator it blocks while it follows.
@@ -31,8 +30,8 @@ pub struct LogReader {
     query: Query,
     control: Control,
     /// What is being read, and what comes after it.
-    current: Option<(LogFile, Lines)>,
-    next: VecDeque<(LogFile, Lines)>,
+    current: Option<(LogFile, Cursor)>,
+    next: VecDeque<(LogFile, Cursor)>,
     watch: Option<Watch>,
     ready: VecDeque<Entry>,
     over: bool,
@@ -44,10 +43,7 @@ impl LogReader {
         // Watching begins before looking, so that nothing happens unseen between the two.
         let watch = query.follow.then(|| Watch::new(path));
         let files = files::open_all(path)?;
-        let starts = starts(&files, &query).map_err(Error::file("read", path))?;
-        let skipped = files.len() - starts.len();
-        let files = files.into_iter().skip(skipped);
-        let mut next: VecDeque<_> = files.zip(starts.into_iter().map(Lines::at)).collect();
+        let mut next = begin(files, &query).map_err(Error::file("read", path))?;
         let current = next.pop_front();
         Ok(Self {
             path: path.to_owned(),
@@ -71,7 +67,7 @@ impl LogReader {
             }
             // Before the files are read: what is written before the writer ended is seen then.
             let finished = self.control.is_finished();
-            self.take_lines();
+            self.take_entries()?;
             if self.ready.is_empty() && !self.over && !self.advance()? {
                 match &self.watch {
                     Some(watch) if !finished => watch.wait(&self.control)?,
@@ -84,22 +80,22 @@ impl LogReader {
         Ok(more)
     }
 
-    /// Takes lines that are in memory.
-    fn take_lines(&mut self) {
+    /// Takes entries that are in memory.
+    fn take_entries(&mut self) -> Result<()> {
         while self.ready.len() < BATCH
             && !self.over
-            && let Some((_, lines)) = &mut self.current
-            && let Some(line) = lines.next_line()
+            && let Some((file, cursor)) = &mut self.current
+            && let Some(entry) = cursor.next_entry(&file.file).map_err(Error::file("read", &self.path))?
         {
-            let entry = read_entry(line);
             self.consider(entry);
         }
+        Ok(())
     }
 
     /// Nothing more comes: an unfinished line counts if it can be read.
     fn take_rest(&mut self) {
-        if let Some((_, lines)) = &mut self.current {
-            let entry = read_entry(lines.rest());
+        if let Some((_, cursor)) = &mut self.current {
+            let entry = cursor.rest();
             self.consider(entry);
         }
         self.over = true;
@@ -118,17 +114,16 @@ impl LogReader {
     fn advance(&mut self) -> Result<bool> {
         let path = &self.path;
         let fail = || Error::file("read", path);
-        let Some((file, lines)) = &mut self.current else {
+        let Some((file, cursor)) = &mut self.current else {
             // There was no log yet.
-            self.current = LogFile::open(path)?.map(|file| (file, Lines::at(0)));
+            self.current = LogFile::open(path)?.map(|file| (file, Cursor::Unknown));
             return Ok(self.current.is_some());
         };
-        if lines.fill(&file.file).map_err(fail())? {
+        if cursor.fill(&file.file).map_err(fail())? {
             return Ok(true);
         }
-        if file.size().map_err(fail())? < lines.offset() {
-            // Emptied in its place: a log of one file that has reached its size.
-            *lines = Lines::at(0);
+        // Emptied in its place, or a torn message was cut off.
+        if cursor.shortened(file.size().map_err(fail())?) {
             return Ok(true);
         }
         if let Some(next) = self.next.pop_front() {
@@ -139,12 +134,12 @@ impl LogReader {
             return Ok(false);
         }
         // Rotated. What was written to the old file before it was renamed comes first.
-        if lines.fill(&file.file).map_err(fail())? {
+        if cursor.fill(&file.file).map_err(fail())? {
             return Ok(true);
         }
         match files::next_after(path, file.identity)? {
             Some(next) => {
-                self.current = Some((next, Lines::at(0)));
+                self.current = Some((next, Cursor::Unknown));
                 Ok(true)
             }
             None => Ok(false),
@@ -168,44 +163,19 @@ impl Iterator for LogReader {
     }
 }
 
-fn read_entry(line: &[u8]) -> Option<Entry> {
-    let json_log::Entry { log, stream, time, attrs } = json_log::decode(line).ok()?;
-    Some(Entry { time, stream, log: log.into_owned(), attrs })
-}
-
-/// Where to begin in the newest files; older ones than there are offsets are not read.
-fn starts(files: &[LogFile], query: &Query) -> io::Result<Vec<u64>> {
-    let mut starts = Vec::new();
-    let mut lines_left = match query.tail {
-        Tail::All => None,
-        Tail::Lines(lines) => Some(lines),
-    };
-    for (at, file) in files.iter().enumerate().rev() {
-        let size = file.size()?;
-        let by_tail = match lines_left {
-            None => 0,
-            Some(wanted) => match seek::last_lines(&file.file, size, wanted)? {
-                Ok(offset) => {
-                    lines_left = Some(0);
-                    offset
-                }
-                Err(found) => {
-                    lines_left = Some(wanted - found);
-                    0
-                }
-            },
-        };
-        let by_time = match query.since {
-            Some(since) => seek::since(&file.file, size, since)?,
-            None => 0,
-        };
-        starts.push(by_tail.max(by_time));
-        // A file that has something too early is the oldest one that matters; one block earlier may be all of it.
-        let enough = lines_left == Some(0) || by_time > 0;
-        if enough || at == 0 {
+/// Where to begin; older files than there are cursors are not read.
+fn begin(mut files: Vec<LogFile>, query: &Query) -> io::Result<VecDeque<(LogFile, Cursor)>> {
+    let mut next = VecDeque::new();
+    let mut left = cursor::wanted(query);
+    while let Some(mut file) = files.pop() {
+        file.expand()?;
+        let start = cursor::start(&file.file, file.size()?, query, left)?;
+        left = start.lines_left;
+        let cursor = Cursor::open(&file.file, start.place)?;
+        next.push_front((file, cursor));
+        if start.enough {
             break;
         }
     }
-    starts.reverse();
-    Ok(starts)
+    Ok(next)
 }

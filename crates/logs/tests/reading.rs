@@ -46,7 +46,7 @@ fn three_files(dir: &Path) -> PathBuf {
 }
 
 fn numbers(entries: impl Iterator<Item = knarr_logs::Result<Entry>>) -> Vec<i64> {
-    entries.map(|entry| entry.unwrap().log.trim_end().parse().unwrap()).collect()
+    entries.map(|entry| String::from_utf8(entry.unwrap().log).unwrap().trim_end().parse().unwrap()).collect()
 }
 
 fn read(path: &Path, query: Query) -> Vec<i64> {

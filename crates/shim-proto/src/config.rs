@@ -4,6 +4,7 @@
 use knarr_oci::rootfs::RootfsMount;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// One supervisor's configuration.
@@ -57,12 +58,16 @@ pub struct CgroupConfig {
     pub systemd: bool,
 }
 
-/// Which kind of log a container writes.
+/// In which form a container's log lies in files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogDriver {
+    /// [`crate::json_log`].
     #[default]
     JsonFile,
+    /// [`crate::local_log`].
+    Local,
+    /// No files.
     None,
 }
 
@@ -79,7 +84,78 @@ pub struct LogConfig {
     /// Number of files kept, the newest included; 0 and 1 both mean one.
     #[serde(default)]
     pub max_file: u32,
+    /// Older files become `<path>.1.gz`, ...
+    #[serde(default)]
+    pub compress: bool,
     /// Extra attributes of every line (`--log-opt labels`, `env`, `tag`), under `attrs`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attrs: BTreeMap<String, String>,
+    /// Somewhere else that it goes to; the files are then what `logs` reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteLog>,
+}
+
+/// A log that others keep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteLog {
+    pub target: LogTarget,
+    /// Lose messages at once when the target is slow, instead of letting the container wait a moment.
+    #[serde(default)]
+    pub non_blocking: bool,
+    /// Most bytes of messages that wait for the target.
+    pub buffer: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogTarget {
+    /// systemd's journal, by its native protocol.
+    Journald {
+        socket: PathBuf,
+        /// Of every entry, beside what a message has of its own.
+        fields: BTreeMap<String, String>,
+    },
+    Syslog {
+        transport: SyslogTransport,
+        /// Its number times eight.
+        facility: u8,
+        format: SyslogFormat,
+        tag: String,
+        hostname: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SyslogFormat {
+    /// What programs send to a syslog server of their own machine.
+    #[default]
+    Unix,
+    Rfc3164,
+    Rfc5424,
+    Rfc5424Micro,
+}
+
+/// How a syslog server is reached. Names were looked up by the engine: the addresses are tried in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SyslogTransport {
+    /// The machine's own, at one of the usual paths.
+    Own,
+    Unix(PathBuf),
+    Unixgram(PathBuf),
+    Udp(Vec<SocketAddr>),
+    Tcp(Vec<SocketAddr>),
+    Tls {
+        addresses: Vec<SocketAddr>,
+        server: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ca: Option<PathBuf>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cert: Option<PathBuf>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<PathBuf>,
+        #[serde(default)]
+        skip_verify: bool,
+    },
 }

@@ -125,6 +125,9 @@ pub struct StateReport {
     /// Commands that run, and the most recent ones that ended.
     #[serde(default)]
     pub execs: Vec<ExecState>,
+    /// Log messages that were lost so far.
+    #[serde(default)]
+    pub log_lost: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,6 +168,11 @@ pub enum Event {
     },
     /// The kernel killed a process of the container because of its memory limit.
     Oom,
+    /// Log messages were lost: how many so far, and how.
+    LogLost {
+        total: u64,
+        why: String,
+    },
 }
 
 /// Any frame from a supervisor on a control connection.

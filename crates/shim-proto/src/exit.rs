@@ -22,6 +22,13 @@ pub struct ExitRecord {
     /// Why the container never ran, when it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Log messages that were lost.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub log_lost: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Which processes belong to a container; written when they exist, so that an engine can tell a dead supervisor (the

@@ -25,18 +25,14 @@ pub enum DecodeError {
     Stream(String),
 }
 
-/// Appends one line. `time` and `attrs` are already encoded ([`encode_time`], [`encode_attrs`]), since they are shared by
-/// many lines.
+/// Appends one line. `time` and `attrs` are already encoded ([`encode_time`], [`encode_attrs`]).
 pub fn encode(out: &mut Vec<u8>, log: &[u8], newline: bool, stream: Stream, attrs: &[u8], time: &[u8]) {
-    out.extend_from_slice(b"{");
-    if !log.is_empty() || newline {
-        out.extend_from_slice(b"\"log\":\"");
-        escape(out, log);
-        if newline {
-            out.extend_from_slice(b"\\n");
-        }
-        out.extend_from_slice(b"\",");
-    }
+    encode_before(out, log, newline, &encode_tail(stream, attrs, time));
+}
+
+/// What follows the message, which many lines have in common.
+pub fn encode_tail(stream: Stream, attrs: &[u8], time: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + attrs.len());
     out.extend_from_slice(b"\"stream\":\"");
     out.extend_from_slice(stream.name().as_bytes());
     out.extend_from_slice(b"\",");
@@ -48,6 +44,20 @@ pub fn encode(out: &mut Vec<u8>, log: &[u8], newline: bool, stream: Stream, attr
     out.extend_from_slice(b"\"time\":\"");
     out.extend_from_slice(time);
     out.extend_from_slice(b"\"}\n");
+    out
+}
+
+/// Appends one line whose end is [`encode_tail`]'s.
+pub fn encode_before(out: &mut Vec<u8>, log: &[u8], newline: bool, tail: &[u8]) {
+    if log.is_empty() && !newline {
+        out.push(b'{');
+    } else {
+        out.reserve(log.len() + tail.len() + 16);
+        out.extend_from_slice(b"{\"log\":\"");
+        escape(out, log);
+        out.extend_from_slice(if newline { b"\\n\"," } else { b"\"," });
+    }
+    out.extend_from_slice(tail);
 }
 
 /// A time as Go's `time.RFC3339Nano` prints it in UTC: no trailing zeros in the fraction.
@@ -73,6 +83,11 @@ pub fn encode_attrs(attrs: &BTreeMap<String, String>) -> Vec<u8> {
 
 /// Appends bytes as the inside of a JSON string, as Go does.
 pub fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
+    let (plain, bytes) = bytes.split_at(plain_prefix(bytes));
+    out.extend_from_slice(plain);
+    if bytes.is_empty() {
+        return;
+    }
     // Nearly all output is valid, and finding that out as a whole is much faster than piece by piece.
     if std::str::from_utf8(bytes).is_ok() {
         return escape_valid(out, bytes);
@@ -82,6 +97,32 @@ pub fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
         // Go decodes byte by byte: every byte that is not part of a character becomes one replacement.
         for _ in chunk.invalid() {
             out.extend_from_slice(b"\\ufffd");
+        }
+    }
+}
+
+/// How many bytes at the beginning are written as they are; eight at a time, and so perhaps a few too few.
+fn plain_prefix(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = ONES << 7;
+    // The high bit of a byte is set if the byte is 0; also of one after it, which only looks like one.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let (words, _) = bytes.as_chunks::<8>();
+    let special = |word: u64| {
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        // `<` and `>` differ in one bit, and so do `"` and `&`.
+        let angle = zero((word | (ONES * 2)) ^ (ONES * 0x3e));
+        let quote = zero((word | (ONES * 4)) ^ (ONES * 0x26));
+        let backslash = zero(word ^ (ONES * 0x5c));
+        ((control | word) & HIGH) | angle | quote | backslash
+    };
+    let plain = words.iter().position(|word| special(u64::from_le_bytes(*word)) != 0);
+    match plain {
+        Some(words) => words * 8,
+        None => {
+            let rest = &bytes[words.len() * 8..];
+            words.len() * 8
+                + rest.iter().position(|byte| *byte >= 0x80 || !PLAIN[*byte as usize]).unwrap_or(rest.len())
         }
     }
 }

@@ -4,7 +4,7 @@
 //! * [`control`]: requests, replies and events on a supervisor's socket.
 //! * [`frame`]: how a message lies on a stream socket.
 //! * [`exit`]: the records that a supervisor leaves on disk.
-//! * [`json_log`], [`line`]: Docker's `json-file` log format; [`stdcopy`]: Docker's multiplexed stream.
+//! * [`line`]: output cut into messages; [`json_log`]: Docker's `json-file` format; [`local_log`]: Knarr's own; [`stdcopy`]: Docker's multiplexed stream.
 //!
 //! Invariant: pure. No I/O, no clock; everything here is tested as text.
 pub mod config;
@@ -13,10 +13,12 @@ pub mod exit;
 pub mod frame;
 pub mod json_log;
 pub mod line;
+pub mod local_log;
 pub mod spawn;
 pub mod stdcopy;
 
-pub use config::{CgroupConfig, LogConfig, LogDriver, RuntimeProgram, ShimConfig};
+pub use config::{CgroupConfig, LogConfig, LogDriver, LogTarget, RemoteLog, RuntimeProgram, ShimConfig};
+pub use config::{SyslogFormat, SyslogTransport};
 pub use control::{Answer, Call, Event, ExecConfig, ExecState, Failure, FailureKind};
 pub use control::{FromShim, Phase, Reply, Request, StateReport, Streams};
 pub use exit::{ExitRecord, ShimRecord};

@@ -29,6 +29,22 @@ fn log_lines_are_dockers() {
     assert_eq!(encoded(b"", false), format!("{{{tail}\n"));
 }
 
+/// Eight bytes are looked at together: every byte at every place beside others.
+#[test]
+fn every_byte_is_escaped_wherever_it_stands() {
+    for byte in 0..=255 {
+        let alone = encoded(&[byte], false);
+        let escaped = alone.split_once("\"log\":\"").unwrap().1.split_once("\",\"stream\"").unwrap().0;
+        for at in 0..20 {
+            let mut text = [b'a'; 20];
+            text[at] = byte;
+            let want = format!("{{\"log\":\"{}{escaped}{}\",", "a".repeat(at), "a".repeat(19 - at));
+            let got = encoded(&text, false);
+            assert!(got.starts_with(&want), "byte {byte} at {at}: {got}");
+        }
+    }
+}
+
 #[test]
 fn attributes_come_before_the_time() {
     let attrs = json_log::encode_attrs(&[("tag".to_owned(), "<x>".to_owned())].into());
@@ -86,6 +102,7 @@ fn messages_survive_the_wire() {
         oom_killed: true,
         exited_at: "2024-01-02T03:04:05.000000006Z".parse().unwrap(),
         error: None,
+        log_lost: 0,
     };
     let text = serde_json::to_string(&exit).unwrap();
     assert!(text.contains(r#""exited_at":"2024-01-02T03:04:05.000000006Z""#), "{text}");

@@ -21,6 +21,8 @@ pub enum Error {
     Descriptors,
     #[error("failed to initialize logging driver: {0}")]
     Log(Box<Error>),
+    #[error("{action}: {why}")]
+    LogTarget { action: &'static str, why: String },
     #[error("invalid process: {0}")]
     Process(serde_json::Error),
     #[error("container {id} is not running")]

@@ -93,6 +93,7 @@ pub static ROUTES: &[Route] = routes! {
 
     POST "/knarr/system/check" 24 Served upkeep::check;
     POST "/knarr/system/clean" 24 Served upkeep::clean;
+    GET "/knarr/system/doctor" 24 Served upkeep::doctor;
 
     POST "/build" 24 NotImplemented absent::build;
     POST "/build/cancel" 24 NotImplemented absent::build;

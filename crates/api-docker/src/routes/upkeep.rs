@@ -11,6 +11,10 @@ pub async fn check(cx: Context) -> Answer {
     reply::json(&cx.engine.system_check(cx.query.bool("deep"), cx.query.bool("repair")).await?)
 }
 
+pub async fn doctor(cx: Context) -> Answer {
+    reply::json(&cx.engine.system_doctor().await?)
+}
+
 pub async fn clean(cx: Context) -> Answer {
     let mut options = BTreeMap::new();
     for name in POLICY {

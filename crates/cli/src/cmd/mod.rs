@@ -17,6 +17,7 @@ mod create;
 mod create_request;
 mod dial_stdio;
 mod disk_usage;
+mod doctor;
 mod exec;
 mod image_tree;
 mod images;
@@ -376,6 +377,14 @@ static SYSTEM: Command = Command::group(
             run!(upkeep::clean),
         )
         .flags(&[upkeep::CLEAN_FLAGS]),
+        &Command::new(
+            "doctor",
+            "[OPTIONS]",
+            "Check what the engine needs of this machine, and say what to do",
+            Args::None,
+            run!(doctor::doctor),
+        )
+        .flags(&[doctor::FLAGS]),
         &Command::new("df", "[OPTIONS]", "Show knarr disk usage", Args::None, run!(disk_usage::df))
             .flags(&[disk_usage::FLAGS]),
         &Command::new(

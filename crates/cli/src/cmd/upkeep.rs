@@ -26,7 +26,7 @@ pub static CLEAN_FLAGS: &[Flag] = &[
 /// Damage is left.
 const EXIT_DAMAGED: i32 = 1;
 
-fn is_json(m: &Matches) -> Outcome<bool> {
+pub fn is_json(m: &Matches) -> Outcome<bool> {
     match m.text("format") {
         "" | "table" => Ok(false),
         "json" => Ok(true),

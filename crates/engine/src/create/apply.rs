@@ -46,6 +46,8 @@ fn build(
     let mut host = host_config.unwrap_or_default();
     let wanted_name = options.name.as_deref().filter(|n| !n.is_empty()).map(name::check).transpose()?;
     validate::config(&config)?;
+    let defaults = engine.config();
+    crate::log_driver::merge(&mut host.log_config, &defaults.log_driver, &defaults.log_opts);
     validate::host_config(&host)?;
     if let Some(name) = &wanted_name
         && let Some(id) = engine.containers.owner(name)
@@ -74,7 +76,7 @@ fn build(
     security_opt::adapt(&mut host);
     let labels = labels(engine, &host)?;
     let userns = Mode::parse(&host.userns_mode)?;
-    let foreign = crate::runtimes::program(&engine.config, &host.runtime)?.is_some();
+    let foreign = crate::runtimes::program(&engine.config(), &host.runtime)?.is_some();
     engine.userns.check(&host, &userns, foreign)?;
     let mut networks = networking_config.map(|n| n.endpoints_config).unwrap_or_default();
     super::links::adapt(engine, &mut host, &mut networks)?;
@@ -97,18 +99,8 @@ fn build(
     knarr_base::failpoint!("create.prepared", Error::Failpoint("create.prepared"));
     make_volumes(engine, &mut rows, &rootfs)?;
     knarr_base::failpoint!("create.volumes", Error::Failpoint("create.volumes"));
-    let log_driver = match host.log_config.kind.as_str() {
-        "" => engine.config.log_driver.clone(),
-        kind => kind.to_owned(),
-    };
-    let mut log_opts = host.log_config.config.clone().into_inner();
-    if log_driver == engine.config.log_driver {
-        for (key, value) in &engine.config.log_opts {
-            log_opts.entry(key.clone()).or_insert_with(|| value.clone());
-        }
-    }
-    host.log_config.kind.clone_from(&log_driver);
-    host.log_config.config = log_opts.clone().into();
+    let log_driver = host.log_config.kind.clone();
+    let log_opts = host.log_config.config.clone().into_inner();
     let mut container = Container {
         id,
         name: String::new(),
@@ -219,14 +211,14 @@ fn adapt(engine: &Inner, host: &mut HostConfig) -> Result<Vec<String>> {
         host.network_mode = knarr_network::network::DEFAULT_NETWORK.to_owned();
     }
     if host.ipc_mode.is_empty() {
-        host.ipc_mode = "private".to_owned();
+        host.ipc_mode.clone_from(&engine.config().default_ipc_mode);
     }
     if host.shm_size == 0 && (host.ipc_mode == "private" || host.ipc_mode == "shareable") {
-        host.shm_size = engine.config.default_shm_size;
+        host.shm_size = engine.config().default_shm_size;
     }
     if host.cgroupns_mode.is_empty() {
         // With version 2 privileged containers have their own, too.
-        host.cgroupns_mode = match (engine.host.cgroup_v2, engine.config.cgroupns_mode.as_str()) {
+        host.cgroupns_mode = match (engine.host.cgroup_v2, engine.config().cgroupns_mode.as_str()) {
             (false, _) if host.privileged => "host",
             (true, "") => "private",
             (false, "") => "host",
@@ -235,9 +227,9 @@ fn adapt(engine: &Inner, host: &mut HostConfig) -> Result<Vec<String>> {
         .to_owned();
     }
     if host.runtime.is_empty() {
-        host.runtime.clone_from(&engine.config.default_runtime);
+        host.runtime.clone_from(&engine.config().default_runtime);
     }
-    crate::runtimes::program(&engine.config, &host.runtime)?;
+    crate::runtimes::program(&engine.config(), &host.runtime)?;
     let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
     let wanted = resources.nano_cpus;
     if wanted > i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000) {

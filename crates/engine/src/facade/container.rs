@@ -4,6 +4,7 @@ use crate::byte_channel;
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::machine::Event;
+use crate::metrics::Action;
 use crate::registry::Snapshot;
 use crate::stream::{Body, ByteStream};
 use crate::view_image::until;
@@ -63,7 +64,8 @@ impl Engine {
 
     pub async fn container_changes(&self, container: &str) -> Result<Vec<FilesystemChange>> {
         let snapshot = self.entry(container)?.snapshot;
-        self.blocking(move |_| {
+        self.blocking(move |engine| {
+            let _timer = engine.metrics.time(Action::Changes);
             let changes = knarr_snapshot::own::changes(&snapshot.container.rootfs)?;
             let shown = |c: knarr_snapshot::Change| FilesystemChange {
                 path: String::from_utf8_lossy(&c.path).into_owned(),
@@ -144,6 +146,7 @@ impl Engine {
         let pause = options.pause && snapshot.status.phase == crate::machine::Phase::Running;
         let paused = pause && entry.inbox.request(Event::Pause).await.is_ok();
         let _work = self.work();
+        let _timer = self.inner.metrics.time(Action::Commit);
         let done = self.blocking(move |engine| commit(engine, &snapshot, options, config)).await;
         if paused {
             let _ = entry.inbox.request(Event::Unpause).await;

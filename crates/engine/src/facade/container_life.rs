@@ -1,7 +1,8 @@
 //! The life of containers: create, start, stop, kill, restart, pause, wait, remove, rename.
-use crate::engine::Engine;
+use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::machine::{Event, Refusal, StopWish};
+use crate::metrics::Action;
 use crate::record::Container;
 use crate::registry::Entry;
 use crate::signal::{self, SIGKILL, SIGTERM};
@@ -11,8 +12,6 @@ use knarr_docker_types::container::{CreateRequest, CreateResponse};
 use knarr_docker_types::options::{ContainerCreate, ContainerRemove, ContainerStop, WaitCondition};
 use std::time::Duration;
 
-/// Docker's time between the stop signal and SIGKILL.
-const DEFAULT_STOP_TIMEOUT_S: i64 = 10;
 /// How long `kill` waits for a killed process to be gone.
 const KILL_WAIT: Duration = Duration::from_secs(10);
 
@@ -27,6 +26,7 @@ impl Engine {
         let work = self.work();
         let done = tokio::spawn(async move {
             let _work = work;
+            let _timer = engine.metrics.time(Action::Create);
             crate::create::create(&engine, request, options).await
         });
         done.await.map_err(|e| Error::Internal(e.to_string()))?
@@ -35,19 +35,20 @@ impl Engine {
     /// `NotModified` when it runs already.
     pub async fn container_start(&self, container: &str) -> Result<()> {
         let entry = self.entry(container)?;
+        let _timer = self.inner.metrics.time(Action::Start);
         ask(&entry, Event::Start).await
     }
 
     /// `NotModified` when it does not run.
     pub async fn container_stop(&self, container: &str, options: ContainerStop) -> Result<()> {
         let entry = self.entry(container)?;
-        let wish = stop_wish(&entry.snapshot.container, &options)?;
+        let wish = stop_wish(&self.inner, &entry.snapshot.container, &options)?;
         ask(&entry, Event::Stop(wish)).await
     }
 
     pub async fn container_restart(&self, container: &str, options: ContainerStop) -> Result<()> {
         let entry = self.entry(container)?;
-        let wish = stop_wish(&entry.snapshot.container, &options)?;
+        let wish = stop_wish(&self.inner, &entry.snapshot.container, &options)?;
         ask(&entry, Event::Restart(wish)).await?;
         self.inner.emit(entry.snapshot.container.event("restart")).await;
         Ok(())
@@ -90,6 +91,7 @@ impl Engine {
             return Err(Error::NotImplemented("legacy container links".to_owned()));
         }
         let entry = self.entry(container)?;
+        let _timer = self.inner.metrics.time(Action::Delete);
         ask(&entry, Event::Remove { force: options.force, volumes: options.volumes }).await
     }
 
@@ -128,8 +130,8 @@ fn stop_signal(container: &Container) -> i32 {
 }
 
 /// What `stop` without options means.
-pub(crate) fn own_stop_wish(container: &Container) -> StopWish {
-    let seconds = container.config.stop_timeout.unwrap_or(DEFAULT_STOP_TIMEOUT_S);
+pub(crate) fn own_stop_wish(engine: &Inner, container: &Container) -> StopWish {
+    let seconds = container.config.stop_timeout.unwrap_or(engine.config().default_stop_timeout_s);
     StopWish { signal: stop_signal(container), timeout_ms: milliseconds(seconds) }
 }
 
@@ -138,12 +140,13 @@ fn milliseconds(seconds: i64) -> Option<u64> {
     u64::try_from(seconds).ok().map(|s| s.saturating_mul(1000))
 }
 
-fn stop_wish(container: &Container, options: &ContainerStop) -> Result<StopWish> {
+fn stop_wish(engine: &Inner, container: &Container, options: &ContainerStop) -> Result<StopWish> {
     let signal = match options.signal.as_deref() {
         None | Some("") => stop_signal(container),
         Some(text) => signal::parse(text).ok_or_else(|| Error::Invalid(format!("Invalid signal: {text}")))?,
     };
-    let seconds = options.timeout_s.or(container.config.stop_timeout).unwrap_or(DEFAULT_STOP_TIMEOUT_S);
+    let seconds = options.timeout_s.or(container.config.stop_timeout);
+    let seconds = seconds.unwrap_or(engine.config().default_stop_timeout_s);
     Ok(StopWish { signal, timeout_ms: milliseconds(seconds) })
 }
 

@@ -137,7 +137,7 @@ impl Engine {
         let entry = self.inner.containers.resolve(exec.container.as_str());
         let runtime = entry.map(|entry| entry.snapshot.container.host_config.runtime.clone());
         let runtime = runtime.unwrap_or_default();
-        let text = failure_text(&self.inner.config, &runtime, Doing::Exec, &failure);
+        let text = failure_text(&self.inner.config(), &runtime, Doing::Exec, &failure);
         Error::Start { text, failure }
     }
 

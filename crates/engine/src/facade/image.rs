@@ -69,8 +69,8 @@ impl Engine {
         let reference = parse(&options.reference)?;
         let all_tags = options.all_tags.then(|| parse_name(&options.reference)).transpose()?;
         let builtin =
-            self.inner.config.builtin_images.iter().find(|b| b.reference == reference.to_string()).copied();
-        let plain = options.platform.is_none() && self.inner.config.registry_mirrors.is_empty();
+            self.inner.config().builtin_images.iter().find(|b| b.reference == reference.to_string()).copied();
+        let plain = options.platform.is_none() && self.inner.config().registry_mirrors.is_empty();
         if let Some(builtin) = builtin.filter(|_| plain) {
             return self
                 .with_progress(move |engine, sender| pull_builtin(engine, sender, builtin, &reference));

@@ -2,7 +2,7 @@
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::upkeep;
-use knarr_docker_types::upkeep::{CheckReport, CleanReport};
+use knarr_docker_types::upkeep::{CheckReport, CleanReport, DoctorReport};
 use knarr_image::{CheckOptions, CleanPolicy};
 use std::collections::BTreeMap;
 
@@ -21,13 +21,18 @@ impl Engine {
         self.blocking(move |engine| upkeep::check_directories(engine, repair, report)).await
     }
 
+    /// What this host lacks.
+    pub async fn system_doctor(&self) -> Result<DoctorReport> {
+        self.blocking(|engine| Ok(crate::doctor::examine(&engine.config()))).await
+    }
+
     /// Clean-up by the configured policy, changed by `options`.
     pub async fn system_clean(
         &self,
         options: BTreeMap<String, String>,
         dry_run: bool,
     ) -> Result<CleanReport> {
-        let policy = match &self.inner.config.clean_up {
+        let policy = match &self.inner.config().clean_up {
             Some(configured) if options.is_empty() => configured.clone(),
             _ => CleanPolicy::parse(&options)
                 .map_err(|why| Error::Invalid(format!("clean-up policy: {why}")))?,

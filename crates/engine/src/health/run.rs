@@ -12,6 +12,7 @@ use knarr_base::ContainerId;
 use knarr_docker_types::exec::CreateRequest;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
@@ -69,6 +70,10 @@ pub(crate) async fn run(
         }
     };
     let (exit_code, output) = ended?;
+    engine.metrics.health_checks.fetch_add(1, Ordering::Relaxed);
+    if exit_code != 0 {
+        engine.metrics.health_checks_failed.fetch_add(1, Ordering::Relaxed);
+    }
     Some(ProbeResult { start, end: Time::now(), exit_code, output })
 }
 

@@ -34,7 +34,7 @@ pub struct Container {
     #[serde(default)]
     pub labels: Labels,
     pub mounts: Vec<MountRow>,
-    /// `json-file` or `none`.
+    /// `local`, `json-file`, `journald`, `syslog` or `none`.
     pub log_driver: String,
     pub log_opts: BTreeMap<String, String>,
 }

@@ -27,6 +27,9 @@ pub struct Status {
     /// Restarts by the policy since the last start by a request.
     #[serde(default)]
     pub restarts: u32,
+    /// Log messages of the last run that were lost.
+    #[serde(default)]
+    pub log_lost: u64,
     #[serde(default)]
     pub stopped_by_user: bool,
     /// What was asked for and not reached when this row was written.

@@ -94,6 +94,7 @@ mod tests {
             oom_killed: false,
             exited_at: Default::default(),
             error: None,
+            log_lost: 0,
         }
     }
 

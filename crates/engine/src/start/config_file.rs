@@ -24,9 +24,10 @@ pub(super) fn write(
     let joined =
         Joined { pid: joined_pid.as_ref().map(Process::pid), ipc: joined_ipc.as_ref().map(Process::pid) };
     let user = resolve_user(container)?;
-    let wants_init = container.host_config.init.unwrap_or(engine.config.init);
+    let wants_init = container.host_config.init.unwrap_or(engine.config().init);
     let host = &container.host_config;
-    let limits = &engine.config.default_ulimits;
+    let config = engine.config();
+    let limits = &config.default_ulimits;
     let mut default_ulimits: Vec<_> =
         limits.iter().map(|(name, (soft, hard))| (name.clone(), *soft, *hard)).collect();
     if !limits.contains_key("nofile")
@@ -49,9 +50,9 @@ pub(super) fn write(
         cgroup_path: &cgroup_path,
         init: wants_init.then(|| engine.init_program.path()).transpose()?,
         default_ulimits: &default_ulimits,
-        default_shm_size: engine.config.default_shm_size,
-        no_new_privileges: engine.config.no_new_privileges,
-        private_cgroupns: match (host.cgroupns_mode.as_str(), engine.config.cgroupns_mode.as_str()) {
+        default_shm_size: engine.config().default_shm_size,
+        no_new_privileges: engine.config().no_new_privileges,
+        private_cgroupns: match (host.cgroupns_mode.as_str(), engine.config().cgroupns_mode.as_str()) {
             ("private", _) | ("", "private") => true,
             ("host", _) | ("", "host") => false,
             _ => facts.cgroup_v2,

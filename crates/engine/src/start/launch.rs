@@ -7,7 +7,7 @@ use crate::process::Process;
 use crate::record::{Container, Time};
 use crate::runtimes::{Doing, failure_text};
 use crate::supervisor::{self, Events, ShimHandle, Spawned};
-use knarr_shim_proto::{CgroupConfig, FailureKind, FdRole, ShimConfig, Streams};
+use knarr_shim_proto::{CgroupConfig, FailureKind, FdRole, LogConfig, ShimConfig, Streams};
 use knarr_state::Event;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -66,7 +66,8 @@ async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Att
         pool.pool.run(move || prepare(&engine, &container)).await??
     };
     let failed = |error| start_error(engine, container, error);
-    let config = shim_config(engine, container)?;
+    let log = crate::log_driver::config(engine, container).await?;
+    let config = shim_config(engine, container, log)?;
     // Rows that nobody has waited for so far, such as the endpoints, are durable before the process runs.
     let (store, id) = (engine.store.clone(), container.id.clone());
     let durable = engine.pool.run(move || require_row(&store, id.as_str()));
@@ -151,23 +152,21 @@ fn prepare(engine: &Arc<Inner>, container: &Arc<Container>) -> Result<Prepared> 
     Ok(Prepared { passed, network_events, volumes, joined })
 }
 
-fn shim_config(engine: &Inner, container: &Container) -> Result<ShimConfig> {
+fn shim_config(engine: &Inner, container: &Container, log: LogConfig) -> Result<ShimConfig> {
     let [rows, cols] = container.host_config.console_size;
     let clamp = |n: u32| u16::try_from(n).unwrap_or(u16::MAX);
-    let log_path = engine.paths.log(&container.id);
-    let attrs = crate::log_options::attributes(container);
     Ok(ShimConfig {
         id: container.id.to_string(),
         dir: engine.paths.run(&container.id),
         rootfs: Some(container.rootfs.clone()),
-        log: crate::log_options::config(&container.log_driver, &container.log_opts, &log_path, attrs),
+        log,
         open_stdin: container.config.open_stdin,
         stdin_once: container.config.stdin_once,
         rows: clamp(rows),
         cols: clamp(cols),
         cgroup: CgroupConfig { path: engine.cgroup_path(container), systemd: engine.systemd_cgroup() },
         seccomp_cache: Some(engine.paths.seccomp()),
-        runtime: crate::runtimes::program(&engine.config, &container.host_config.runtime)?,
+        runtime: crate::runtimes::program(&engine.config(), &container.host_config.runtime)?,
     })
 }
 
@@ -190,5 +189,5 @@ fn start_error(engine: &Inner, container: &Container, error: supervisor::Error) 
         other => knarr_shim_proto::Failure::new(FailureKind::Internal, other.to_string()),
     };
     let runtime = &container.host_config.runtime;
-    Error::Start { text: failure_text(&engine.config, runtime, Doing::Create, &failure), failure }
+    Error::Start { text: failure_text(&engine.config(), runtime, Doing::Create, &failure), failure }
 }

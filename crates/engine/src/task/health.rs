@@ -79,7 +79,7 @@ impl Task {
         }
         // What somebody asked for comes first.
         if self.state.activity == Activity::Idle && self.state.phase == Phase::Running {
-            let wish = crate::facade::own_stop_wish(&self.container);
+            let wish = crate::facade::own_stop_wish(&self.engine, &self.container);
             match then.act {
                 OnFailure::None => {}
                 OnFailure::Restart => self.step(Happening::RestartLater(wish)).await,

@@ -316,6 +316,11 @@ impl Task {
                 let event = self.container.event("oom");
                 self.engine.emit(event).await;
             }
+            Some(ShimEvent::LogLost { total, why }) => {
+                tracing::warn!(container = self.container.id.short(), total, why, "log messages were lost");
+                self.status.log_lost = total;
+                self.publish();
+            }
             Some(ShimEvent::ExecExited { exec_id, exit }) => {
                 self.engine.execs.exited(&self.engine, &self.container, &exec_id, &exit);
             }
@@ -344,6 +349,7 @@ impl Task {
         match found {
             Found::Connected(connected) => {
                 let Connected { handle, events, report } = *connected;
+                self.status.log_lost = report.log_lost;
                 if let Some(pid) = report.pid {
                     (self.status.pid, self.status.pid_start_time) = (pid, report.pid_start_time);
                 }
@@ -377,6 +383,7 @@ impl Task {
                     oom_killed: false,
                     exited_at: Time::now().timestamp(),
                     error: Some("the container's supervisor died".to_owned()),
+                    log_lost: 0,
                 }
             }
         };
@@ -389,6 +396,8 @@ impl Task {
         let ran_ms = at.millis_since(self.status.started_at);
         self.status.finished_at = at;
         self.status.oom_killed = record.oom_killed;
+        self.status.log_lost = record.log_lost;
+        self.engine.metrics.log_lost.fetch_add(record.log_lost, std::sync::atomic::Ordering::Relaxed);
         if let Some(error) = record.error {
             self.status.error = error;
         }

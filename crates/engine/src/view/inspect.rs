@@ -31,11 +31,7 @@ pub(crate) fn inspect(engine: &Inner, snapshot: &Snapshot, size: bool) -> Result
         resolv_conf_path: file("resolv.conf"),
         hostname_path: file("hostname"),
         hosts_path: file("hosts"),
-        log_path: if container.log_driver == "none" {
-            String::new()
-        } else {
-            engine.paths.log(&container.id).to_string_lossy().into_owned()
-        },
+        log_path: crate::log_driver::shown_path(engine, container),
         name: format!("/{}", container.name),
         restart_count: i64::from(snapshot.status.restarts),
         driver: driver::Kind::of(&container.rootfs).name().to_owned(),
@@ -84,6 +80,7 @@ pub(crate) fn state(snapshot: &Snapshot) -> State {
         started_at: status.started_at.rfc3339(),
         finished_at: status.finished_at.rfc3339(),
         health: snapshot.health.as_ref().map(|health| health.shown()),
+        log_lost: i64::try_from(status.log_lost).unwrap_or(i64::MAX),
     }
 }
 

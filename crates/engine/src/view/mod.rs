@@ -1,5 +1,6 @@
 //! How containers are shown: rows to Docker's JSON. Reads only.
 mod filter;
+pub(crate) use filter::Expression;
 mod inspect;
 mod network;
 mod status_text;

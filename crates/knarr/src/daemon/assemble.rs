@@ -1,7 +1,7 @@
 //! Puts the engine together: engine, listeners, signals, the idle end of an engine that was started on demand.
 //!
 //! Invariant: ending the engine, in whatever way, ends no container.
-use super::{config::Config, notify, pidfile::PidFile};
+use super::{LogLevel, config::Config, flags::Flags, notify, pidfile::PidFile};
 use anyhow::{Context, anyhow};
 use knarr_api_docker::{Activity, Listen, ServerConfig, TlsConfig};
 use knarr_engine::config::{CleanPolicy, Proxies, Runtime};
@@ -22,7 +22,7 @@ const IDLE_CHECK: Duration = Duration::from_secs(1);
 const BLOCKING_THREADS: usize = 64;
 
 /// Runs the engine until a signal or idleness ends it.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: Config, flags: Flags, level: LogLevel) -> anyhow::Result<()> {
     if config.exit_when_idle_s.is_some() {
         // Started by a client's terminal: a session of its own, so that no Ctrl-C or hang-up reaches it.
         // EPERM means that it leads one already.
@@ -41,10 +41,14 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .context("cannot start the engine's threads")?
-        .block_on(serve(config))
+        .block_on(serve(config, flags, level))
 }
 
-fn engine_config(c: &Config) -> anyhow::Result<EngineConfig> {
+pub fn engine_config(c: &Config) -> anyhow::Result<EngineConfig> {
+    knarr_engine::check_log_driver(&c.log_driver, &c.log_opts).map_err(|why| anyhow!(why))?;
+    for label in &c.labels {
+        anyhow::ensure!(label.contains('='), "bad attribute format: {label}");
+    }
     Ok(EngineConfig {
         data_root: c.data_root.clone(),
         exec_root: c.exec_root.clone(),
@@ -86,6 +90,8 @@ fn engine_config(c: &Config) -> anyhow::Result<EngineConfig> {
         no_new_privileges: c.no_new_privileges,
         seccomp_profile: c.seccomp_profile.clone().filter(|p| p != "builtin"),
         shutdown_timeout_s: c.shutdown_timeout_s,
+        default_stop_timeout_s: c.default_stop_timeout_s,
+        default_ipc_mode: c.default_ipc_mode.clone(),
         clean_up: match c.clean_up.is_empty() {
             true => None,
             false => Some(CleanPolicy::parse(&c.clean_up).map_err(|why| anyhow!("invalid clean-up: {why}"))?),
@@ -161,16 +167,25 @@ fn needed<T: std::str::FromStr>(what: &str, text: &str) -> anyhow::Result<T> {
     text.parse().map_err(|_| anyhow!("invalid {what}: {text:?}"))
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, flags: Flags, level: LogLevel) -> anyhow::Result<()> {
     if config.wants_iptables {
         tracing::warn!(
             "firewall-backend iptables: the firewall is a table of nftables of its own all the same"
         );
     }
+    let hangups = super::reload::hangups()?;
     let engine = Engine::open(engine_config(&config)?).await?;
     let server = server_config(&config)?;
     let shutdown = CancellationToken::new();
     tokio::spawn(end_on_signal(shutdown.clone()));
+    tokio::spawn(super::reload::on_hangup(hangups, engine.clone(), flags, level));
+    if let Some(address) = &config.metrics_addr {
+        let listener = tokio::net::TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot serve metrics on {address} (metrics-addr)"))?;
+        tracing::info!(%address, "serving metrics at /metrics");
+        tokio::spawn(knarr_api_docker::serve_metrics(listener, engine.clone(), shutdown.clone()));
+    }
     if let Some(seconds) = config.exit_when_idle_s {
         let limit = Duration::from_secs(seconds);
         tokio::spawn(end_when_idle(engine.clone(), server.activity.clone(), limit, shutdown.clone()));

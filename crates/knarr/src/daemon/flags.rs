@@ -166,7 +166,7 @@ pub struct Flags {
     /// Label of the daemon
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<String>,
-    /// Default log driver (json-file, none)
+    /// Default log driver (local, json-file, journald, syslog, none)
     #[arg(long, value_name = "DRIVER")]
     pub log_driver: Option<String>,
     /// Default log driver option
@@ -223,6 +223,24 @@ pub struct Flags {
     /// Seconds that the engine waits for requests to end when it stops
     #[arg(long, value_name = "SECONDS")]
     pub shutdown_timeout: Option<u64>,
+    /// Seconds after which a container that does not stop is killed
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub default_stop_timeout: Option<i64>,
+    /// Default mode for containers ipc (shareable, private)
+    #[arg(long, value_name = "MODE")]
+    pub default_ipc_mode: Option<String>,
+    /// Address to serve metrics for Prometheus on (127.0.0.1:9323)
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics_addr: Option<String>,
+    /// Accepted for compatibility: always 5
+    #[arg(long, value_name = "N")]
+    pub max_download_attempts: Option<u32>,
+    /// Accepted for compatibility: there are no experimental features
+    #[arg(long)]
+    pub experimental: bool,
+    /// Accepted for compatibility: the log never has colours
+    #[arg(long)]
+    pub raw_logs: bool,
     /// Remove images by themselves: high-watermark=85%, low-watermark=75%, unused-for=720h, keep=FILTER,FILTER, interval=1m
     #[arg(long, value_name = "KEY=VALUE")]
     pub clean_up: Vec<String>,

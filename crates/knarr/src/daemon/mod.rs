@@ -7,10 +7,12 @@ mod flags;
 pub mod log_file;
 mod notify;
 mod pidfile;
+mod reload;
 
 use clap::Parser;
 use config::Config;
 use std::{ffi::OsString, io::Write, path::PathBuf, process::ExitCode};
+use tracing_subscriber::EnvFilter;
 
 /// What an engine that was started on demand writes to standard output when it serves.
 pub const READY: &str = "ready";
@@ -25,20 +27,23 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             return ExitCode::from(if e.use_stderr() { 125 } else { 0 });
         }
     };
-    let validate = flags.validate;
-    let config = match read_config(flags) {
+    let config = match read_config(flags.clone()) {
         Ok(config) => config,
         Err(e) => return fail(&e),
     };
-    if validate {
-        println!("configuration OK");
+    if let Err(e) = assemble::engine_config(&config) {
+        return fail(&format!("{e:#}"));
+    }
+    if flags.validate {
+        // As dockerd: on standard error.
+        let _ = writeln!(std::io::stderr(), "configuration OK");
         return ExitCode::SUCCESS;
     }
     if !rustix::process::geteuid().is_root() {
         return fail(&"the engine needs root for now: use sudo");
     }
-    start_log(&config);
-    match assemble::run(config) {
+    let level = start_log(&config);
+    match assemble::run(config, flags, level) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => fail(&format!("{e:#}")),
     }
@@ -62,17 +67,41 @@ fn read_config(flags: flags::Flags) -> Result<Config, config::ConfigError> {
     config::merge(flags, file)
 }
 
-fn start_log(config: &Config) {
+/// What is logged; can be changed.
+pub struct LogLevel(Box<dyn Fn(EnvFilter) + Send + Sync>);
+
+impl LogLevel {
+    pub fn set(&self, config: &Config) {
+        (self.0)(filter(config));
+    }
+}
+
+fn filter(config: &Config) -> EnvFilter {
     let level = match config.log_level.as_str() {
         "fatal" | "panic" => "error",
         other => other,
     };
-    let filter = std::env::var("KNARR_LOG")
-        .unwrap_or_else(|_| format!("{level},hyper=warn,reqwest=warn,rustls=warn,h2=warn"));
+    EnvFilter::new(
+        std::env::var("KNARR_LOG")
+            .unwrap_or_else(|_| format!("{level},hyper=warn,reqwest=warn,rustls=warn,h2=warn")),
+    )
+}
+
+fn start_log(config: &Config) -> LogLevel {
     let log = log_file::Log::to_standard_error(&config.exec_root);
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_env_filter(filter(config))
         .with_writer(move || log.clone())
         .with_ansi(false);
-    if config.log_json { builder.json().init() } else { builder.init() }
+    if config.log_json {
+        let builder = builder.json().with_filter_reloading();
+        let handle = builder.reload_handle();
+        builder.init();
+        LogLevel(Box::new(move |filter| drop(handle.reload(filter))))
+    } else {
+        let builder = builder.with_filter_reloading();
+        let handle = builder.reload_handle();
+        builder.init();
+        LogLevel(Box::new(move |filter| drop(handle.reload(filter))))
+    }
 }

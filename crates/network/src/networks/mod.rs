@@ -12,6 +12,7 @@ mod restore;
 mod settle;
 mod spare;
 mod state;
+pub(crate) use state::routes;
 mod tracked;
 
 use crate::config::NetworkConfig;

@@ -313,7 +313,7 @@ impl State {
 }
 
 /// Destinations of the host's routes but the default one, and of those over `but`.
-pub(super) fn routes(host: &mut Rtnetlink, but: Option<u32>) -> Result<Vec<IpNet>> {
+pub(crate) fn routes(host: &mut Rtnetlink, but: Option<u32>) -> Result<Vec<IpNet>> {
     let routes = host.routes()?;
     let relevant =
         routes.into_iter().filter(|r| r.destination.prefix_len() > 0 && (but.is_none() || r.link != but));

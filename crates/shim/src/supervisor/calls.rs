@@ -171,6 +171,7 @@ impl Supervisor {
             started_at: self.started_at,
             exit: self.exit.clone(),
             execs: self.ended.iter().cloned().chain(running).collect(),
+            log_lost: self.log.as_ref().map_or(0, super::log::Log::lost),
         }
     }
 

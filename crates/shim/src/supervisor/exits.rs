@@ -7,6 +7,7 @@
 //! group nor directories again.
 use super::Supervisor;
 use super::connection::Connection;
+use super::log::Log;
 use super::process::INIT;
 use crate::error::Error;
 use knarr_shim_proto::stdcopy::Stream;
@@ -47,8 +48,9 @@ impl Supervisor {
         self.finish_if_over(id);
     }
 
-    fn report_exit(&mut self, record: ExitRecord) {
+    fn report_exit(&mut self, mut record: ExitRecord) {
         self.flush_log();
+        record.log_lost = self.log.as_ref().map_or(0, Log::lost);
         self.never_started = self.phase == Phase::Created;
         self.phase = Phase::Exited;
         self.exit = Some(record.clone());
@@ -167,6 +169,16 @@ impl Supervisor {
         let told = self.shutdown || !self.connections.values().any(|connection| connection.is_control());
         let streaming = self.connections.values().any(|connection| !connection.is_control());
         self.exit.is_some() && self.processes.is_empty() && !streaming && told
+    }
+
+    /// What was logged last is on its way, or the time for that is over.
+    pub(super) fn is_log_sent(&mut self, now: Instant) -> bool {
+        let Some(log) = self.log.as_mut().filter(|log| !log.is_drained()) else { return true };
+        let until = *self.drain_until.get_or_insert(now + LINGER);
+        if now >= until {
+            log.give_up();
+        }
+        now >= until
     }
 
     /// The kernel killed something because of the memory limit; tells the engine at once.

@@ -3,7 +3,7 @@
 //! Invariant: whatever fails, the engine hears of it on the control connection and `exit.json` says it too; nothing of the
 //! container is left.
 use super::connection::Connection;
-use super::log_file::LogFile;
+use super::log::Log;
 use super::poller::{Poller, Target};
 use super::process::{INIT, Process};
 use super::streams::{self, Ends};
@@ -14,9 +14,7 @@ use crate::{process_time, record_file};
 use jiff::Timestamp;
 use knarr_oci::runtime::Spec;
 use knarr_runtime::Stdio;
-use knarr_shim_proto::{
-    Event, ExitRecord, FromShim, LogDriver, Phase, ShimConfig, ShimRecord, Streams, file,
-};
+use knarr_shim_proto::{Event, ExitRecord, FromShim, Phase, ShimConfig, ShimRecord, Streams, file};
 use rustix::event::epoll::EventFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -52,6 +50,7 @@ pub fn launch(start: Start) -> Option<Supervisor> {
                 oom_killed: false,
                 exited_at: Timestamp::now(),
                 error: Some(failure.message.clone()),
+                log_lost: 0,
             };
             let _ = open_dir(&config.dir)
                 .and_then(|dir| record_file::write(dir.as_fd(), file::EXIT, &record, true));
@@ -70,10 +69,7 @@ fn prepare(config: ShimConfig, namespaces: Namespaces, oom_score: Option<i32>) -
     let poller = Poller::new()?;
     let listener = listen(&dir)?;
     poller.add(&listener, Target::Listener, EventFlags::IN)?;
-    let log = match config.log.driver {
-        LogDriver::None => None,
-        LogDriver::JsonFile => Some(LogFile::open(&config.log).map_err(|error| Error::Log(Box::new(error)))?),
-    };
+    let log = Log::open(&config.log)?;
     let mut runtime = runtime::of(&config)?;
     let init = create(runtime.as_mut(), &config, namespaces, oom_score)?;
     let init_pid = init.created.pid;
@@ -100,6 +96,8 @@ fn prepare(config: ShimConfig, namespaces: Namespaces, oom_score: Option<i32>) -
         next_process: INIT + 1,
         ended: VecDeque::new(),
         log,
+        held_by_log: false,
+        drain_until: None,
         oom,
         group,
         accept_again: None,

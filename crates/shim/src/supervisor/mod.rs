@@ -2,7 +2,7 @@
 //!
 //! * [`launch`]: from a spawn request to an init that waits; [`calls`]: what the engine asks; [`pump`]: output and input;
 //!   [`exits`]: ended processes, records, and the supervisor's own end.
-//! * [`process`], [`streams`], [`connection`], [`log_file`], [`outbox`], [`poller`]: the objects.
+//! * [`process`], [`streams`], [`connection`], [`log`], [`outbox`], [`poller`]: the objects.
 //!
 //! Invariants: it blocks nowhere but in the poller (and while the runtime makes a process or gives back an ended container); it reads a process's output
 //! only when everybody who wants it has taken what was read before; an exit is on disk before anybody is told.
@@ -10,7 +10,7 @@ mod calls;
 mod connection;
 mod exits;
 mod launch;
-mod log_file;
+mod log;
 mod oom;
 mod outbox;
 mod poller;
@@ -23,7 +23,7 @@ use crate::runtime::ContainerRuntime;
 use connection::Connection;
 use jiff::Timestamp;
 use knarr_shim_proto::{Event, ExecState, ExitRecord, FromShim, Phase, ShimConfig};
-use log_file::LogFile;
+use log::Log;
 use poller::{Poller, Target};
 use process::{INIT, Process};
 use rustix::event::epoll::EventFlags;
@@ -80,7 +80,11 @@ struct Supervisor {
     next_process: u32,
     /// Commands that ended, newest last.
     ended: VecDeque<ExecState>,
-    log: Option<LogFile>,
+    log: Option<Log>,
+    /// Output is not read because the log's target is slow.
+    held_by_log: bool,
+    /// How long the end waits for the log's target.
+    drain_until: Option<Instant>,
     oom: oom::Watch,
     /// Directories of the control group as this run made them: a later run has others under the same names.
     group: Vec<(PathBuf, u64)>,
@@ -113,7 +117,7 @@ struct Supervisor {
 impl Supervisor {
     fn run(mut self) -> i32 {
         let mut events = Vec::new();
-        while !self.is_over() {
+        while !self.is_over() || !self.is_log_sent(Instant::now()) {
             if self.poller.wait(&mut events, self.timeout()).is_err() {
                 return 1;
             }
@@ -126,6 +130,8 @@ impl Supervisor {
             self.resume_accepting(Instant::now());
             self.decide_hangups(Instant::now());
             self.flush_log();
+            self.let_output_go_on();
+            self.tell_lost_logs();
             self.end_lingering(Instant::now());
             self.delete_ended();
             self.reap_orphans();
@@ -145,6 +151,7 @@ impl Supervisor {
             Target::Output(id, stream) => self.on_output(id, stream),
             Target::Input(id) => self.on_input(id),
             Target::Process(id) => self.on_process_ended(id),
+            Target::Log => self.on_log(flags),
         }
     }
 
@@ -155,7 +162,9 @@ impl Supervisor {
         let hangup = self.next_hangup().map(until);
         let orphans = self.runtime.adopts_orphans().then_some(ORPHANS_EVERY);
         let accept = self.accept_again.map(until);
-        [idle, linger, hangup, orphans, accept].into_iter().flatten().min()
+        let log = self.log.as_ref().and_then(Log::next_deadline).map(until);
+        let drain = self.drain_until.map(until);
+        [idle, linger, hangup, orphans, accept, log, drain].into_iter().flatten().min()
     }
 
     fn accept(&mut self) {
@@ -242,7 +251,30 @@ impl Supervisor {
 
     fn flush_log(&mut self) {
         if let Some(log) = &mut self.log {
-            log.flush();
+            log.flush(&self.poller);
+        }
+    }
+
+    fn on_log(&mut self, flags: EventFlags) {
+        if let Some(log) = &mut self.log {
+            log.on_ready(&self.poller, flags);
+        }
+    }
+
+    /// Reads what was not read because the log's target was slow.
+    fn let_output_go_on(&mut self) {
+        if self.held_by_log && !self.log.as_ref().is_some_and(Log::holds_up) {
+            self.held_by_log = false;
+            let logged = self.processes.iter().filter(|(_, process)| process.logged);
+            let ids: Vec<u32> = logged.map(|(id, _)| *id).collect();
+            ids.into_iter().for_each(|id| self.resume_outputs(id));
+        }
+    }
+
+    /// An engine that listens hears that messages were lost.
+    fn tell_lost_logs(&mut self) {
+        if let Some((total, why)) = self.log.as_mut().and_then(|log| log.news(Instant::now())) {
+            self.broadcast(Event::LogLost { total, why });
         }
     }
 

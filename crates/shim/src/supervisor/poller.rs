@@ -23,6 +23,8 @@ pub enum Target {
     Input(u32),
     /// The pidfd of a process.
     Process(u32),
+    /// The connection to where the log goes.
+    Log,
 }
 
 impl Target {
@@ -35,6 +37,7 @@ impl Target {
             Self::Output(id, Stream::Stderr) => (4, id),
             Self::Input(id) => (5, id),
             Self::Process(id) => (6, id),
+            Self::Log => (7, 0),
         };
         EventData::new_u64(kind << 32 | u64::from(id))
     }
@@ -48,7 +51,8 @@ impl Target {
             3 => Self::Output(id, Stream::Stdout),
             4 => Self::Output(id, Stream::Stderr),
             5 => Self::Input(id),
-            _ => Self::Process(id),
+            6 => Self::Process(id),
+            _ => Self::Log,
         }
     }
 }

@@ -57,7 +57,15 @@ impl Process {
         };
         let code = exit.map_or(UNKNOWN_CODE, Exit::status);
         let error = exit.is_none().then(|| "the exit status was lost".to_owned());
-        ExitRecord { pid: self.created.pid, code, signal, oom_killed, exited_at: Timestamp::now(), error }
+        ExitRecord {
+            pid: self.created.pid,
+            code,
+            signal,
+            oom_killed,
+            exited_at: Timestamp::now(),
+            error,
+            log_lost: 0,
+        }
     }
 
     pub fn signal(&self, signal: i32) -> Result<()> {

@@ -12,6 +12,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::connection::Role;
+use super::log::Log;
 use super::poller::Target;
 
 /// Most bytes of input that wait for one process.
@@ -34,6 +35,7 @@ impl Supervisor {
     /// A process has written.
     pub(super) fn on_output(&mut self, id: u32, stream: Stream) {
         let stalled = self.is_stalled(id);
+        self.held_by_log |= stalled && self.is_held_by_log(id);
         let poller = &self.poller;
         let Some(process) = self.processes.get_mut(&id) else { return };
         let ended = process.ended.is_some();
@@ -53,6 +55,11 @@ impl Supervisor {
         let read = output.map(|output| streams::read(output.fd.as_fd(), &mut buffer));
         let count = match read {
             Some(Read::Bytes(count)) => {
+                if count == buffer.len()
+                    && let Some(output) = self.processes.get_mut(&id).and_then(|p| p.output(stream))
+                {
+                    output.make_roomy();
+                }
                 self.deliver(id, stream, &buffer[..count]);
                 Some(count)
             }
@@ -118,11 +125,17 @@ impl Supervisor {
         self.finish_if_over(id);
     }
 
-    /// A client of the process has not taken what was read before.
+    /// A client of the process has not taken what was read before, or the log's target.
     fn is_stalled(&self, id: u32) -> bool {
-        self.connections.values().any(|connection| {
-            connection.has_pending() && connection.stream().is_some_and(|stream| stream.process == id)
-        })
+        self.is_held_by_log(id)
+            || self.connections.values().any(|connection| {
+                connection.has_pending() && connection.stream().is_some_and(|stream| stream.process == id)
+            })
+    }
+
+    fn is_held_by_log(&self, id: u32) -> bool {
+        self.log.as_ref().is_some_and(Log::holds_up)
+            && self.processes.get(&id).is_some_and(|process| process.logged)
     }
 
     /// Reads a process's outputs again, if no client holds them up.

@@ -13,6 +13,9 @@ use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+/// Room of a pipe that is always full; memory is taken for what is in it only.
+const PIPE_SIZE: usize = 256 * 1024;
+
 /// Our end of a stream that the process writes.
 #[derive(Debug)]
 pub struct Output {
@@ -21,6 +24,8 @@ pub struct Output {
     pub splitter: Splitter<Timestamp>,
     /// Not watched, because an attached client is slow.
     pub paused: bool,
+    /// The pipe has got more room.
+    roomy: bool,
 }
 
 /// Our end of the stream that the process reads.
@@ -42,7 +47,17 @@ pub struct Ends {
 
 impl Output {
     fn new(fd: OwnedFd, stream: Stream) -> Self {
-        Self { fd, stream, splitter: Splitter::default(), paused: false }
+        Self { fd, stream, splitter: Splitter::default(), paused: false, roomy: false }
+    }
+}
+
+impl Output {
+    /// Whoever fills a pipe as fast as it is read gets a longer one: both sides wait less for each other.
+    pub fn make_roomy(&mut self) {
+        if !self.roomy {
+            self.roomy = true;
+            let _ = rustix::pipe::fcntl_setpipe_size(&self.fd, PIPE_SIZE);
+        }
     }
 }
 

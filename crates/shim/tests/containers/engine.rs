@@ -76,12 +76,14 @@ pub struct Control {
     pub socket: UnixStream,
     events: VecDeque<Event>,
     number: u64,
+    /// Log messages that were lost, as far as it was told.
+    pub lost: u64,
 }
 
 impl Control {
     pub fn new(socket: UnixStream) -> Self {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { socket, events: VecDeque::new(), number: 0 }
+        Self { socket, events: VecDeque::new(), number: 0, lost: 0 }
     }
 
     pub fn connect(dir: &Path) -> Self {
@@ -119,8 +121,10 @@ impl Control {
 
     pub fn exit(&mut self) -> ExitRecord {
         loop {
-            if let Event::Exited(record) = self.event() {
-                return record;
+            match self.event() {
+                Event::Exited(record) => return record,
+                Event::LogLost { total, .. } => self.lost = total,
+                _ => {}
             }
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Reference: <https://docs.docker.com/reference/cli/dockerd/#daemon-configuration-file>. Invariants: a key that is not
 //! known is an error that names it; a directive given both as a flag and in the file is an error, as in Docker.
+mod refused;
 mod values;
 
 use super::flags::Flags;
@@ -9,8 +10,9 @@ use knarr_engine::config::StorageDriver;
 use serde::Deserialize;
 use std::{collections::BTreeMap, path::PathBuf};
 use values::{
-    absolute, cgroupns_mode, exec_opts, firewall_backend, key_values, network_opts, non_empty, parse_pool,
-    parse_size, parse_ulimit, runtimes, storage_driver, storage_opts, tls,
+    absolute, attempts, cgroupns_mode, default_ipc_mode, exec_opts, firewall_backend, key_values,
+    min_api_version, network_opts, non_empty, parse_pool, parse_size, parse_ulimit, runtimes, storage_driver,
+    storage_opts, tls,
 };
 
 pub const DEFAULT_DATA_ROOT: &str = "/var/lib/knarr";
@@ -30,6 +32,8 @@ pub enum ConfigError {
         "unable to configure the engine with file {file}: the following directives are specified both as a flag and in the configuration file: {keys}"
     )]
     Twice { file: PathBuf, keys: String },
+    #[error("unable to configure the engine with file {file}: {key} cannot be used: {why}")]
+    Refused { file: PathBuf, key: String, why: String },
     #[error("invalid {what}: {value:?}: {why}")]
     Invalid { what: &'static str, value: String, why: &'static str },
 }
@@ -108,6 +112,14 @@ pub struct File {
     storage_opts: Option<Vec<String>>,
     live_restore: Option<bool>,
     shutdown_timeout: Option<u64>,
+    default_stop_timeout: Option<i64>,
+    default_ipc_mode: Option<String>,
+    metrics_addr: Option<String>,
+    max_download_attempts: Option<u32>,
+    min_api_version: Option<String>,
+    /// Of no meaning here, but in many files.
+    experimental: Option<bool>,
+    raw_logs: Option<bool>,
     clean_up: Option<BTreeMap<String, String>>,
 }
 
@@ -180,6 +192,15 @@ const KEYS: &[&str] = &[
     "storage-opts",
     "live-restore",
     "shutdown-timeout",
+    "default-stop-timeout",
+    "default-ipc-mode",
+    "metrics-addr",
+    "max-download-attempts",
+    "min-api-version",
+    "experimental",
+    "raw-logs",
+    "builder",
+    "features",
     "clean-up",
 ];
 
@@ -319,6 +340,10 @@ pub struct Config {
     pub no_new_privileges: bool,
     pub seccomp_profile: Option<String>,
     pub shutdown_timeout_s: u64,
+    pub default_stop_timeout_s: i64,
+    pub default_ipc_mode: String,
+    /// Where numbers for Prometheus are served.
+    pub metrics_addr: Option<String>,
     /// When images go by themselves, as options; empty: never.
     pub clean_up: BTreeMap<String, String>,
     pub exit_when_idle_s: Option<u64>,
@@ -343,7 +368,8 @@ pub fn parse_file(path: &std::path::Path, text: &str, given: &[&'static str]) ->
     let Some(object) = value.as_object() else {
         return Err(ConfigError::File { file: file(), why: "expected a JSON object".into() });
     };
-    let unknown: Vec<&str> = object.keys().map(String::as_str).filter(|k| !KEYS.contains(k)).collect();
+    let known = |key: &&str| KEYS.contains(key) || refused::REFUSED.iter().any(|(refused, _)| refused == key);
+    let unknown: Vec<&str> = object.keys().map(String::as_str).filter(|key| !known(key)).collect();
     if !unknown.is_empty() {
         return Err(ConfigError::UnknownKeys { file: file(), keys: unknown.join(", ") });
     }
@@ -351,7 +377,11 @@ pub fn parse_file(path: &std::path::Path, text: &str, given: &[&'static str]) ->
     if !twice.is_empty() {
         return Err(ConfigError::Twice { file: file(), keys: twice.join(", ") });
     }
-    serde_json::from_value(value).map_err(|e| ConfigError::File { file: file(), why: e.to_string() })
+    if let Some((key, why)) = object.iter().find_map(|(key, value)| Some((key, refused::why(key, value)?))) {
+        return Err(ConfigError::Refused { file: file(), key: key.clone(), why });
+    }
+    serde_path_to_error::deserialize(value)
+        .map_err(|e| ConfigError::File { file: file(), why: e.to_string() })
 }
 
 /// The directives that were given as flags, by their names in the file.
@@ -426,6 +456,12 @@ pub fn given(f: &Flags) -> Vec<&'static str> {
     note(!f.storage_opts.is_empty(), "storage-opts");
     note(f.live_restore, "live-restore");
     note(f.shutdown_timeout.is_some(), "shutdown-timeout");
+    note(f.default_stop_timeout.is_some(), "default-stop-timeout");
+    note(f.default_ipc_mode.is_some(), "default-ipc-mode");
+    note(f.metrics_addr.is_some(), "metrics-addr");
+    note(f.max_download_attempts.is_some(), "max-download-attempts");
+    note(f.experimental, "experimental");
+    note(f.raw_logs, "raw-logs");
     note(!f.clean_up.is_empty(), "clean-up");
     v
 }
@@ -457,6 +493,8 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
         }
     };
     let debug = f.debug || file.debug.unwrap_or(false);
+    attempts(f.max_download_attempts.or(file.max_download_attempts))?;
+    min_api_version(file.min_api_version)?;
     Ok(Config {
         tls: tls(
             f.tls || file.tls.unwrap_or(false),
@@ -529,7 +567,7 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
             Vec::new,
         ),
         labels: non_empty(f.labels, file.labels, Vec::new),
-        log_driver: f.log_driver.or(file.log_driver).unwrap_or_else(|| "json-file".into()),
+        log_driver: f.log_driver.or(file.log_driver).unwrap_or_else(|| "local".into()),
         log_opts: if f.log_opts.is_empty() {
             file.log_opts.unwrap_or_default()
         } else {
@@ -569,6 +607,9 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
             .shutdown_timeout
             .or(file.shutdown_timeout)
             .unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT_S),
+        default_stop_timeout_s: f.default_stop_timeout.or(file.default_stop_timeout).unwrap_or(10),
+        default_ipc_mode: default_ipc_mode(f.default_ipc_mode.or(file.default_ipc_mode))?,
+        metrics_addr: f.metrics_addr.or(file.metrics_addr).filter(|address| !address.is_empty()),
         exit_when_idle_s: f.exit_when_idle,
     })
 }

@@ -152,6 +152,43 @@ pub fn cgroupns_mode(mode: Option<String>) -> Result<String, ConfigError> {
     }
 }
 
+pub fn default_ipc_mode(mode: Option<String>) -> Result<String, ConfigError> {
+    match mode.unwrap_or_default() {
+        mode if mode.is_empty() => Ok("private".to_owned()),
+        mode if matches!(mode.as_str(), "private" | "shareable") => Ok(mode),
+        value => {
+            let why = "use \"private\" or \"shareable\"";
+            Err(ConfigError::Invalid { what: "default IPC mode", value, why })
+        }
+    }
+}
+
+/// A layer is fetched again until it is there or its registry fails for good; what that takes is not counted by layer.
+pub fn attempts(number: Option<u32>) -> Result<(), ConfigError> {
+    match number {
+        None | Some(DOWNLOAD_ATTEMPTS) => Ok(()),
+        Some(number) => Err(ConfigError::Invalid {
+            what: "max-download-attempts",
+            value: number.to_string(),
+            why: "it is always 5",
+        }),
+    }
+}
+
+const DOWNLOAD_ATTEMPTS: u32 = 5;
+
+/// All versions are served.
+pub fn min_api_version(version: Option<String>) -> Result<(), ConfigError> {
+    match version {
+        None => Ok(()),
+        Some(version) if matches!(version.as_str(), "" | "1.24") => Ok(()),
+        Some(value) => {
+            let why = "all versions from 1.24 on are served; leave it out";
+            Err(ConfigError::Invalid { what: "min-api-version", value, why })
+        }
+    }
+}
+
 /// Whether the systemd cgroup driver is asked for, or the other one.
 pub fn exec_opts(list: &[String]) -> Result<Option<bool>, ConfigError> {
     let mut systemd = None;
