@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = &[
     ("old_files_are_compressed", old_files_are_compressed),
     ("the_journal_gets_dockers_fields", the_journal_gets_dockers_fields),
     ("syslog_servers_get_every_message", syslog_servers_get_every_message),
+    ("syslog_over_tls_trusts_whom_it_is_told_to", syslog_over_tls_trusts_whom_it_is_told_to),
     ("a_dead_or_stuck_target_stops_nobody", a_dead_or_stuck_target_stops_nobody),
     ("a_server_that_comes_later_gets_what_waits", a_server_that_comes_later_gets_what_waits),
     ("printing_is_fast", printing_is_fast),
@@ -242,6 +243,65 @@ fn syslog_servers_get_every_message() {
     let text = std::str::from_utf8(&buffer[..count]).unwrap();
     assert!(text.ends_with(" tag - 1\n"), "{text}");
     ended.join().unwrap();
+}
+
+/// 2,000 messages with their lengths before them (RFC 5425); a server of an unknown authority gets none, and all are counted.
+fn syslog_over_tls_trusts_whom_it_is_told_to() {
+    let mut spawner = Spawner::start();
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let ca = dir.path().join("ca.pem");
+    std::fs::write(&ca, made.cert.pem()).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let server = std::sync::Arc::new(server);
+    for (ca, skip_verify, trusted) in [(Some(ca), false, true), (None, true, true), (None, false, false)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut container = Container::new("seq 1 2000");
+        remote(
+            &mut container,
+            syslog(SyslogTransport::Tls {
+                addresses: vec![listener.local_addr().unwrap()],
+                server: "localhost".to_owned(),
+                ca,
+                cert: None,
+                key: None,
+                skip_verify,
+            }),
+        );
+        let server = std::sync::Arc::clone(&server);
+        let receiver = std::thread::spawn(move || {
+            let connection = rustls::ServerConnection::new(server).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, listener.accept().unwrap().0);
+            let mut text = Vec::new();
+            // The client ends without a farewell.
+            let _ = stream.read_to_end(&mut text);
+            String::from_utf8(text).unwrap()
+        });
+        let mut running = container.run(&mut spawner);
+        let exit = running.control.exit();
+        running.control.call(Call::Shutdown).unwrap();
+        drop(running);
+        let text = receiver.join().unwrap();
+        if trusted {
+            let mut rest = text.as_str();
+            for number in 1..=2000 {
+                let (length, after) = rest.split_once(' ').unwrap();
+                let (message, after) = after.split_at(length.parse().unwrap());
+                assert!(message.ends_with(&format!(" tag - {number}\n")), "{message}");
+                rest = after;
+            }
+            assert_eq!((rest, exit.log_lost), ("", 0));
+        } else {
+            assert_eq!(text, "");
+        }
+    }
 }
 
 /// Nobody listens; somebody listens who never reads; a server that is away. The container prints 40 MB and ends.
