@@ -7,18 +7,19 @@ use crate::error::{Error, Result};
 use knarr_netlink::{Rtnetlink, link};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 const LOOPBACK_INDEX: u32 = 1;
 /// Visits that wait.
 const MAX_VISITS: usize = 1024;
 /// New interfaces have no IPv6 unless their network has it; loopback keeps it.
-const DISABLE_IPV6: &str = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
+const DISABLE_IPV6: &str = "sys/net/ipv6/conf/default/disable_ipv6";
+/// Namespaces that one view of `/proc` serves: making one costs as much as looking through as many of them.
+const VIEWED: u32 = 128;
 
 /// A network namespace, held by its descriptor. It ends with the last descriptor and process in it.
 #[derive(Debug)]
@@ -44,19 +45,24 @@ pub struct InterfaceStats {
 impl Namespace {
     /// A new one with loopback only: network mode `none`.
     pub fn create() -> Result<Self> {
-        thread::scope(|scope| join(scope.spawn(create_here)))
+        Self::create_seen(&View::default())
+    }
+
+    /// The same, by a view that several of them share.
+    pub(crate) fn create_seen(view: &View) -> Result<Self> {
+        thread::scope(|scope| join(scope.spawn(|| create_here(view))))
     }
 
     /// A new one that was made elsewhere, as in a user namespace, made ready as [`Namespace::create`] does it.
     pub fn adopt(netns: OwnedFd) -> Result<Self> {
-        let rtnetlink = Self::run(netns.as_fd(), prepare_here)?;
+        let rtnetlink = Self::run(netns.as_fd(), || prepare_here(&View::default()))?;
         Ok(Self { fd: netns, rtnetlink })
     }
 
     /// The same as [`Namespace::create`], while the calling thread does something else.
-    pub(crate) fn create_beside<T>(f: impl FnOnce() -> T) -> (Result<Self>, T) {
+    pub(crate) fn create_beside<T>(view: &View, f: impl FnOnce() -> T) -> (Result<Self>, T) {
         thread::scope(|scope| {
-            let netns = scope.spawn(create_here);
+            let netns = scope.spawn(|| create_here(view));
             let value = f();
             (join(netns), value)
         })
@@ -114,6 +120,41 @@ fn stats(link: link::Link) -> InterfaceStats {
     }
 }
 
+/// A view of `/proc` for settings of new namespaces, renewed now and then. The common one remembers those of all namespaces under
+/// the same names, and a look-up goes through them one by one: with thousands of containers each start would take longer.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    /// `None`: the common one. With the number of namespaces that it was used for.
+    own: Mutex<(Option<OwnedFd>, u32)>,
+    /// Whether there is to be one of its own.
+    renewed: bool,
+}
+
+impl View {
+    pub fn renewed() -> Self {
+        Self { renewed: true, ..Self::default() }
+    }
+
+    /// Writes a setting of the calling thread's namespace.
+    fn write(&self, path: &str, value: &[u8]) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = {
+            let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.renewed && own.1.is_multiple_of(VIEWED) {
+                // Not allowed everywhere, such as where parts of /proc are hidden.
+                own.0 = knarr_linux::mount::filesystem(c"proc", &[], 0).ok();
+            }
+            own.1 = own.1.wrapping_add(1);
+            match &own.0 {
+                Some(view) => openat(view, path, flags, Mode::empty())?,
+                None => openat(CWD, format!("/proc/{path}"), flags, Mode::empty())?,
+            }
+        };
+        rustix::io::write(&file, value)?;
+        Ok(())
+    }
+}
+
 type Visit = (Arc<OwnedFd>, Box<dyn FnOnce() + Send>);
 
 /// One thread that goes into namespaces for others, for what is done often and at once, such as opening a socket.
@@ -167,12 +208,12 @@ fn inside<T>(netns: BorrowedFd<'_>, f: impl FnOnce() -> Result<T>) -> Result<T> 
 }
 
 /// Moves the calling thread into a new namespace, for good.
-fn create_here() -> Result<Namespace> {
+fn create_here(view: &View) -> Result<Namespace> {
     // Deprecated for `CLONE_FILES` only, which takes descriptors away from other threads.
     #[allow(deprecated)]
     rustix::thread::unshare(UnshareFlags::NEWNET)
         .map_err(|e| Error::io("create a network namespace")(e.into()))?;
-    let rtnetlink = prepare_here()?;
+    let rtnetlink = prepare_here(view)?;
     Ok(Namespace { fd: open_here()?, rtnetlink })
 }
 
@@ -184,13 +225,13 @@ fn open_here() -> Result<OwnedFd> {
 }
 
 /// In a new namespace: loopback is up, and IPv6 waits until it is asked for.
-fn prepare_here() -> Result<Rtnetlink> {
+fn prepare_here(view: &View) -> Result<Rtnetlink> {
     let mut rtnetlink = Rtnetlink::open()?;
     rtnetlink.change(vec![link::set_up(LOOPBACK_INDEX)])?;
-    match fs::write(DISABLE_IPV6, "1") {
+    match view.write(DISABLE_IPV6, b"1") {
         // A kernel without IPv6.
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        result => result.map_err(Error::io(format!("write {DISABLE_IPV6}")))?,
+        result => result.map_err(Error::io(format!("write /proc/{DISABLE_IPV6}")))?,
     }
     Ok(rtnetlink)
 }

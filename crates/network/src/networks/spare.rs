@@ -1,6 +1,6 @@
 //! One namespace made ahead of time: making it is most of what a start costs here (1 ms of 1.4).
 use crate::error::{Error, Result};
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, View};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -13,6 +13,7 @@ type Slot = Arc<Mutex<Option<Namespace>>>;
 
 pub(super) struct Spare {
     slot: Slot,
+    view: Arc<View>,
     refill: SyncSender<()>,
 }
 
@@ -21,9 +22,10 @@ impl Spare {
         let slot = Slot::default();
         let (refill, wanted) = sync_channel(1);
         let thread = thread::Builder::new().name("netns-spare".into());
-        let filled = Arc::clone(&slot);
-        thread.spawn(move || fill(&wanted, &filled)).map_err(Error::io("start a thread"))?;
-        let spare = Self { slot, refill };
+        let view = Arc::new(View::renewed());
+        let (filled, seen) = (Arc::clone(&slot), Arc::clone(&view));
+        thread.spawn(move || fill(&wanted, &filled, &seen)).map_err(Error::io("start a thread"))?;
+        let spare = Self { slot, view, refill };
         spare.ask();
         Ok(spare)
     }
@@ -34,7 +36,7 @@ impl Spare {
         self.ask();
         match ready {
             Some(namespace) => (Ok(namespace), f()),
-            None => Namespace::create_beside(f),
+            None => Namespace::create_beside(&self.view, f),
         }
     }
 
@@ -44,13 +46,13 @@ impl Spare {
     }
 }
 
-fn fill(wanted: &Receiver<()>, slot: &Slot) {
+fn fill(wanted: &Receiver<()>, slot: &Slot, view: &View) {
     while wanted.recv().is_ok() {
         thread::sleep(REFILL_DELAY);
         if slot.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
             continue;
         }
-        match Namespace::create() {
+        match Namespace::create_seen(view) {
             Ok(namespace) => *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(namespace),
             // The next start will say so itself.
             Err(error) => tracing::debug!(%error, "no spare network namespace"),
