@@ -93,6 +93,22 @@ fn guest_interfaces_of_the_host_are_shared_in_every_mode() {
 }
 
 #[test]
+fn guest_volumes_have_a_size() {
+    if !wanted() {
+        return;
+    }
+    let dir = std::env::temp_dir().join(format!("knarr-e2e-quota-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let checks = guest::quotas(&dir.join("disk"));
+    std::fs::remove_dir_all(&dir).unwrap();
+    let failed: Vec<_> = checks.iter().filter(|c| !c.passed).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    for name in ["create", "fits", "full", "apart", "free", "restart", "again"] {
+        assert!(checks.iter().any(|c| c.name == name), "{name} was not checked: {checks:?}");
+    }
+}
+
+#[test]
 fn guest_power_cuts_leave_images_whole_or_absent() {
     const CUTS: usize = 3;
     if !wanted() {

@@ -91,6 +91,25 @@ pub fn power_cuts(disk: &std::path::Path, cuts: usize) -> Vec<Vec<Check>> {
     (0..cuts).map(|_| boot(false)).chain(std::iter::once_with(|| boot(true))).collect()
 }
 
+/// Boot the guest with a disk that has project quotas, and give what it reported of volumes with a size.
+///
+/// # Panics
+/// Where the machine cannot be booted or reports no end.
+pub fn quotas(disk: &std::path::Path) -> Vec<Check> {
+    let file = std::fs::File::create(disk).expect("a file");
+    file.set_len(256 << 20).expect("a sparse file");
+    let mut make = Command::new("mke2fs");
+    make.args(["-q", "-t", "ext4", "-O", "quota,project", "-E", "quotatype=prjquota"]).arg(disk);
+    assert!(make.status().expect("mke2fs").success(), "no ext4 with project quotas");
+    let mut c = Command::new(workspace::top().join("scripts/guest"));
+    c.arg(workspace::knarr()).arg(workspace::image("busybox.tar"));
+    c.arg(workspace::top().join("scripts/guest-quota-checks")).env("KNARR_GUEST_DATA", disk);
+    let f = crate::command::run(&mut c, None, Duration::from_secs(600));
+    let text = String::from_utf8_lossy(&f.stdout).into_owned();
+    assert!(text.contains("KNARR-GUEST-END"), "the guest reported no end (exit {})\n{text}", f.code);
+    parse(&text)
+}
+
 /// The emulator among a process's descendants.
 fn machine_of(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();

@@ -81,6 +81,8 @@ ids! {
     NetworkId,
     /// A command executed in a running container.
     ExecId,
+    /// A volume, whatever it is called.
+    VolumeId,
 }
 
 #[cfg(test)]

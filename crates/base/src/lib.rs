@@ -5,5 +5,5 @@ pub mod failpoint;
 pub mod id;
 pub mod kind;
 
-pub use id::{ContainerId, ExecId, Id, ImageId, NetworkId};
+pub use id::{ContainerId, ExecId, Id, ImageId, NetworkId, VolumeId};
 pub use kind::{ErrorKind, Kind};

@@ -21,7 +21,8 @@ const TYPE_AAAA: u16 = 28;
 const CLASS_IN: u16 = 1;
 const NAME_ERROR: u8 = 3;
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// Why a name has no addresses.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// For reqwest.
 #[derive(Debug, Clone, Default)]
@@ -47,7 +48,7 @@ enum LookupError {
 }
 
 /// Addresses of a name, IPv4 first.
-pub async fn lookup(name: &str) -> Result<Vec<IpAddr>, BoxError> {
+pub async fn lookup(name: &str) -> std::result::Result<Vec<IpAddr>, BoxError> {
     let name = name.trim_end_matches('.');
     let hosts = tokio::fs::read_to_string("/etc/hosts").await.unwrap_or_default();
     let found = in_hosts(&hosts, name);

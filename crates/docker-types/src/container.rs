@@ -1,9 +1,9 @@
 //! Requests and small replies of the container endpoints.
-use crate::List;
 use crate::container_config::Config;
-use crate::host_config::{HostConfig, RestartPolicy};
-use crate::network::NetworkingConfig;
+use crate::host_config::{HostConfig, PortMap, RestartPolicy};
+use crate::network::{EndpointSettings, NetworkingConfig};
 use crate::resources::Resources;
+use crate::{List, Map};
 
 pub use crate::container_config::HealthConfig;
 pub use crate::container_inspect::{
@@ -31,6 +31,17 @@ api_struct! {
     pub struct UpdateRequest {
         resources: Resources = flatten,
         restart_policy: RestartPolicy = "RestartPolicy",
+        /// Our own, as all below: what Docker's engine does not change once a container is made. They hold at once, and from
+        /// then on.
+        labels_add: Map<String> = "LabelsAdd" omitempty,
+        labels_remove: List<String> = "LabelsRemove" omitempty,
+        /// As `PortBindings` of `HostConfig`.
+        ports_add: PortMap = "PortsAdd" omitempty,
+        /// The bindings that are like these; of a port without any all.
+        ports_remove: PortMap = "PortsRemove" omitempty,
+        /// By the network's name or id.
+        networks_add: Map<EndpointSettings> = "NetworksAdd" omitempty,
+        networks_remove: List<String> = "NetworksRemove" omitempty,
     }
 
     pub struct UpdateResponse {

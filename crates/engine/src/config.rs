@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use crate::machine::Backoff;
 pub use knarr_image::{CleanPolicy, Proxies};
 pub use knarr_network::{AddressPool, NetworkConfig, Scope};
 pub use knarr_snapshot::driver::Kind as StorageDriver;
@@ -82,6 +83,8 @@ pub struct EngineConfig {
     pub userns_pool: Option<String>,
     /// Label containers where the kernel has SELinux and the policy labels for them.
     pub selinux_enabled: bool,
+    /// Pauses before restarts by policies, of containers that say nothing.
+    pub restart_backoff: Backoff,
     /// Seconds after which a container that does not stop is killed, unless it says otherwise.
     pub default_stop_timeout_s: i64,
     /// `private` or `shareable`.
@@ -132,6 +135,7 @@ impl Default for EngineConfig {
             userns_remap: None,
             userns_pool: None,
             selinux_enabled: false,
+            restart_backoff: Backoff::default(),
             default_stop_timeout_s: 10,
             default_ipc_mode: "private".to_owned(),
             shutdown_timeout_s: 15,

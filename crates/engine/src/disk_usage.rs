@@ -111,7 +111,8 @@ fn containers(engine: &Inner) -> Result<ContainersDiskUsage> {
 }
 
 fn volumes(engine: &Inner) -> Result<VolumesDiskUsage> {
-    let rows = engine.volumes.list()?;
+    // What has options of its own may lie anywhere: as in Docker it is not counted.
+    let rows: Vec<_> = engine.volumes.list()?.into_iter().filter(|row| row.options.is_empty()).collect();
     let items: Vec<_> = rows.iter().map(|row| crate::facade::volume_with_usage(engine, row)).collect();
     let size = |v: &knarr_docker_types::volume::Volume| v.usage_data.as_ref().map_or(0, |u| u.size.max(0));
     let users = |v: &knarr_docker_types::volume::Volume| v.usage_data.as_ref().map_or(0, |u| u.ref_count);

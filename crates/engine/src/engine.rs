@@ -11,7 +11,6 @@ use crate::registry::Registry;
 use crate::spec::Facts;
 use crate::supervisor::Spawner;
 use crate::userns::Userns;
-use knarr_base::ContainerId;
 use knarr_image::Images;
 use knarr_network::Networks;
 use knarr_network::resolv_conf;
@@ -59,6 +58,7 @@ pub(crate) struct Inner {
     pub busy: AtomicUsize,
     /// Creating a container or a volume holds it for reading, removing images or volumes for writing.
     pub image_use: tokio::sync::RwLock<()>,
+    pub edits: crate::edit::Locks,
     _lock: File,
 }
 
@@ -98,6 +98,7 @@ impl Engine {
             descriptor_limit: parts.descriptor_limit,
             busy: AtomicUsize::new(0),
             image_use: tokio::sync::RwLock::default(),
+            edits: crate::edit::Locks::default(),
             _lock: parts.lock,
         });
         crate::restore::run(&inner).await?;
@@ -370,15 +371,6 @@ impl Inner {
     /// The same on a thread that may block.
     pub fn emit_now(&self, event: Event) -> Result<()> {
         Ok(write_event(&self.store, event)?)
-    }
-
-    /// Containers that hold a volume, but for one.
-    pub fn volume_users(&self, name: &str, but: Option<&ContainerId>) -> Vec<String> {
-        let uses = |container: &Container| {
-            Some(&container.id) != but
-                && container.mounts.iter().any(|row| !row.name.is_empty() && row.name == name)
-        };
-        self.containers.all().iter().filter(|s| uses(&s.container)).map(|s| s.id().to_string()).collect()
     }
 }
 

@@ -34,7 +34,8 @@ pub(crate) async fn stream(engine: &Arc<Inner>, options: &Events) -> Result<mpsc
     if let (Some(since), Some(until)) = (since, until)
         && since > until
     {
-        return Err(Error::Invalid("`since` time cannot be after `until` time".to_owned()));
+        let (since, until) = (&options.since, &options.until);
+        return Err(Error::Invalid(format!("`since` time ({since}) cannot be after `until` time ({until})")));
     }
     let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
     // What has happened already is no news, though nobody may have waited for the disk.
@@ -43,7 +44,7 @@ pub(crate) async fn stream(engine: &Arc<Inner>, options: &Events) -> Result<mpsc
     let mut newest = engine.store.subscribe();
     // Without `since` the stream begins with what comes next; numbers, not clocks, say what that is.
     let mut seen = if since.is_some() || until.is_some() { 0 } else { *newest.borrow_and_update() };
-    let from = since.unwrap_or(if until.is_some() { Time::now() } else { Time::NEVER });
+    let from = since.unwrap_or(Time::NEVER);
     let (engine, filters) = (Arc::clone(engine), options.filters.clone());
     let deadline = until.map(|until| {
         let left = u64::try_from(until.0.saturating_sub(Time::now().0)).unwrap_or(0);
@@ -107,36 +108,40 @@ fn message(event: Event) -> Message {
     }
 }
 
+/// Docker's rules: names are matched by their beginnings, whatever the event's type is.
 fn matches(filters: &Filters, event: &Event) -> bool {
     let any =
         |name: &str, test: &dyn Fn(&str) -> bool| !filters.contains(name) || filters.get(name).any(test);
-    let action = event.action.split(':').next().unwrap_or(&event.action);
+    let begins = filters.get("event").any(|wanted| FUZZY.contains(&wanted));
+    let name = event.attributes.get("name").map_or("", String::as_str);
     any("type", &|kind| event.kind == kind)
         && any("scope", &|scope| scope == "local")
-        && any("event", &|wanted| wanted == action || wanted == event.action)
-        && ["container", "image", "network", "volume", "daemon", "plugin"]
+        && any("event", &|wanted| event.action == wanted || begins && event.action.starts_with(wanted))
+        && ABOUT
             .iter()
-            .all(|kind| any(kind, &|wanted| is_about(event, kind, wanted)))
+            .all(|kind| any(kind, &|wanted| event.id.starts_with(wanted) || name.starts_with(wanted)))
+        && any("image", &|wanted| is_about_image(event, wanted))
         && filters.labels_match("label", &event.attributes)
 }
 
-fn is_about(event: &Event, kind: &str, wanted: &str) -> bool {
-    let attribute = |name: &str| event.attributes.get(name).is_some_and(|value| value == wanted);
-    match kind {
-        "image" => {
-            let bare = |name: &str| name.rsplit_once(':').is_some_and(|(repo, _)| repo == wanted);
-            let image = event.attributes.get("image").or_else(|| event.attributes.get("name"));
-            (event.kind == "image"
-                && (event.id == wanted || event.id.trim_start_matches("sha256:").starts_with(wanted)))
-                || image.is_some_and(|name| name == wanted || bare(name))
-        }
-        _ => {
-            event.kind == kind
-                && (event.id == wanted
-                    || attribute("name")
-                    || (wanted.len() >= 12 && event.id.starts_with(wanted)))
-        }
-    }
+/// Filters by the name of something.
+const ABOUT: [&str; 9] =
+    ["container", "network", "volume", "daemon", "plugin", "service", "node", "secret", "config"];
+/// Actions that say what they are about behind a colon.
+const FUZZY: [&str; 3] = ["health_status", "exec_create", "exec_start"];
+
+/// Containers of an image count too.
+fn is_about_image(event: &Event, wanted: &str) -> bool {
+    let attribute = if event.kind == "image" { "name" } else { "image" };
+    let name = event.attributes.get(attribute).map_or("", String::as_str);
+    // Docker's clients have always been able to leave out the digest's algorithm of an image's own id.
+    let bare_id = event.kind == "image" && event.id.strip_prefix("sha256:").is_some_and(|id| id == wanted);
+    [event.id.as_str(), name].into_iter().any(|text| text == wanted || repository(text) == wanted) || bare_id
+}
+
+/// Without registry, tag and digest, as people write it.
+fn repository(text: &str) -> String {
+    knarr_oci::reference::Reference::parse(text).map_or_else(|_| text.to_owned(), |r| r.familiar_name())
 }
 
 #[cfg(test)]
@@ -152,5 +157,11 @@ mod tests {
         assert!(passes("type", "container") && passes("event", "exec_start") && passes("container", "web"));
         assert!(passes("image", "busybox") && passes("label", "name=web"));
         assert!(!passes("type", "image") && !passes("event", "start") && !passes("container", "other"));
+        // Beginnings of names and ids will do, and the exact action of others.
+        assert!(passes("container", "we") && passes("container", "abc") && !passes("container", "eb"));
+        assert!(passes("image", "busybox:1") && !passes("image", "busy"));
+        let stop = Event::now("container", "stop", "abcdef").with("name", "web");
+        let passes = |value: &str| matches(&Filters::default().with("event", value), &stop);
+        assert!(passes("stop") && !passes("st"));
     }
 }

@@ -117,6 +117,7 @@ impl Execs {
         self.set_state(id, ExecState::Ended { pid: exit.pid, code: exit.code });
         self.forget_old(&container.id, Some(id));
         let event = container.event("exec_die").with("execID", id).with("exitCode", exit.code.to_string());
+        let event = knarr_state::Event { minor: crate::health::is_probe(&container.id, id), ..event };
         let engine = Arc::clone(engine);
         tokio::spawn(async move { engine.emit(event).await });
     }

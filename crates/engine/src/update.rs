@@ -1,8 +1,10 @@
-//! `docker update`: limits and restart policy of an existing container.
+//! `docker update`: limits and restart policy of an existing container, and our own edits of it (`edit`).
 use crate::create::validate;
-use crate::engine::Inner;
+use crate::edit::{self, Edit, RowChange};
+use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::machine::Phase;
+use crate::record::Container;
 use crate::registry::Entry;
 use crate::spec;
 use knarr_cgroup::Cgroup;
@@ -10,52 +12,60 @@ use knarr_docker_types::container::UpdateRequest;
 use knarr_docker_types::resources::Resources;
 use std::sync::Arc;
 
-pub(crate) async fn update(engine: &Arc<Inner>, entry: &Entry, request: UpdateRequest) -> Result<()> {
+pub(crate) async fn update(engine: &Engine, entry: &Entry, request: UpdateRequest) -> Result<()> {
     let snapshot = Arc::clone(&entry.snapshot);
+    let id = snapshot.id().clone();
+    let cannot = |why: &str| Error::Conflict(format!("Cannot update container {id}: {why}"));
     if matches!(snapshot.status.phase, Phase::Removing | Phase::Dead) {
-        return Err(Error::Conflict("container is marked for removal and cannot be \"update\"".to_owned()));
+        return Err(cannot("container is marked for removal and cannot be \"update\""));
     }
     let policy = request.restart_policy.clone();
     if !policy.name.is_empty() {
         validate::restart_policy(&policy)?;
         if snapshot.container.host_config.auto_remove && policy.name != "no" {
-            return Err(Error::Conflict(
-                "Restart policy cannot be updated because AutoRemove is enabled for the container".to_owned(),
+            return Err(cannot(
+                "Restart policy cannot be updated because AutoRemove is enabled for the container",
             ));
         }
     }
     let old = snapshot.container.host_config.resources.clone();
-    let merged = merge(&old, &request.resources)?;
+    let merged = merge(&old, &request.resources).map_err(cannot)?;
     validate::resources(&merged)?;
+    let edit = Edit::of(&request, &snapshot.container)?;
     if merged != old && snapshot.is_live() {
-        let (work, container, resources) =
-            (Arc::clone(engine), Arc::clone(&snapshot.container), merged.clone());
-        engine
-            .pool
-            .run(move || {
-                let mut changed = container.as_ref().clone();
-                changed.host_config.resources = resources;
-                let facts = crate::start::gather_facts(&work, &changed)?;
-                let limits = spec::resources(&changed.host_config.resources, &facts);
-                Cgroup::new(&work.cgroup_path(&container))?
-                    .apply(&limits)
-                    .map_err(|e| Error::Internal(format!("Cannot update container {}: {e}", container.id)))
-            })
-            .await??;
+        let (container, resources) = (Arc::clone(&snapshot.container), merged.clone());
+        engine.blocking(move |engine| set_limits(engine, &container, resources)).await?;
     }
-    entry
-        .inbox
-        .configure("update", Vec::new(), move |container| {
+    let commit = async |row: Option<RowChange>| {
+        let change = move |container: &mut Container| {
             container.host_config.resources = merged;
             if !policy.name.is_empty() {
                 container.host_config.restart_policy = policy;
             }
-        })
-        .await
+            if let Some(row) = row {
+                row.apply(container);
+            }
+        };
+        entry.inbox.configure("update", Vec::new(), change).await
+    };
+    match edit.is_empty() {
+        true => commit(None).await,
+        false => edit::carry_out(engine, entry, &edit, async |row| commit(Some(row)).await).await,
+    }
 }
 
-/// What is zero stays as it was.
-fn merge(old: &Resources, new: &Resources) -> Result<Resources> {
+fn set_limits(engine: &Inner, container: &Container, resources: Resources) -> Result<()> {
+    let mut changed = container.clone();
+    changed.host_config.resources = resources;
+    let facts = crate::start::gather_facts(engine, &changed)?;
+    let limits = spec::resources(&changed.host_config.resources, &facts);
+    Cgroup::new(&engine.cgroup_path(container))?
+        .apply(&limits)
+        .map_err(|e| Error::Internal(format!("Cannot update container {}: {e}", container.id)))
+}
+
+/// What is zero stays as it was. The error is Docker's text.
+fn merge(old: &Resources, new: &Resources) -> Result<Resources, &'static str> {
     let mut merged = old.clone();
     let numbers: [(&mut i64, i64); 9] = [
         (&mut merged.cpu_shares, new.cpu_shares),
@@ -73,21 +83,30 @@ fn merge(old: &Resources, new: &Resources) -> Result<Resources> {
             *have = asked;
         }
     }
-    if new.nano_cpus > 0 && (old.cpu_period > 0 || old.cpu_quota > 0) {
-        return Err(Error::Invalid(
-            "Conflicting options: Nano CPUs cannot be updated as CPU Period has already been set".to_owned(),
-        ));
-    }
-    if (new.cpu_period > 0 || new.cpu_quota > 0) && old.nano_cpus > 0 {
-        return Err(Error::Invalid(
-            "Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set".to_owned(),
-        ));
-    }
-    if new.memory > 0 && new.memory_swap == 0 && old.memory_swap > 0 && new.memory > old.memory_swap {
-        return Err(Error::Invalid(
-            "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time"
-                .to_owned(),
-        ));
+    let both = [
+        (
+            new.nano_cpus > 0 && old.cpu_period > 0,
+            "Conflicting options: Nano CPUs cannot be updated as CPU Period has already been set",
+        ),
+        (
+            new.nano_cpus > 0 && old.cpu_quota > 0,
+            "Conflicting options: Nano CPUs cannot be updated as CPU Quota has already been set",
+        ),
+        (
+            new.cpu_period > 0 && old.nano_cpus > 0,
+            "Conflicting options: CPU Period cannot be updated as NanoCPUs has already been set",
+        ),
+        (
+            new.cpu_quota > 0 && old.nano_cpus > 0,
+            "Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set",
+        ),
+        (
+            new.memory > 0 && new.memory_swap == 0 && old.memory_swap > 0 && new.memory > old.memory_swap,
+            "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
+        ),
+    ];
+    if let Some((_, text)) = both.into_iter().find(|(conflict, _)| *conflict) {
+        return Err(text);
     }
     if new.blkio_weight != 0 {
         merged.blkio_weight = new.blkio_weight;
@@ -96,6 +115,19 @@ fn merge(old: &Resources, new: &Resources) -> Result<Resources> {
         [(&mut merged.cpuset_cpus, &new.cpuset_cpus), (&mut merged.cpuset_mems, &new.cpuset_mems)]
     {
         if !asked.is_empty() {
+            have.clone_from(asked);
+        }
+    }
+    if !new.blkio_weight_device.is_nil() {
+        merged.blkio_weight_device = new.blkio_weight_device.clone();
+    }
+    for (have, asked) in [
+        (&mut merged.blkio_device_read_bps, &new.blkio_device_read_bps),
+        (&mut merged.blkio_device_write_bps, &new.blkio_device_write_bps),
+        (&mut merged.blkio_device_read_iops, &new.blkio_device_read_iops),
+        (&mut merged.blkio_device_write_iops, &new.blkio_device_write_iops),
+    ] {
+        if !asked.is_nil() {
             have.clone_from(asked);
         }
     }

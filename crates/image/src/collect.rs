@@ -124,9 +124,9 @@ impl Images {
         Ok(knarr_snapshot::own::remake(rootfs, &self.layers.path(&self.base_layer))?)
     }
 
-    /// Writes a container's hold again from its root file system if it was lost: its record is durable, while the file is
+    /// Writes a container's hold again from its root file system and its other trees if it was lost: its record is durable, while the file is
     /// not synced. Whether it was lost.
-    pub fn repair_hold(&self, container_dir: &Path, rootfs: &RootfsMount) -> Result<bool, Error> {
+    pub fn repair_hold(&self, container_dir: &Path, trees: &[&RootfsMount]) -> Result<bool, Error> {
         let path = container_dir.join(HOLD_FILE);
         let is_whole = fs::read(&path).is_ok_and(|b| serde_json::from_slice::<Vec<Digest>>(&b).is_ok());
         if is_whole || !container_dir.is_dir() {
@@ -137,15 +137,24 @@ impl Images {
             let hex = path.strip_prefix(&layers).ok()?.components().next()?.as_os_str().to_str()?.to_owned();
             Digest::parse(&format!("sha256:{hex}")).ok()
         };
-        let held: Vec<Digest> = match rootfs {
-            RootfsMount::Overlay { lower, .. } | RootfsMount::Copy { lower, .. } => {
-                lower.iter().filter_map(diff_id).collect()
-            }
+        let layers_of = |tree: &&RootfsMount| match tree {
+            RootfsMount::Overlay { lower, .. } | RootfsMount::Copy { lower, .. } => lower.clone(),
             RootfsMount::Directory { .. } => Vec::new(),
         };
+        let held: Vec<Digest> = trees.iter().flat_map(layers_of).filter_map(|path| diff_id(&path)).collect();
         hold(container_dir, &held.iter().collect::<Vec<_>>())?;
         Ok(true)
     }
+}
+
+/// The same, and what is held already.
+pub(crate) fn hold_more(container_dir: &Path, layers: &[&Digest]) -> Result<(), Error> {
+    let path = container_dir.join(HOLD_FILE);
+    let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
+    let held: Vec<Digest> =
+        serde_json::from_slice(&bytes).map_err(|e| Error::io("parse", &path)(e.into()))?;
+    let all: Vec<&Digest> = held.iter().chain(layers.iter().copied()).collect();
+    hold(container_dir, &all)
 }
 
 /// Holds these layers for as long as the container's directory exists.

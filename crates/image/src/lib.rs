@@ -37,7 +37,7 @@ mod usage;
 mod whole;
 
 pub use knarr_distribution::{
-    Access, Client, Credentials, Found, Login, Proxies, RegistryConfig, Repository, Search, Select,
+    Access, Client, Credentials, Found, Login, Proxies, RegistryConfig, Repository, Search, Select, lookup,
 };
 
 pub use check::{CheckOptions, CheckReport, Finding, Outcome, Subject};

@@ -181,11 +181,34 @@ impl Images {
 
     /// The same for a container that may go with a power cut.
     pub fn prepare_for(&self, id: &ImageId, container_dir: &Path, keep: Keep) -> Result<RootfsMount, Error> {
+        self.make_tree(id, container_dir, keep, &|held| crate::collect::hold(container_dir, held), true)
+    }
+
+    /// Another image's tree, for a container that has its own: in the directory `place`, without the base layer. Its layers
+    /// are held by the container's directory.
+    pub fn prepare_beside(
+        &self,
+        id: &ImageId,
+        place: &Path,
+        container_dir: &Path,
+        keep: Keep,
+    ) -> Result<RootfsMount, Error> {
+        self.make_tree(id, place, keep, &|held| crate::collect::hold_more(container_dir, held), false)
+    }
+
+    fn make_tree(
+        &self,
+        id: &ImageId,
+        place: &Path,
+        keep: Keep,
+        hold: &dyn Fn(&[&Digest]) -> Result<(), Error>,
+        with_base: bool,
+    ) -> Result<RootfsMount, Error> {
         let record = self.store.get::<ImageRecord>(id.as_str())?;
         let record = record.ok_or_else(|| Error::NotFound(id.to_string()))?;
         let _pass = self.enter();
         let held: Vec<&Digest> = record.layers.iter().map(|layer| &layer.diff_id).collect();
-        crate::collect::hold(container_dir, &held)?;
+        hold(&held)?;
         let mut lower = Vec::with_capacity(record.layers.len());
         for layer in record.layers.iter().rev() {
             if !self.layers.exists(&layer.diff_id) {
@@ -193,12 +216,12 @@ impl Images {
             }
             lower.push(self.layers.path(&layer.diff_id));
         }
-        let has_base = lower.is_empty() || crate::base_layer::suits(&lower);
+        let has_base = lower.is_empty() || with_base && crate::base_layer::suits(&lower);
         let stack = Stack {
             layers: held.into_iter().cloned().collect(),
             base: has_base.then(|| self.base_layer.clone()),
         };
-        Ok(self.driver.prepare(&stack, container_dir, keep)?)
+        Ok(self.driver.prepare(&stack, place, keep)?)
     }
 
     /// After a start of the machine: layers that had not reached the disk are unpacked again, since containers may stand on them.

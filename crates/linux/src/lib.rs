@@ -18,6 +18,7 @@ pub mod namespace;
 pub mod path;
 pub mod prctl;
 pub mod process;
+pub mod project_quota;
 pub mod protected;
 pub mod rlimit;
 pub mod seccomp;

@@ -72,7 +72,7 @@ pub(crate) struct Reservation {
     pub ports: Vec<PublishedPort>,
     sockets: Vec<OwnedFd>,
     listening: Vec<Listening>,
-    relay: Option<Relay>,
+    relays: Vec<Relay>,
 }
 
 /// The bindings asked for, `-P` included, in a stable order without repetitions.
@@ -226,8 +226,59 @@ impl Reservation {
 
     /// When the container is there: sockets that listen begin to be served.
     pub fn serve(&mut self, relays: &Relays) -> std::io::Result<()> {
-        self.relay = relays.open(std::mem::take(&mut self.listening))?;
+        self.relays.extend(relays.open(std::mem::take(&mut self.listening))?);
         Ok(())
+    }
+
+    /// Gives up some of the ports, and leaves the others as they are; but what is relayed is relayed anew if one of its kind goes,
+    /// after `serve`. `address` is the container's of a family.
+    pub fn release(
+        &mut self,
+        gone: &[PublishedPort],
+        address: impl Fn(bool) -> Option<IpAddr>,
+    ) -> Vec<PublishError> {
+        self.ports.retain(|port| !gone.contains(port));
+        self.sockets.retain(|socket| {
+            let at = getsockname(socket).ok().and_then(|at| SocketAddr::try_from(at).ok());
+            let protocol = sockopt::socket_protocol(socket).ok().flatten();
+            let holds = |port: &PublishedPort| {
+                let own = match port.protocol {
+                    Protocol::Tcp => ipproto::TCP,
+                    Protocol::Udp => ipproto::UDP,
+                    Protocol::Sctp => ipproto::SCTP,
+                };
+                at == Some(SocketAddr::new(port.host_ip, port.host_port)) && protocol == Some(own)
+            };
+            !gone.iter().any(holds)
+        });
+        let relayed_to = |p: &PublishedPort| {
+            let container = address(p.host_ip.is_ipv4()).or_else(|| address(true)).unwrap_or(p.host_ip);
+            (is_relayed(p.host_ip, container) && p.protocol != Protocol::Sctp).then_some(container)
+        };
+        if self.relays.is_empty() || !gone.iter().any(|port| relayed_to(port).is_some()) {
+            return Vec::new();
+        }
+        self.relays.clear();
+        let mut failures = Vec::new();
+        for p in self.ports.clone().iter().filter(|p| p.host_port != 0) {
+            let Some(container) = relayed_to(p) else { continue };
+            match hold(p.protocol, p.host_ip, p.host_port, true) {
+                Ok((_, socket)) => self.put(socket, Some(container), p),
+                Err(e) => {
+                    let (host, inside) = (p.host_port, p.container_port);
+                    failures.push(bind_error(p.protocol, p.host_ip, host, container, inside, e));
+                }
+            }
+        }
+        failures
+    }
+
+    /// Holds those of another one, too.
+    pub fn join(&mut self, other: Reservation) {
+        self.ports.extend(other.ports);
+        self.sockets.extend(other.sockets);
+        self.listening.extend(other.listening);
+        self.relays.extend(other.relays);
     }
 
     /// After a restart of the engine: the ports that a running container has. `address` is the container's of a family.

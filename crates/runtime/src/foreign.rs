@@ -46,7 +46,8 @@ pub(crate) fn open(
     Ok(trees)
 }
 
-/// The process's descriptors name mounts of the caller's own namespace. The copy must not send mounts back there.
+/// The process's descriptors name mounts of the caller's own namespace, or detached ones. The copy must not send mounts back
+/// there.
 fn of_descriptor(
     pid: i32,
     path: &CStr,
@@ -55,7 +56,11 @@ fn of_descriptor(
     propagation: Propagation,
 ) -> Result<OwnedFd> {
     let pidfd = process::pidfd_open(pid)?;
-    let copy = mount::clone_path(path, recursive)?;
+    let copy = match mount::clone_path(path, recursive) {
+        // A detached mount was made for this container; kernels before 6.15 copy none.
+        Err(Errno::INVAL) => rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?,
+        copy => copy?,
+    };
     process::pidfd_send_signal(pidfd.as_fd(), 0)?;
     let attributes = Attributes { propagation: Some(propagation), recursive: true, ..Attributes::default() };
     mount::set_attributes(copy.as_fd(), &attributes)?;

@@ -6,7 +6,12 @@ use std::collections::BTreeMap;
 /// Events are kept up to this number; the oldest go first.
 pub const MAX_EVENTS: u64 = 10_000;
 
+/// Minor events are kept up to this number, beside the others.
+pub const MAX_MINOR_EVENTS: u64 = 1000;
+
 pub(crate) const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
+/// Of the same numbering.
+pub(crate) const MINOR_EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("minor_events");
 
 /// One event, as Docker's `events` shows it; its number is the row's key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +28,9 @@ pub struct Event {
     pub attributes: BTreeMap<String, String>,
     /// When, in nanoseconds since the Unix epoch.
     pub time_nanos: i64,
+    /// One of many that come all the time, such as those of health checks: they do not displace the others.
+    #[serde(skip)]
+    pub minor: bool,
 }
 
 impl Event {
@@ -35,6 +43,7 @@ impl Event {
             id: id.to_owned(),
             attributes: BTreeMap::new(),
             time_nanos: i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+            minor: false,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A writer adds its changes to the open group. The last one in line commits for all of them, so a writer alone pays
 //! one commit and a hundred writers pay a few. Invariant: a group's members succeed or fail together.
-use crate::event::{EVENTS, MAX_EVENTS};
+use crate::event::{EVENTS, MAX_EVENTS, MAX_MINOR_EVENTS, MINOR_EVENTS};
 use crate::record::{encode, table};
 use crate::write::Changes;
 use crate::{Error, Event, Result};
@@ -64,12 +64,17 @@ impl Group {
                 None => drop(rows.remove(key.as_str()).map_err(Error::storage)?),
             }
         }
-        if !self.events.is_empty() {
-            let mut rows = tx.open_table(EVENTS).map_err(Error::storage)?;
-            for (number, event) in (self.first_event..).zip(&self.events) {
+        for (minor, log, most) in [(false, EVENTS, MAX_EVENTS), (true, MINOR_EVENTS, MAX_MINOR_EVENTS)] {
+            let numbered = (self.first_event..).zip(&self.events).filter(|(_, event)| event.minor == minor);
+            let mut numbered = numbered.peekable();
+            if numbered.peek().is_none() {
+                continue;
+            }
+            let mut rows = tx.open_table(log).map_err(Error::storage)?;
+            for (number, event) in numbered {
                 rows.insert(number, encode("events", event)?.as_slice()).map_err(Error::storage)?;
             }
-            while rows.len().map_err(Error::storage)? > MAX_EVENTS {
+            while rows.len().map_err(Error::storage)? > most {
                 rows.pop_first().map_err(Error::storage)?;
             }
         }

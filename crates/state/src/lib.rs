@@ -19,7 +19,7 @@ mod syncer;
 mod write;
 
 pub use error::Error;
-pub use event::{Event, MAX_EVENTS};
+pub use event::{Event, MAX_EVENTS, MAX_MINOR_EVENTS};
 pub use read::ReadTx;
 pub use record::{Damaged, Record};
 pub use store::Store;

@@ -1,4 +1,5 @@
 //! Reading: one snapshot over all tables.
+use crate::event::{EVENTS, MINOR_EVENTS};
 use crate::record::{Damaged, Record, decode, table};
 use crate::{Error, Event, Result};
 use redb::{ReadTransaction, ReadableTable, TableError};
@@ -10,6 +11,7 @@ pub struct ReadTx {
     pub(crate) damaged: RefCell<Vec<Damaged>>,
 }
 
+type Log = redb::TableDefinition<'static, u64, &'static [u8]>;
 type RawTable = redb::ReadOnlyTable<&'static str, &'static [u8]>;
 
 impl ReadTx {
@@ -48,23 +50,45 @@ impl ReadTx {
 
     /// Events with numbers above `seq`, oldest first.
     pub fn events_since(&self, seq: u64) -> Result<Vec<(u64, Event)>> {
-        let table = self.tx.open_table(crate::event::EVENTS).map_err(Error::storage)?;
+        let mut events = self.log_since(EVENTS, seq, false)?;
+        let minor = self.log_since(MINOR_EVENTS, seq, true)?;
+        if !minor.is_empty() {
+            events.extend(minor);
+            events.sort_by_key(|(number, _)| *number);
+        }
+        Ok(events)
+    }
+
+    fn log_since(&self, log: Log, seq: u64, minor: bool) -> Result<Vec<(u64, Event)>> {
+        let Some(table) = self.log(log)? else { return Ok(Vec::new()) };
         let mut events = Vec::new();
         for row in table.range(seq.saturating_add(1)..).map_err(Error::storage)? {
             let (number, bytes) = row.map_err(Error::storage)?;
-            match decode(bytes.value()) {
-                Ok(event) => events.push((number.value(), event)),
+            match decode::<Event>(bytes.value()) {
+                Ok(event) => events.push((number.value(), Event { minor, ..event })),
                 Err(reason) => tracing::warn!(number = number.value(), %reason, "damaged event skipped"),
             }
         }
         Ok(events)
     }
 
+    fn log(&self, log: Log) -> Result<Option<redb::ReadOnlyTable<u64, &'static [u8]>>> {
+        match self.tx.open_table(log) {
+            Ok(table) => Ok(Some(table)),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(e) => Err(Error::storage(e)),
+        }
+    }
+
     /// Number of the newest event; 0 when there was none.
     pub fn newest_event(&self) -> Result<u64> {
-        let table = self.tx.open_table(crate::event::EVENTS).map_err(Error::storage)?;
-        let last = table.last().map_err(Error::storage)?;
-        Ok(last.map_or(0, |(number, _)| number.value()))
+        let mut newest = 0;
+        for log in [EVENTS, MINOR_EVENTS] {
+            let Some(table) = self.log(log)? else { continue };
+            let last = table.last().map_err(Error::storage)?;
+            newest = newest.max(last.map_or(0, |(number, _)| number.value()));
+        }
+        Ok(newest)
     }
 
     pub(crate) fn raw(&self, name: &'static str, key: &str) -> Result<Option<Vec<u8>>> {

@@ -1,4 +1,6 @@
 //! Schema version and migrations. A migration runs once, in the transaction that raises the version.
+mod volume_ids;
+
 use crate::{Error, Result};
 use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 
@@ -8,7 +10,7 @@ const VERSION_KEY: &str = "schema";
 type Migration = fn(&WriteTransaction) -> Result<()>;
 
 /// Entry `n` brings version `n` to `n + 1`. Entries are never changed or removed, only added.
-const MIGRATIONS: &[Migration] = &[create_tables];
+const MIGRATIONS: &[Migration] = &[create_tables, volume_ids::migrate];
 
 pub(crate) fn migrate(db: &Database) -> Result<()> {
     migrate_with(db, MIGRATIONS)

@@ -1,5 +1,5 @@
 //! The store as its users see it: isolation, damage, power loss of the process, a full disk.
-use knarr_state::{Error, Event, MAX_EVENTS, Record, Store};
+use knarr_state::{Error, Event, MAX_EVENTS, MAX_MINOR_EVENTS, Record, Store};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -364,4 +364,34 @@ proptest! {
             prop_assert_eq!(&rows, &model);
         }
     }
+}
+
+/// Health checks of many containers do not make the log forget what happened to them.
+#[test]
+fn minor_events_do_not_displace_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.redb");
+    let store = Store::open(&path).unwrap();
+    let emit = |minor: bool, count: u64| {
+        let written: Result<(), knarr_state::Error> = store.write(|tx| {
+            for _ in 0..count {
+                tx.emit(Event { minor, ..Event::now("container", "x", "id") });
+            }
+            Ok(())
+        });
+        written.unwrap();
+    };
+    emit(false, 2);
+    emit(true, MAX_MINOR_EVENTS + 5);
+    emit(false, 1);
+    let events = store.events_since(0).unwrap();
+    let numbers: Vec<u64> = events.iter().map(|(number, _)| *number).collect();
+    assert!(numbers.is_sorted() && numbers[..2] == [1, 2], "in one order");
+    assert_eq!(events.iter().filter(|(_, event)| !event.minor).count(), 3);
+    assert_eq!(events.iter().filter(|(_, event)| event.minor).count() as u64, MAX_MINOR_EVENTS);
+    emit(true, 1);
+    let newest = *store.subscribe().borrow();
+    drop(store);
+    let store = Store::open(&path).unwrap();
+    assert_eq!(*store.subscribe().borrow(), newest, "the next number is not one that was given");
 }

@@ -2,7 +2,7 @@
 //! devices. Symbolic links are copied, never followed.
 use knarr_linux::path::Dir;
 use knarr_linux::{Errno, Result};
-use rustix::fs::{FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
+use rustix::fs::{FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -96,10 +96,32 @@ fn attributes(from: &Dir, to: &Dir, name: &OsStr, stat: &Stat) -> Result<()> {
     to.set_times(name, &times(stat))
 }
 
+/// Longest list of names and longest value of attributes that the kernel has.
+const MAX_XATTR: usize = 65536;
+
 fn attributes_of_dir(from: &Dir, to: &Dir) -> Result<()> {
     let stat = from.self_metadata()?;
     rustix::fs::fchown(to.as_fd(), Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
     rustix::fs::fchmod(to.as_fd(), Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+    let mut names = vec![0; MAX_XATTR];
+    let length = match rustix::fs::flistxattr(from.as_fd(), &mut names[..]) {
+        Err(Errno::OPNOTSUPP) => 0,
+        length => length?,
+    };
+    for name in names[..length].split(|&b| b == 0).filter(|name| !name.is_empty()) {
+        if name.starts_with(b"trusted.overlay.") {
+            continue;
+        }
+        let (name, mut value) = (OsStr::from_bytes(name), vec![0; MAX_XATTR]);
+        let length = match rustix::fs::fgetxattr(from.as_fd(), name, &mut value[..]) {
+            Err(Errno::NODATA) => continue,
+            length => length?,
+        };
+        match rustix::fs::fsetxattr(to.as_fd(), name, &value[..length], XattrFlags::empty()) {
+            Err(Errno::OPNOTSUPP) => {}
+            done => done?,
+        }
+    }
     rustix::fs::futimens(to.as_fd(), &times(&stat))
 }
 

@@ -19,10 +19,21 @@ pub enum Error {
     NameInvalid(String),
     #[error("create {name}: error looking up volume plugin {driver}: plugin \"{driver}\" not found")]
     UnknownDriver { name: String, driver: String },
-    #[error("create {name}: volume option {option:?} is not supported by the local driver of this engine")]
-    UnsupportedOption { name: String, option: String },
-    #[error("a volume named {0} already exists with other options")]
-    Differs(String),
+    #[error("create {name}: {why}")]
+    InvalidOption { name: String, why: String },
+    #[error("create {0}: quota size requested but no quota support")]
+    NoQuota(String),
+    #[error("limit the size of volume {name}: {errno}")]
+    Quota { name: String, errno: Errno },
+    #[error(
+        "error while mounting volume '{}': error resolving passed in network volume address: {why}",
+        path.display()
+    )]
+    Lookup { path: PathBuf, why: String },
+    #[error("error while mounting volume '{}': failed to mount local volume: {what}: {errno}", path.display())]
+    Mount { path: PathBuf, what: String, errno: Errno },
+    #[error("unmount volume {name} at {}: {errno}", path.display())]
+    Unmount { name: String, path: PathBuf, errno: Errno },
     #[error("{action} {path}: {source}")]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("copy {path} into the volume: {errno}")]
@@ -35,10 +46,17 @@ impl Kind for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Error::NotFound(_) | Error::UnknownDriver { .. } => ErrorKind::NotFound,
-            Error::InUse { .. } | Error::Differs(_) => ErrorKind::Conflict,
-            Error::NameTooShort(_) | Error::NameInvalid(_) => ErrorKind::InvalidArgument,
-            Error::UnsupportedOption { .. } => ErrorKind::NotImplemented,
-            Error::Io { .. } | Error::Copy { .. } => ErrorKind::Internal,
+            Error::InUse { .. } => ErrorKind::Conflict,
+            Error::NameTooShort(_)
+            | Error::NameInvalid(_)
+            | Error::InvalidOption { .. }
+            | Error::NoQuota(_) => ErrorKind::InvalidArgument,
+            Error::Io { .. }
+            | Error::Copy { .. }
+            | Error::Quota { .. }
+            | Error::Lookup { .. }
+            | Error::Mount { .. }
+            | Error::Unmount { .. } => ErrorKind::Internal,
             Error::State(e) => e.kind(),
         }
     }

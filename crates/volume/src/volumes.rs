@@ -1,46 +1,17 @@
 //! The service: rows and directories of volumes.
 use crate::error::Error;
-use crate::{Result, copy_tree};
-use knarr_base::Id;
+use crate::mounted::{Mounted, Resolve};
+use crate::options::{self, Options};
+use crate::volume::{ANONYMOUS_LABEL, CreateVolume, Volume};
+use crate::{Result, copy_tree, quota};
+use knarr_base::VolumeId;
 use knarr_linux::path::{Dir, Root};
 use knarr_state::{Event, Record, Store};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-
-/// A volume; the row's key is its name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Volume {
-    pub name: String,
-    pub created_nanos: i64,
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    #[serde(default)]
-    pub options: BTreeMap<String, String>,
-    /// Made for one container without a name; removed with it by `rm -v`.
-    #[serde(default)]
-    pub anonymous: bool,
-}
-
-impl Record for Volume {
-    const TABLE: &'static str = "volumes";
-}
-
-/// What is asked for.
-#[derive(Debug, Clone, Default)]
-pub struct CreateVolume {
-    /// Empty: an anonymous volume.
-    pub name: String,
-    /// Empty: `local`.
-    pub driver: String,
-    pub labels: BTreeMap<String, String>,
-    pub options: BTreeMap<String, String>,
-}
-
-/// Label of anonymous volumes, as Docker writes it.
-pub const ANONYMOUS_LABEL: &str = "com.docker.volume.anonymous";
+use std::sync::{Mutex, PoisonError, RwLock};
 
 /// Mode of the directory of all volumes: an ordinary user of the host must not reach set-user-id programs that a
 /// container left in one (CVE-2021-41091).
@@ -51,12 +22,24 @@ pub struct Volumes {
     root: PathBuf,
     trash: PathBuf,
     store: Store,
+    /// How the volumes are called now.
+    names: RwLock<BTreeMap<VolumeId, String>>,
+    mounted: Mounted,
+    /// Two volumes of one size limit each must not take one number.
+    projects: Mutex<()>,
 }
 
 impl Volumes {
     /// `data_root/volumes` is made; directories that no row owns, not even a damaged one, are moved to the trash.
     pub fn open(data_root: &Path, store: Store) -> Result<Self> {
-        let this = Self { root: data_root.join("volumes"), trash: data_root.join("trash"), store };
+        let this = Self {
+            root: data_root.join("volumes"),
+            trash: data_root.join("trash"),
+            store,
+            names: RwLock::default(),
+            mounted: Mounted::default(),
+            projects: Mutex::default(),
+        };
         for dir in [&this.root, &this.trash] {
             let made = fs::DirBuilder::new().recursive(true).mode(PRIVATE).create(dir);
             // Whoever made it, and with whatever mode.
@@ -69,6 +52,8 @@ impl Volumes {
 
     fn sweep(&self) -> Result<()> {
         let rows: BTreeMap<String, Volume> = self.store.list::<Volume>()?.into_iter().collect();
+        let names = rows.values().map(|volume| (volume.id.clone(), volume.name.clone()));
+        *self.names.write().unwrap_or_else(PoisonError::into_inner) = names.collect();
         // After the list, which puts damaged rows aside: what a volume holds does not go with its record.
         let damaged = self.store.quarantined()?;
         let is_damaged = |name: &str| damaged.iter().any(|row| row.table == Volume::TABLE && row.key == name);
@@ -107,51 +92,84 @@ impl Volumes {
     pub fn create(&self, request: &CreateVolume) -> Result<Volume> {
         let anonymous = request.name.is_empty();
         let name = if anonymous { random_name() } else { request.name.clone() };
-        check(&name, request)?;
+        check_driver(&name, request)?;
+        // Whatever options are asked for now: Docker's clients rely on it.
         if let Some(volume) = self.store.get::<Volume>(&name)? {
-            return if request.options.is_empty() || volume.options == request.options {
-                Ok(volume)
-            } else {
-                Err(Error::Differs(name))
-            };
+            return Ok(volume);
         }
-        self.make_directory(&name)?;
+        check_name(&name)?;
+        let asked = options::of(&name, &request.options)?;
+        let _project = (asked.size > 0).then(|| self.projects.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(volume) = self.store.get::<Volume>(&name)? {
+            return Ok(volume);
+        }
+        let project = self.make_directory(&name, &asked)?;
         let mut labels = request.labels.clone();
         if anonymous {
             labels.insert(ANONYMOUS_LABEL.to_owned(), String::new());
         }
         let event = Event::now("volume", "create", &name).with("driver", "local");
         let volume = Volume {
+            id: VolumeId::from_bytes(&random()),
             name: name.clone(),
             created_nanos: event.time_nanos,
             labels,
             options: request.options.clone(),
             anonymous,
+            project,
         };
-        self.store.write(|tx| match tx.get::<Volume>(&name)? {
+        let made: Result<Volume> = self.store.write(|tx| match tx.get::<Volume>(&name)? {
             Some(other) => Ok(other),
             None => {
                 tx.put(&name, &volume)?;
                 tx.emit(event.clone());
                 Ok(volume.clone())
             }
-        })
+        });
+        let made = made?;
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        names.insert(made.id.clone(), made.name.clone());
+        Ok(made)
     }
 
-    /// `volumes/<name>/_data`, synced into its parents before the row names it.
-    fn make_directory(&self, name: &str) -> Result<()> {
+    /// `volumes/<name>/_data`, synced into its parents before the row names it. Gives the number of its project, if its size is
+    /// limited.
+    fn make_directory(&self, name: &str, asked: &Options) -> Result<Option<u32>> {
         let dir = self.root.join(name);
         let data = dir.join("_data");
         let io = |action, path: &Path| {
             let path = path.to_owned();
             move |source| Error::Io { action, path, source }
         };
+        let is_new = !dir.exists();
         fs::DirBuilder::new().recursive(true).mode(0o701).create(&dir).map_err(io("make", &dir))?;
         fs::DirBuilder::new().recursive(true).mode(0o755).create(&data).map_err(io("make", &data))?;
         for path in [&dir, &self.root] {
             fs::File::open(path).and_then(|d| d.sync_all()).map_err(io("sync", path))?;
         }
-        Ok(())
+        if asked.size == 0 {
+            return Ok(None);
+        }
+        let limited = open(&data).and_then(|target| {
+            let others = self.store.list::<Volume>()?;
+            let taken: Vec<u32> = others.iter().filter_map(|(_, volume)| volume.project).collect();
+            quota::limit(name, &target, asked.size, &taken)
+        });
+        match limited {
+            Ok(project) => Ok(Some(project)),
+            Err(error) => {
+                // One whose record was lost keeps what it has.
+                if is_new {
+                    drop(fs::remove_dir(&data).and_then(|()| fs::remove_dir(&dir)));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// How the volume is called now; `None`: there is none (any more).
+    pub fn name_of(&self, id: &VolumeId) -> Option<String> {
+        self.names.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
     pub fn get(&self, name: &str) -> Result<Volume> {
@@ -164,12 +182,17 @@ impl Volumes {
     }
 
     /// `in_use` names the containers that hold the volume.
-    pub fn remove(&self, name: &str, in_use: &dyn Fn(&str) -> Vec<String>) -> Result<()> {
+    pub fn remove(&self, name: &str, in_use: &dyn Fn(&Volume) -> Vec<String>) -> Result<()> {
+        let volume = self.get(name)?;
+        let users = |volume: &Volume| match in_use(volume) {
+            containers if containers.is_empty() => Ok(()),
+            containers => Err(Error::InUse { name: volume.name.clone(), containers }),
+        };
+        users(&volume)?;
+        // What an engine that died left; a directory with a mount on it would take what is there along.
+        self.mounted.forget(&volume, &self.mountpoint(name))?;
         let removed: Result<bool> = self.store.write(|tx| {
-            let containers = in_use(name);
-            if !containers.is_empty() {
-                return Err(Error::InUse { name: name.to_owned(), containers });
-            }
+            users(&volume)?;
             let existed = tx.delete::<Volume>(name)?;
             if existed {
                 tx.emit(Event::now("volume", "destroy", name).with("driver", "local"));
@@ -179,12 +202,37 @@ impl Volumes {
         if !removed? {
             return Err(Error::NotFound(name.to_owned()));
         }
+        self.names.write().unwrap_or_else(PoisonError::into_inner).remove(&volume.id);
+        if volume.project.is_some()
+            && let Ok(dir) = open(&self.mountpoint(name))
+        {
+            quota::forget(&volume, &dir);
+        }
         self.discard(name)
+    }
+
+    /// Mounts what the volume's options ask for, for `user`. Nothing to do for a plain directory.
+    pub fn acquire(&self, volume: &Volume, user: &str, resolve: Resolve<'_>) -> Result<()> {
+        self.mounted.acquire(volume, &self.mountpoint(&volume.name), user, resolve)
+    }
+
+    /// Takes it back; unmounted after the last user.
+    pub fn release(&self, volume: &Volume, user: &str) -> Result<()> {
+        self.mounted.release(volume, &self.mountpoint(&volume.name), user)
+    }
+
+    /// At the engine's start: these use it. What nobody uses is unmounted.
+    pub fn adopt(&self, volume: &Volume, users: &[String]) -> Result<()> {
+        self.mounted.adopt(volume, &self.mountpoint(&volume.name), users)
     }
 
     /// Out of sight at once; deleted by the background sweep of the trash.
     fn discard(&self, name: &str) -> Result<()> {
         let from = self.root.join(name);
+        if crate::mounted::is_mounted(&from.join("_data")) {
+            tracing::error!(volume = %name, "something is mounted on its directory, which is left in place");
+            return Ok(());
+        }
         let to = self.trash.join(format!("volume-{}", random_name()));
         match fs::rename(&from, &to) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -216,10 +264,10 @@ impl Volumes {
     }
 
     /// Fills an empty volume with what the image has at `path`, as Docker does when a container is created with it.
-    pub fn copy_up(&self, name: &str, image: &Root, path: &Path, how: CopyUp) -> Result<()> {
+    pub fn copy_up(&self, volume: &Volume, image: &Root, path: &Path, how: CopyUp) -> Result<()> {
+        let name = &volume.name;
         let to = self.mountpoint(name);
         let copy = |errno| Error::Copy { path: path.to_owned(), errno };
-        let open = |dir: &Path| Root::open(dir).and_then(|root| root.open_dir(".")).map_err(copy);
         let target = open(&to)?;
         if !target.entries().map_err(copy)?.is_empty() {
             return Ok(());
@@ -229,7 +277,8 @@ impl Volumes {
             Err(knarr_linux::Errno::NOENT | knarr_linux::Errno::NOTDIR) => return Ok(()),
             Err(errno) => return Err(copy(errno)),
         };
-        if how == CopyUp::InPlace {
+        // Another directory would not be the mount, nor belong to the project.
+        if how == CopyUp::InPlace || volume.project.is_some() || crate::mounted::is_mounted(&to) {
             return copy_tree(&source, &target).map_err(copy);
         }
         let unfinished = self.root.join(name).join(format!("{UNFINISHED}{}", random_name()));
@@ -269,13 +318,14 @@ pub enum CopyUp {
     InPlace,
 }
 
-fn check(name: &str, request: &CreateVolume) -> Result<()> {
-    if !matches!(request.driver.as_str(), "" | "local") {
-        return Err(Error::UnknownDriver { name: name.to_owned(), driver: request.driver.clone() });
+fn check_driver(name: &str, request: &CreateVolume) -> Result<()> {
+    match request.driver.as_str() {
+        "" | "local" => Ok(()),
+        driver => Err(Error::UnknownDriver { name: name.to_owned(), driver: driver.to_owned() }),
     }
-    if let Some(option) = request.options.keys().next() {
-        return Err(Error::UnsupportedOption { name: name.to_owned(), option: option.clone() });
-    }
+}
+
+fn check_name(name: &str) -> Result<()> {
     if name.len() < 2 {
         return Err(Error::NameTooShort(name.to_owned()));
     }
@@ -287,7 +337,16 @@ fn check(name: &str, request: &CreateVolume) -> Result<()> {
 /// Longest name; a directory entry has at most 255 bytes.
 const MAX_NAME: usize = 255;
 
+fn open(dir: &Path) -> Result<Dir> {
+    let opened = Root::open(dir).and_then(|root| root.open_dir("."));
+    opened.map_err(|errno| Error::Io { action: "open", path: dir.to_owned(), source: errno.into() })
+}
+
 fn random_name() -> String {
+    VolumeId::from_bytes(&random()).to_string()
+}
+
+fn random() -> [u8; 32] {
     let mut bytes = [0u8; 32];
     let mut filled = 0;
     while filled < bytes.len() {
@@ -295,5 +354,5 @@ fn random_name() -> String {
         filled +=
             rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
     }
-    Id::from_bytes(&bytes).to_string()
+    bytes
 }

@@ -72,7 +72,7 @@ fn copy_up_is_exact_and_happens_once() {
     let volumes = open(dir.path());
     volumes.create(&named("vol")).unwrap();
     let root = Root::open(&image).unwrap();
-    volumes.copy_up("vol", &root, Path::new("/alias/data"), CopyUp::AtOnce).unwrap();
+    volumes.copy_up(&volumes.get("vol").unwrap(), &root, Path::new("/alias/data"), CopyUp::AtOnce).unwrap();
     let to = volumes.mountpoint("vol");
     let (old, new) = (fs::metadata(from.join("file")).unwrap(), fs::metadata(to.join("file")).unwrap());
     assert_eq!(
@@ -83,10 +83,10 @@ fn copy_up_is_exact_and_happens_once() {
     assert_eq!(fs::read_link(to.join("link")).unwrap(), Path::new("/etc/passwd"));
     assert_eq!(fs::metadata(&to).unwrap().mode() & 0o7777, 0o1777);
     fs::write(from.join("later"), "").unwrap();
-    volumes.copy_up("vol", &root, Path::new("/srv/data"), CopyUp::AtOnce).unwrap();
+    volumes.copy_up(&volumes.get("vol").unwrap(), &root, Path::new("/srv/data"), CopyUp::AtOnce).unwrap();
     assert!(!to.join("later").exists(), "a volume that has content is left alone");
     volumes.create(&named("none")).unwrap();
-    volumes.copy_up("none", &root, Path::new("/missing"), CopyUp::AtOnce).unwrap();
+    volumes.copy_up(&volumes.get("none").unwrap(), &root, Path::new("/missing"), CopyUp::AtOnce).unwrap();
 }
 
 /// What a volume's row is not.
@@ -135,7 +135,7 @@ fn a_copy_is_whole_or_not_there() {
     let volumes = open(dir.path());
     let root = Root::open(&image).unwrap();
     volumes.create(&named("vol")).unwrap();
-    volumes.copy_up("vol", &root, Path::new("/srv"), CopyUp::AtOnce).unwrap_err();
+    volumes.copy_up(&volumes.get("vol").unwrap(), &root, Path::new("/srv"), CopyUp::AtOnce).unwrap_err();
     let around = |name: &str| fs::read_dir(dir.path().join("volumes").join(name)).unwrap().count();
     assert_eq!(fs::read_dir(volumes.mountpoint("vol")).unwrap().count(), 0);
     assert_eq!(around("vol"), 1, "nothing is left beside the volume's directory");
@@ -145,7 +145,7 @@ fn a_copy_is_whole_or_not_there() {
     let volumes = open(dir.path());
     assert_eq!(around("vol"), 1);
     let held = fs::metadata(volumes.mountpoint("vol")).unwrap().ino();
-    volumes.copy_up("vol", &root, Path::new("/small"), CopyUp::InPlace).unwrap();
+    volumes.copy_up(&volumes.get("vol").unwrap(), &root, Path::new("/small"), CopyUp::InPlace).unwrap();
     assert_eq!(
         fs::metadata(volumes.mountpoint("vol")).unwrap().ino(),
         held,

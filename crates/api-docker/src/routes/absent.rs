@@ -13,6 +13,13 @@ pub async fn not_a_manager(_: Context) -> Answer {
     ))
 }
 
+pub async fn no_cluster_volumes(_: Context) -> Answer {
+    Err(ApiError::new(
+        ErrorKind::Unavailable,
+        "volume update only valid for cluster volumes, but swarm is unavailable",
+    ))
+}
+
 pub async fn not_in_swarm(_: Context) -> Answer {
     Err(ApiError::new(ErrorKind::Unavailable, "This node is not part of a swarm"))
 }

@@ -88,7 +88,7 @@ pub static ROUTES: &[Route] = routes! {
     POST "/volumes/create" 24 Served volume::create;
     POST "/volumes/prune" 25 Served volume::prune;
     GET "/volumes/{}" 24 Served volume::inspect;
-    PUT "/volumes/{}" 42 NotInSwarm absent::not_a_manager;
+    PUT "/volumes/{}" 42 NotInSwarm absent::no_cluster_volumes;
     DELETE "/volumes/{}" 24 Served volume::remove;
 
     POST "/knarr/system/check" 24 Served upkeep::check;

@@ -4,16 +4,19 @@ use crate::cli::Shared;
 use crate::cmd::create_request::memory;
 use crate::cmd::transfer::copy_to;
 use crate::failure::{Failure, Outcome, joined};
-use crate::flag::{BYTES, CPUS, Flag, SWAP, Ty};
+use crate::flag::{BYTES, CPUS, Flag, LABEL, NETWORK, SWAP, Ty};
 use crate::format::columns;
 use crate::format::listing::Listing;
-use crate::spec::{decimal, restart};
+use crate::spec::{decimal, network, port, restart};
+use knarr_docker_types::Map;
 use knarr_docker_types::container::{
     FilesystemChange, InspectResponse, TopResponse, UpdateRequest, UpdateResponse,
 };
 use knarr_docker_types::id_response::IdResponse;
+use knarr_docker_types::network::EndpointSettings;
 use knarr_docker_types::resources::Resources;
 use knarr_oci::reference::Reference;
+use std::collections::BTreeMap;
 
 pub static COMMIT_FLAGS: &[Flag] = &[
     Flag::new("author", Ty::Str, "Author (e.g., \"John Hannibal Smith <hannibal@a-team.com>\")").short('a'),
@@ -37,10 +40,20 @@ pub static UPDATE_FLAGS: &[Flag] = &[
     Flag::new("cpus", CPUS, "Number of CPUs"),
     Flag::new("cpuset-cpus", Ty::Str, "CPUs in which to allow execution (0-3, 0,1)"),
     Flag::new("cpuset-mems", Ty::Str, "MEMs in which to allow execution (0-3, 0,1)"),
+    Flag::new("label-add", LABEL, "Add or change a label, also while the container runs"),
+    Flag::new("label-rm", Ty::List, "Remove a label by its key"),
     Flag::new("memory", BYTES, "Memory limit").short('m'),
     Flag::new("memory-reservation", BYTES, "Memory soft limit"),
     Flag::new("memory-swap", SWAP, "Swap limit equal to memory plus swap: -1 to enable unlimited swap"),
+    Flag::new("network-add", NETWORK, "Connect to one more network, also while the container runs"),
+    Flag::new("network-rm", Ty::List, "Disconnect from a network"),
     Flag::new("pids-limit", Ty::Int, "Tune container pids limit (set -1 for unlimited)"),
+    Flag::new("publish-add", Ty::List, "Publish one more port, also while the container runs"),
+    Flag::new(
+        "publish-rm",
+        Ty::List,
+        "Do not publish a port any more ([[IP:]HOST_PORT:]CONTAINER_PORT[/PROTOCOL])",
+    ),
     Flag::new("restart", Ty::Str, "Restart policy to apply when a container exits"),
 ];
 
@@ -155,6 +168,20 @@ pub async fn export(cli: Shared, m: Matches) -> Outcome {
     copy_to(response, m.text("output"), "failed to export container").await
 }
 
+fn labels(items: &[String]) -> Map<String> {
+    let pairs = items.iter().map(|item| item.split_once('=').unwrap_or((item, "")));
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>().into()
+}
+
+fn networks(items: &[String]) -> Result<Map<EndpointSettings>, String> {
+    let mut networks = BTreeMap::new();
+    for text in items {
+        let attachment = network::parse(text)?;
+        networks.insert(attachment.target.clone(), attachment.settings()?);
+    }
+    Ok(networks.into())
+}
+
 pub async fn update(cli: Shared, m: Matches) -> Outcome {
     let changed = UPDATE_FLAGS.iter().any(|flag| m.changed(flag.long));
     if !changed {
@@ -181,6 +208,12 @@ pub async fn update(cli: Shared, m: Matches) -> Outcome {
             ..Resources::default()
         },
         restart_policy: restart::parse(m.text("restart"))?,
+        labels_add: labels(&m.list("label-add")),
+        labels_remove: m.list("label-rm").into(),
+        ports_add: port::parse(&m.list("publish-add"), &[])?.bindings,
+        ports_remove: port::parse(&m.list("publish-rm"), &[])?.bindings,
+        networks_add: networks(&m.list("network-add"))?,
+        networks_remove: m.list("network-rm").into(),
     };
     let client = cli.client().await?;
     let (mut failures, mut warnings) = (Vec::new(), Vec::new());

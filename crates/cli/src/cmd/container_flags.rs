@@ -155,7 +155,14 @@ pub static CREATE: &[Flag] = &[
     Flag::new("publish-all", Ty::Bool, "Publish all exposed ports to random ports").short('P'),
     Flag::new("quiet", Ty::Bool, "Suppress the pull output").short('q'),
     Flag::new("read-only", Ty::Bool, "Mount the container's root filesystem as read only"),
+    Flag::new("requires", Ty::List, "Containers that are started before this one"),
     Flag::new("restart", Ty::Str, "Restart policy to apply when a container exits").default("no"),
+    Flag::new(
+        "restart-delay",
+        DURATION,
+        "First pause before a restart; it doubles each time (ms|s|m|h) (default 100ms)",
+    ),
+    Flag::new("restart-max-delay", DURATION, "Longest pause before a restart (ms|s|m|h) (default 1m0s)"),
     Flag::new(
         "rm",
         Ty::Bool,

@@ -188,11 +188,22 @@ fn health_test(m: &Matches) -> Result<List<String>, String> {
     }
 }
 
-/// What to do about an unhealthy container travels as an annotation: requests have them, images do not.
+/// Our own options travel as annotations: requests have them, images do not.
 fn annotations(m: &Matches) -> Map<String> {
     let mut annotations = key_values(&m.list("annotation"));
     if m.changed("health-on-failure") {
         annotations.insert("io.knarr.health.on-failure".to_owned(), m.text("health-on-failure").to_owned());
+    }
+    for (flag, annotation) in
+        [("restart-delay", "io.knarr.restart.delay"), ("restart-max-delay", "io.knarr.restart.max-delay")]
+    {
+        if m.changed(flag) {
+            annotations.insert(annotation.to_owned(), m.text(flag).to_owned());
+        }
+    }
+    let requires = m.list("requires");
+    if !requires.is_empty() {
+        annotations.insert("io.knarr.requires".to_owned(), requires.join(","));
     }
     annotations
 }

@@ -33,6 +33,7 @@ pub fn parse(text: &str) -> Result<Mount, String> {
                 "readonly" | "ro" => mount.read_only = true,
                 "volume-nocopy" => volume(&mut mount).no_copy = true,
                 "bind-nonrecursive" => bind(&mut mount).non_recursive = true,
+                "bind-create-src" => bind(&mut mount).create_mountpoint = true,
                 "idmap" => bind(&mut mount).id_map = true,
                 _ => return Err(format!("invalid field '{field}' must be a key=value pair")),
             },
@@ -70,7 +71,7 @@ fn set(mount: &mut Mount, field: &str, key: &str, value: &str) -> Result<(), Str
             }
         },
         "idmap" => bind(mount).id_map = boolean()?,
-        "bind-create-mountpoint" => bind(mount).create_mountpoint = boolean()?,
+        "bind-create-src" | "bind-create-mountpoint" => bind(mount).create_mountpoint = boolean()?,
         "volume-subpath" => volume(mount).subpath = value.to_owned(),
         "volume-nocopy" => volume(mount).no_copy = boolean()?,
         "volume-label" => {
@@ -133,4 +134,67 @@ fn check(mount: &Mount) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        parse(text).unwrap_err()
+    }
+
+    #[test]
+    fn keys_and_their_other_names() {
+        for text in [
+            "type=bind,source=/a,target=/b,readonly",
+            "type=bind,src=/a,dst=/b,ro",
+            "TYPE=bind,src=/a,destination=/b,readonly=true",
+            "type=bind,src=/a,destination=/b,ro=1",
+        ] {
+            let mount = parse(text).unwrap();
+            assert_eq!(
+                (mount.kind.as_str(), mount.source.as_str(), mount.target.as_str()),
+                ("bind", "/a", "/b")
+            );
+            assert!(mount.read_only, "{text}");
+        }
+        assert_eq!(parse("dst=/b").unwrap().kind, "volume");
+        let made = parse("type=bind,src=/a,dst=/b,bind-create-src").unwrap();
+        assert!(made.bind_options.unwrap().create_mountpoint);
+        let volume =
+            parse("dst=/b,src=v,volume-opt=type=nfs,\"volume-opt=o=addr=1.2.3.4,rw\",volume-label=a=b");
+        let options = volume.unwrap().volume_options.unwrap();
+        assert_eq!(options.driver_config.unwrap().options["o"], "addr=1.2.3.4,rw");
+        assert_eq!(options.labels["a"], "b");
+        let tmpfs = parse("type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=1770").unwrap().tmpfs_options.unwrap();
+        assert_eq!((tmpfs.size_bytes, tmpfs.mode), (1 << 20, 0o1770));
+        let image = parse("type=image,source=busybox,target=/i,image-subpath=bin").unwrap();
+        assert_eq!(image.image_options.unwrap().subpath, "bin");
+    }
+
+    #[test]
+    fn how_deep_read_only_goes() {
+        let bind = |how: &str| parse(&format!("type=bind,src=/a,dst=/b,ro,bind-recursive={how}"));
+        assert_eq!(bind("enabled").unwrap().bind_options, None);
+        assert!(bind("disabled").unwrap().bind_options.unwrap().non_recursive);
+        assert!(bind("writable").unwrap().bind_options.unwrap().read_only_non_recursive);
+        let forced = parse("type=bind,src=/a,dst=/b,ro,bind-recursive=readonly,bind-propagation=rprivate");
+        assert!(forced.unwrap().bind_options.unwrap().read_only_force_recursive);
+        assert!(bind("readonly").unwrap_err().contains("requires 'bind-propagation=rprivate'"));
+        assert!(bind("x").unwrap_err().starts_with("invalid value for bind-recursive: x"));
+    }
+
+    #[test]
+    fn what_is_refused() {
+        assert_eq!(refused("type=bind,src=/a"), "target is required");
+        assert_eq!(refused("type=bind,foo=/a"), "unexpected key 'foo' in 'foo=/a'");
+        assert_eq!(refused("type=bind,foo"), "invalid field 'foo' must be a key=value pair");
+        assert_eq!(refused("type=bind,dst=/b,ro=x"), "invalid value for ro: x");
+        assert_eq!(
+            refused("type=bind,src=/a,dst=/b,volume-nocopy"),
+            "cannot mix 'volume-*' options with mount type 'bind'"
+        );
+        assert_eq!(refused("type=tmpfs,dst=/b,tmpfs-mode=9"), "invalid value for tmpfs-mode: 9");
+    }
 }

@@ -3,6 +3,7 @@
 //! Standard: move_mount(2), mount_namespaces(7). The mounts are attached in a mount namespace that one thread makes and only a
 //! descriptor keeps. Invariants: no mount shows anywhere else; sources and destinations are descriptors before they are used,
 //! so no path is looked at twice; what is left out is what could not be mounted either.
+use crate::engine::Inner;
 use crate::error::{Error, Result};
 use crate::record::{Container, MountKind, MountRow};
 use knarr_linux::mount::{self, Attributes, Propagation};
@@ -25,7 +26,9 @@ pub(super) struct Assembled {
 }
 
 /// Puts the tree together. A read-only root file system is that in `writable` ones, too.
-pub(super) fn assemble(container: &Container, writable: bool) -> Result<Assembled> {
+pub(super) fn assemble(engine: &Inner, container: &Container, writable: bool) -> Result<Assembled> {
+    let seen = Container { mounts: engine.mounts_of(container), ..container.clone() };
+    let container = &seen;
     let writable = writable && !container.host_config.readonly_rootfs;
     let (tree, missing) = in_a_thread(|| put_together(container, writable))?;
     if missing.is_empty() {
@@ -114,6 +117,9 @@ fn root_mount(rootfs: &RootfsMount, writable: bool) -> Result<OwnedFd> {
 
 /// What is to be mounted; `None`: it is not there (any more).
 fn source(row: &MountRow) -> Result<Option<OwnedFd>> {
+    if row.kind == MountKind::Image {
+        return crate::start::open_image_mount(row).map(Some);
+    }
     let opened = match row.subpath.as_str() {
         "" => open(&row.source),
         subpath => {
@@ -131,6 +137,10 @@ fn source(row: &MountRow) -> Result<Option<OwnedFd>> {
 }
 
 fn attach(row: &MountRow, source: &OwnedFd, target: &OwnedFd) -> Result<(), Errno> {
+    if row.kind == MountKind::Image {
+        // Detached and read-only already.
+        return mount::attach(source.as_fd(), target.as_fd());
+    }
     let copy = mount::clone_fd(source.as_fd(), row.recursive)?;
     if !row.rw {
         let recursive = row.recursive && !row.read_only_top_only;

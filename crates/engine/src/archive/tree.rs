@@ -1,12 +1,15 @@
 //! A container's tree for copying: through its process while it runs; else put together from its root file system and mounts.
 use super::assemble::assemble;
+use crate::engine::Inner;
 use crate::error::{Error, Result};
+use crate::record::Container;
 use crate::registry::Snapshot;
 use crate::start;
 use knarr_linux::path::Root;
 use knarr_linux::user_namespace::IdMaps;
 use rustix::fs::StatVfsMountFlags;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -23,11 +26,26 @@ pub(crate) struct Tree {
     pub ids: Option<IdMaps>,
     /// Keeps the mounts of a tree that was put together.
     pub _namespace: Option<OwnedFd>,
+    /// Keeps what volumes have mounted.
+    pub _volumes: Option<Volumes>,
+}
+
+/// Volumes of a container that are used by somebody who is no container.
+pub(crate) struct Volumes {
+    engine: Arc<Inner>,
+    container: Arc<Container>,
+    user: String,
+}
+
+impl Drop for Volumes {
+    fn drop(&mut self) {
+        self.engine.release_volumes(&self.container, &self.user);
+    }
 }
 
 impl Tree {
     /// Opens what `path` lies in. Writing to what the container cannot write is refused.
-    pub fn open(snapshot: &Snapshot, path: &str, access: Access) -> Result<Self> {
+    pub fn open(engine: &Arc<Inner>, snapshot: &Snapshot, path: &str, access: Access) -> Result<Self> {
         if path.contains('\0') {
             return Err(Error::Invalid("path contains a NUL byte".to_owned()));
         }
@@ -35,10 +53,17 @@ impl Tree {
         let path = absolute(path);
         let tree = if snapshot.is_live() {
             let root = start::view(&container.rootfs, Some(&snapshot.status))?;
-            Self { root, path, ids: start::live_id_maps(snapshot)?, _namespace: None }
+            Self { root, path, ids: start::live_id_maps(snapshot)?, _namespace: None, _volumes: None }
         } else {
-            let whole = assemble(container, access == Access::Write)?;
-            Self { root: whole.root, path, ids: None, _namespace: Some(whole.namespace) }
+            let volumes = Volumes {
+                engine: Arc::clone(engine),
+                container: Arc::clone(container),
+                user: crate::create::random_id().to_string(),
+            };
+            engine.acquire_volumes(container, &volumes.user)?;
+            let whole = assemble(engine, container, access == Access::Write)?;
+            let (root, namespace) = (whole.root, Some(whole.namespace));
+            Self { root, path, ids: None, _namespace: namespace, _volumes: Some(volumes) }
         };
         if access == Access::Write {
             tree.check_writable()?;

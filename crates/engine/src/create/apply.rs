@@ -1,4 +1,5 @@
 //! Creating a container: resolve, validate, merge; make its directory and volumes; one transaction.
+use super::mounts::Planned;
 use super::{generate, merge, mounts, name, security_opt, validate};
 use crate::engine::Inner;
 use crate::error::{Error, Result};
@@ -15,7 +16,8 @@ use knarr_image::Image;
 use knarr_linux::path::Root;
 use knarr_oci::rootfs::RootfsMount;
 use knarr_snapshot::driver::Keep;
-use knarr_volume::{CopyUp, CreateVolume};
+use knarr_volume::{CopyUp, CreateVolume, Volume};
+use rustix::fs::FileType;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -69,12 +71,13 @@ fn build(
     }
     check_networks(engine, &mut host, &mut config)?;
     let from = volumes_from(engine, &host)?;
-    let mut rows = mounts::plan(&config, &host, from)?;
-    check_sources(&rows)?;
+    let mut planned = mounts::plan(&config, &host, from)?;
+    check_sources(&planned)?;
     let id = ContainerId::from_bytes(&random());
     let dir = engine.paths.container(&id);
     security_opt::adapt(&mut host);
     let labels = labels(engine, &host)?;
+    let requires = crate::requires::resolve(engine, &host.annotations)?;
     let userns = Mode::parse(&host.userns_mode)?;
     let foreign = crate::runtimes::program(&engine.config(), &host.runtime)?.is_some();
     engine.userns.check(&host, &userns, foreign)?;
@@ -97,7 +100,9 @@ fn build(
         tracing::warn!(%error, "use of an image not noted");
     }
     knarr_base::failpoint!("create.prepared", Error::Failpoint("create.prepared"));
-    make_volumes(engine, &mut rows, &rootfs)?;
+    prepare_images(engine, &mut planned, &dir, keep)?;
+    make_volumes(engine, &id, &mut planned, &rootfs)?;
+    let rows = planned.into_iter().map(|one| one.row).collect();
     knarr_base::failpoint!("create.volumes", Error::Failpoint("create.volumes"));
     let log_driver = host.log_config.kind.clone();
     let log_opts = host.log_config.config.clone().into_inner();
@@ -115,6 +120,7 @@ fn build(
         id_maps: engine.userns.maps(&userns),
         labels,
         mounts: rows,
+        requires,
         log_driver,
         log_opts,
     };
@@ -307,60 +313,97 @@ fn volumes_from(engine: &Inner, host: &HostConfig) -> Result<Vec<MountRow>> {
     let mut rows = Vec::new();
     for text in &host.volumes_from {
         let (container, rw) = mounts::parse_volumes_from(text)?;
-        let snapshot = engine.containers.resolve(container)?.snapshot;
-        for row in snapshot.container.mounts.iter().filter(|row| row.kind != MountKind::Tmpfs) {
-            rows.push(MountRow { rw: row.rw && rw, anonymous: false, ..row.clone() });
+        // Not "not found", which a client takes for the image.
+        let found = engine.containers.resolve(container).map_err(|e| Error::Invalid(e.to_string()))?;
+        for row in found.snapshot.container.mounts.iter().filter(|row| row.kind != MountKind::Tmpfs) {
+            // Filled is what it is filled with already. Docker keeps no mode.
+            let mode = if row.kind == MountKind::Volume { row.mode.clone() } else { String::new() };
+            rows.push(MountRow { rw: row.rw && rw, no_copy: true, mode, ..row.clone() });
         }
     }
     Ok(rows)
 }
 
 /// `--mount` wants its source to exist already now.
-fn check_sources(rows: &[MountRow]) -> Result<()> {
-    let strict = rows.iter().filter(|row| row.kind == MountKind::Bind && !row.create_source);
+fn check_sources(planned: &[Planned]) -> Result<()> {
+    let strict =
+        planned.iter().map(|one| &one.row).filter(|row| row.kind == MountKind::Bind && !row.create_source);
     for row in strict {
         crate::start::check_bind(row)?;
     }
     Ok(())
 }
 
+/// The trees of images that are mounted, each in a directory of its own below the container's.
+fn prepare_images(engine: &Inner, planned: &mut [Planned], dir: &Path, keep: Keep) -> Result<()> {
+    for (number, one) in planned.iter_mut().filter(|one| one.row.kind == MountKind::Image).enumerate() {
+        let row = &mut one.row;
+        // Of another container's mount the image is known, whatever has its name now.
+        let reference = row.image.as_ref().map_or_else(|| row.name.clone(), ToString::to_string);
+        let image = engine.images.resolve(&reference)?;
+        let place = dir.join(crate::start::IMAGES).join(number.to_string());
+        std::fs::create_dir_all(&place).map_err(Error::path("make", &place))?;
+        row.tree = Some(engine.images.prepare_beside(&image.id, &place, dir, keep)?);
+        row.image = Some(image.id);
+    }
+    Ok(())
+}
+
 /// Makes the volumes that do not exist and fills the empty ones from the image.
-fn make_volumes(engine: &Inner, rows: &mut [MountRow], rootfs: &RootfsMount) -> Result<()> {
+fn make_volumes(
+    engine: &Inner,
+    id: &ContainerId,
+    planned: &mut [Planned],
+    rootfs: &RootfsMount,
+) -> Result<()> {
     let mut image: Option<Root> = None;
-    for row in rows.iter_mut().filter(|row| row.kind == MountKind::Volume) {
-        let volume =
-            engine.volumes.create(&CreateVolume { name: row.name.clone(), ..CreateVolume::default() })?;
-        row.name = volume.name;
-        let mountpoint = engine.volumes.mountpoint(&row.name);
-        row.source = match row.subpath.as_str() {
-            "" => mountpoint,
-            subpath => {
-                open_subpath(&mountpoint, subpath)?;
-                mountpoint.join(subpath)
-            }
+    for one in planned.iter_mut().filter(|one| one.row.kind == MountKind::Volume) {
+        let row = &mut one.row;
+        let volume = match &row.volume {
+            // Another container's.
+            Some(_) => engine.volume_of(row)?,
+            None => engine.volumes.create(&CreateVolume { name: row.name.clone(), ..one.volume.clone() })?,
         };
-        if row.no_copy || !row.subpath.is_empty() {
-            continue;
-        }
-        if image.is_none() {
+        row.volume = Some(volume.id.clone());
+        row.name.clone_from(&volume.name);
+        let copies = !row.no_copy && row.subpath.is_empty();
+        if image.is_none() && (copies || one.needs_directory) {
             image = Some(crate::start::view(rootfs, None)?);
         }
-        if let Some(image) = &image {
-            let how = match is_mounted(engine, &row.name) {
-                true => CopyUp::InPlace,
-                false => CopyUp::AtOnce,
-            };
-            engine.volumes.copy_up(&row.name, image, Path::new(&row.destination), how)?;
+        let place = Path::new(&row.destination);
+        let in_image = image.as_ref().and_then(|image| image.metadata(place).ok());
+        let is_directory = in_image.map(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+        if one.needs_directory && is_directory == Some(false) {
+            let place = place.display();
+            return Err(Error::Invalid(format!(
+                "cannot mount volume over existing file, file exists {place}"
+            )));
         }
+        let copies = copies && is_directory == Some(true);
+        if !copies && row.subpath.is_empty() {
+            continue;
+        }
+        engine.acquire_volume(&volume, id.as_str())?;
+        let done = match &image {
+            Some(image) if copies => {
+                let how = match is_mounted(engine, &volume) {
+                    true => CopyUp::InPlace,
+                    false => CopyUp::AtOnce,
+                };
+                engine.volumes.copy_up(&volume, image, place, how).map_err(Error::from)
+            }
+            _ => open_subpath(&engine.volumes.mountpoint(&volume.name), &row.subpath).map(drop),
+        };
+        engine.volumes.release(&volume, id.as_str())?;
+        done?;
     }
     Ok(())
 }
 
 /// A running container sees the volume's directory as it is now, not one that takes its place.
-fn is_mounted(engine: &Inner, volume: &str) -> bool {
-    let holds =
-        |snapshot: &crate::registry::Snapshot| snapshot.container.mounts.iter().any(|row| row.name == volume);
-    engine.containers.all().iter().any(|snapshot| snapshot.is_live() && holds(snapshot))
+fn is_mounted(engine: &Inner, volume: &Volume) -> bool {
+    let users = engine.volume_users(volume, None);
+    users.iter().any(|id| engine.containers.resolve(id).is_ok_and(|entry| entry.snapshot.is_live()))
 }
 
 /// A directory inside of the volume, reached without following links out of it.

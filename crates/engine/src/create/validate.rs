@@ -1,5 +1,6 @@
 //! Is the request one that can be carried out? Docker's checks with Docker's words. Pure.
 use crate::error::{Error, Result};
+use crate::machine::{self, Backoff};
 use knarr_docker_types::container_config::{Config, HealthConfig};
 use knarr_docker_types::host_config::{HostConfig, RestartPolicy};
 use knarr_docker_types::resources::Resources;
@@ -61,6 +62,11 @@ pub fn host_config(host: &HostConfig) -> Result<()> {
     restart_policy(&host.restart_policy)?;
     if host.auto_remove && !matches!(host.restart_policy.name.as_str(), "" | "no") {
         return invalid("can't create 'AutoRemove' container with restart policy");
+    }
+    let said = |name: &str| host.annotations.get(name).map(String::as_str);
+    let pauses = Backoff::parse(said(machine::DELAY), said(machine::MAX_DELAY), Backoff::default());
+    if let Err(why) = pauses {
+        return invalid(format!("invalid pause before a restart: {why}"));
     }
     let on_failure = crate::health::OnFailure::of(&host.annotations).or_else(invalid)?;
     if host.auto_remove && on_failure == crate::health::OnFailure::Restart {

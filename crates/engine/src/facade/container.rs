@@ -57,8 +57,16 @@ impl Engine {
     }
 
     pub async fn container_update(&self, container: &str, request: UpdateRequest) -> Result<UpdateResponse> {
-        let entry = self.entry(container)?;
-        crate::update::update(&self.inner, &entry, request).await?;
+        let id = self.entry(container)?.snapshot.id().clone();
+        // In a task of its own: what was begun is ended, whoever listens.
+        let (engine, work) = (self.clone(), self.work());
+        let updated = tokio::spawn(async move {
+            let _work = work;
+            let _edit = engine.inner.edits.of(&id).await;
+            let entry = engine.entry(id.as_str())?;
+            crate::update::update(&engine, &entry, request).await
+        });
+        updated.await.map_err(|e| Error::Internal(e.to_string()))??;
         Ok(UpdateResponse { warnings: List::nil() })
     }
 
@@ -79,9 +87,9 @@ impl Engine {
     pub async fn container_export(&self, container: &str) -> Result<ByteStream> {
         let snapshot = self.entry(container)?.snapshot;
         self.inner.emit(snapshot.container.event("export")).await;
-        Ok(self.write_stream(move |_, sink| {
+        Ok(self.write_stream(move |engine, sink| {
             let root = match snapshot.container.id_maps {
-                None => Tree::open(&snapshot, "/", Access::Read)?.root,
+                None => Tree::open(engine, &snapshot, "/", Access::Read)?.root,
                 // Its processes see other owners than the archive shall have.
                 Some(_) => crate::start::view(&snapshot.container.rootfs, None)?,
             };
@@ -93,20 +101,24 @@ impl Engine {
 
     pub async fn container_archive_head(&self, container: &str, path: &str) -> Result<PathStat> {
         let (snapshot, path) = (self.entry(container)?.snapshot, checked(path)?);
-        let stat =
-            self.blocking(move |_| archive::stat(&Tree::open(&snapshot, &path, Access::Read)?, &path)).await;
+        let stat = self
+            .blocking(move |engine| {
+                archive::stat(&Tree::open(engine, &snapshot, &path, Access::Read)?, &path)
+            })
+            .await;
         stat.map_err(|error| in_container(error, container))
     }
 
     pub async fn container_archive_get(&self, container: &str, path: &str) -> Result<(PathStat, ByteStream)> {
         let (snapshot, path) = (self.entry(container)?.snapshot, checked(path)?);
         let (again, asked) = (Arc::clone(&snapshot), path.clone());
-        let stat =
-            self.blocking(move |_| archive::stat(&Tree::open(&again, &asked, Access::Read)?, &asked)).await;
+        let stat = self
+            .blocking(move |engine| archive::stat(&Tree::open(engine, &again, &asked, Access::Read)?, &asked))
+            .await;
         let stat = stat.map_err(|error| in_container(error, container))?;
         self.inner.emit(snapshot.container.event("archive-path")).await;
-        let stream = self.write_stream(move |_, sink| {
-            archive::pack(&Tree::open(&snapshot, &path, Access::Read)?, &path, sink)?;
+        let stream = self.write_stream(move |engine, sink| {
+            archive::pack(&Tree::open(engine, &snapshot, &path, Access::Read)?, &path, sink)?;
             Ok(())
         });
         Ok((stat, stream))
@@ -131,7 +143,7 @@ impl Engine {
                     Some((user.uid, user.gid))
                 }
             };
-            let tree = Tree::open(&snapshot, &path, Access::Write)?;
+            let tree = Tree::open(engine, &snapshot, &path, Access::Write)?;
             let how = archive::Options { no_overwrite_dir_non_dir: options.no_overwrite_dir_non_dir, owner };
             archive::extract(&tree, SyncIoBridge::new(body), how)?;
             engine.emit_now(snapshot.container.event("extract-to-dir"))

@@ -91,16 +91,26 @@ impl Engine {
             return Err(Error::NotImplemented("legacy container links".to_owned()));
         }
         let entry = self.entry(container)?;
+        let requiring = crate::requires::requiring(&self.inner, entry.snapshot.id());
+        if !options.force && !entry.snapshot.is_live() && !requiring.is_empty() {
+            return Err(Error::Conflict(format!(
+                "cannot remove container \"/{}\": it is required by {}: remove those first or force remove",
+                entry.snapshot.container.name,
+                requiring.join(", ")
+            )));
+        }
         let _timer = self.inner.metrics.time(Action::Delete);
         ask(&entry, Event::Remove { force: options.force, volumes: options.volumes }).await
     }
 
     pub async fn container_rename(&self, container: &str, name: &str) -> Result<()> {
         let entry = self.entry(container)?;
-        if name.is_empty() {
+        let name = name.trim();
+        if name.trim_start_matches('/').is_empty() {
             return Err(Error::Invalid("Neither old nor new names may be empty".to_owned()));
         }
-        let name = crate::create::name::check(name)?;
+        let allocating = |error: &Error| format!("Error when allocating new name: {error}");
+        let name = crate::create::name::check(name).map_err(|e| Error::Invalid(allocating(&e)))?;
         let old = entry.snapshot.container.name.clone();
         if name == old {
             return Err(Error::Invalid(
@@ -110,7 +120,11 @@ impl Engine {
         let id = entry.snapshot.id().clone();
         let new = name.clone();
         let extra = vec![("oldName".to_owned(), format!("/{old}"))];
-        entry.inbox.configure("rename", extra, move |c| c.name = new).await?;
+        let renamed = entry.inbox.configure("rename", extra, move |c| c.name = new).await;
+        renamed.map_err(|error| match &error {
+            Error::NameTaken { .. } => Error::Conflict(allocating(&error)),
+            _ => error,
+        })?;
         let inner = self.inner.clone();
         let renamed = self.inner.pool.run(move || inner.networks.rename(&id, &name)).await?;
         if let Err(error) = renamed {
@@ -153,12 +167,12 @@ fn stop_wish(engine: &Inner, container: &Container, options: &ContainerStop) -> 
 async fn ask(entry: &Entry, event: Event) -> Result<()> {
     entry.inbox.request(event).await.map_err(|refused| match refused {
         Refused::Failed(error) => error,
-        Refused::ByState(refusal) => refusal_error(entry, event, refusal),
+        Refused::ByState(refusal) => refusal_error(entry, refusal),
     })
 }
 
 /// Docker's words.
-fn refusal_error(entry: &Entry, event: Event, refusal: Refusal) -> Error {
+fn refusal_error(entry: &Entry, refusal: Refusal) -> Error {
     let container = &entry.snapshot.container;
     let (id, name) = (&container.id, &container.name);
     match refusal {
@@ -169,10 +183,7 @@ fn refusal_error(entry: &Entry, event: Event, refusal: Refusal) -> Error {
         Refusal::MarkedForRemoval => {
             Error::Conflict("container is marked for removal and cannot be started".to_owned())
         }
-        Refusal::NotRunning => match event {
-            Event::Pause => Error::Conflict(format!("Container {id} is not running")),
-            _ => Error::Conflict(format!("container {id} is not running")),
-        },
+        Refusal::NotRunning => Error::Conflict(format!("container {id} is not running")),
         Refusal::AlreadyPaused => Error::Conflict(format!("Container {id} is already paused")),
         Refusal::NotPaused => Error::Conflict(format!("Container {id} is not paused")),
         Refusal::IsRestarting => {

@@ -204,7 +204,8 @@ fn check(snapshot: &Snapshot) -> Result<()> {
 }
 
 fn exec_event(container: &Container, action: &str, request: &CreateRequest, id: &str) -> knarr_state::Event {
-    container.event(&format!("{action}: {}", request.cmd.join(" "))).with("execID", id)
+    let event = container.event(&format!("{action}: {}", request.cmd.join(" "))).with("execID", id);
+    knarr_state::Event { minor: crate::health::is_probe(&container.id, id), ..event }
 }
 
 fn exec_config(exec: &Exec, request: &StartRequest) -> Result<ExecConfig> {

@@ -15,4 +15,5 @@ pub use container::LogStream;
 pub(crate) use container_life::own_stop_wish;
 pub(crate) use exec::adopt as adopt_execs;
 pub use image::Progress;
+pub(crate) use network::{joined_network, left_network};
 pub(crate) use volume::with_usage as volume_with_usage;

@@ -2,6 +2,7 @@
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::name_server;
+use crate::record::Container;
 use crate::registry::Snapshot;
 use crate::start;
 use crate::view_image::until;
@@ -14,7 +15,6 @@ use knarr_network as net;
 use knarr_state::Event;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 
 const FILTERS: &[&str] = &["driver", "dangling", "id", "label", "name", "scope", "type"];
 
@@ -71,11 +71,34 @@ impl Engine {
     }
 
     pub async fn network_connect(&self, network: &str, request: ConnectRequest) -> Result<()> {
-        let entry = self.entry(&request.container)?;
-        let (snapshot, name) = (Arc::clone(&entry.snapshot), network.to_owned());
+        let id = self.entry(&request.container)?.snapshot.id().clone();
+        let _edit = self.inner.edits.of(&id).await;
+        let entry = self.entry(id.as_str())?;
         let settings = request.endpoint_config.unwrap_or_default();
-        let given = settings.clone();
-        let joining = Arc::clone(&snapshot);
+        let network = self.join(&entry.snapshot, network, &settings).await?;
+        let extra = vec![("network".to_owned(), network.name.clone())];
+        let change = move |c: &mut Container| joined_network(c, &network.name, network.id.as_str(), settings);
+        entry.inbox.configure("network_connect", extra, change).await
+    }
+
+    pub async fn network_disconnect(&self, network: &str, request: DisconnectRequest) -> Result<()> {
+        let id = self.entry(&request.container)?.snapshot.id().clone();
+        let _edit = self.inner.edits.of(&id).await;
+        let entry = self.entry(id.as_str())?;
+        let network = self.leave(&entry.snapshot, network).await?;
+        let extra = vec![("network".to_owned(), network.name.clone())];
+        let change = move |c: &mut Container| left_network(c, &network.name, network.id.as_str());
+        entry.inbox.configure("network_disconnect", extra, change).await
+    }
+
+    /// Connects a container, if it runs; else sees whether it could be.
+    pub(crate) async fn join(
+        &self,
+        snapshot: &Snapshot,
+        network: &str,
+        settings: &EndpointSettings,
+    ) -> Result<net::Network> {
+        let (joining, name, given) = (snapshot.clone(), network.to_owned(), settings.clone());
         let network = self.blocking(move |engine| connect(engine, &joining, &name, &given)).await?;
         let names = self.inner.networks.has_names(&network.id) && !self.inner.dns.serves(snapshot.id());
         if snapshot.is_live() && names {
@@ -90,37 +113,19 @@ impl Engine {
                 return Err(error);
             }
         }
-        let keys = [network.name.clone(), network.id.to_string()];
-        let extra = vec![("network".to_owned(), network.name)];
-        entry
-            .inbox
-            .configure("network_connect", extra, move |c| {
-                if is_mode(&keys, &c.host_config.network_mode) {
-                    c.off_mode_network = false;
-                }
-                let [name, _] = keys;
-                c.networks.insert(name, settings);
-            })
-            .await
+        Ok(network)
     }
 
-    pub async fn network_disconnect(&self, network: &str, request: DisconnectRequest) -> Result<()> {
-        let entry = self.entry(&request.container)?;
-        let (snapshot, name) = (Arc::clone(&entry.snapshot), network.to_owned());
-        let network = self.blocking(move |engine| disconnect(engine, &snapshot, &name)).await?;
-        let keys = [network.name.clone(), network.id.to_string()];
-        entry
-            .inbox
-            .configure("network_disconnect", vec![("network".to_owned(), network.name)], move |c| {
-                if is_mode(&keys, &c.host_config.network_mode) {
-                    c.off_mode_network = true;
-                    c.networks.remove("default");
-                }
-                for key in &keys {
-                    c.networks.remove(key);
-                }
-            })
-            .await
+    /// Takes a container off a network that its row has.
+    pub(crate) async fn leave(&self, snapshot: &Snapshot, network: &str) -> Result<net::Network> {
+        let (leaving, name) = (snapshot.clone(), network.to_owned());
+        self.blocking(move |engine| disconnect(engine, &leaving, &name)).await
+    }
+
+    /// The same for a network that its row does not have.
+    pub(crate) async fn leave_joined(&self, snapshot: &Snapshot, network: &str) -> Result<()> {
+        let (leaving, name) = (snapshot.clone(), network.to_owned());
+        self.blocking(move |engine| take_off(engine, &leaving, &engine.networks.inspect(&name)?)).await
     }
 
     pub async fn network_prune(&self, filters: Filters) -> Result<PruneReport> {
@@ -235,12 +240,36 @@ fn disconnect(engine: &Inner, snapshot: &Snapshot, name: &str) -> Result<net::Ne
     if !snapshot.is_live() || matches!(network.driver, net::Driver::Host | net::Driver::Null) {
         return Ok(network);
     }
+    take_off(engine, snapshot, &network)?;
+    Ok(network)
+}
+
+fn take_off(engine: &Inner, snapshot: &Snapshot, network: &net::Network) -> Result<()> {
+    let container = &snapshot.container;
     let namespace = start::network_namespace(&snapshot.status)?;
-    let endpoint = engine.networks.disconnect(snapshot.id(), name, namespace.as_fd())?;
+    let endpoint = engine.networks.disconnect(snapshot.id(), network.id.as_str(), namespace.as_fd())?;
     engine.networks.settle(snapshot.id(), namespace.as_fd(), &start::published_ports(container)?)?;
     start::left(engine, container, &endpoint)?;
-    engine.emit_now(network_event("disconnect", &network).with("container", snapshot.id().as_str()))?;
-    Ok(network)
+    engine.emit_now(network_event("disconnect", network).with("container", snapshot.id().as_str()))
+}
+
+/// The row of a container that is on one more network.
+pub(crate) fn joined_network(container: &mut Container, name: &str, id: &str, settings: EndpointSettings) {
+    if is_mode(&[name.to_owned(), id.to_owned()], &container.host_config.network_mode) {
+        container.off_mode_network = false;
+    }
+    container.networks.insert(name.to_owned(), settings);
+}
+
+/// The row of a container that is on one network less.
+pub(crate) fn left_network(container: &mut Container, name: &str, id: &str) {
+    if is_mode(&[name.to_owned(), id.to_owned()], &container.host_config.network_mode) {
+        container.off_mode_network = true;
+        container.networks.remove("default");
+    }
+    for key in [name, id] {
+        container.networks.remove(key);
+    }
 }
 
 fn status(usage: &[net::Usage]) -> Option<Status> {

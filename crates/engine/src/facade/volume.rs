@@ -2,7 +2,6 @@
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::record::Time;
-use crate::view_image::until;
 use knarr_docker_types::volume::{CreateRequest, ListResponse, PruneReport, UsageData, Volume};
 use knarr_docker_types::{Filters, List, Map};
 use knarr_volume::{CreateVolume, Volume as Row};
@@ -33,7 +32,7 @@ impl Engine {
                 any("name", &|name| row.name.contains(name))
                     && any("driver", &|driver| driver == "local")
                     && filters.labels_match("label", &row.labels)
-                    && dangling.is_none_or(|wanted| engine.volume_users(&row.name, None).is_empty() == wanted)
+                    && dangling.is_none_or(|wanted| engine.volume_users(row, None).is_empty() == wanted)
             };
             let rows = engine.volumes.list()?;
             let volumes: List<Volume> =
@@ -53,7 +52,7 @@ impl Engine {
         // A container that is being created has no row yet that names its volumes.
         let _removing = self.inner.image_use.write().await;
         self.blocking(move |engine| {
-            let removed = engine.volumes.remove(&name, &|name| engine.volume_users(name, None));
+            let removed = engine.volumes.remove(&name, &|volume| engine.volume_users(volume, None));
             engine.trash.empty();
             match removed {
                 // Docker: forcing a removal of what is not there is no error.
@@ -65,24 +64,24 @@ impl Engine {
     }
 
     pub async fn volume_prune(&self, filters: Filters) -> Result<PruneReport> {
-        filters.validate(&["all", "label", "label!", "until"])?;
-        let all = filters.boolean("all")?.unwrap_or(false);
-        let before = filters.get("until").next().map(until).transpose()?;
+        filters.validate(&["all", "label", "label!"])?;
+        let all = all_volumes(&filters)?;
         let _removing = self.inner.image_use.write().await;
         self.blocking(move |engine| {
             let wanted = |row: &Row| {
-                (all || row.anonymous)
-                    && before.is_none_or(|before| row.created_nanos < before)
+                (all || row.labels.contains_key(knarr_volume::ANONYMOUS_LABEL))
+                    // What lies elsewhere gives no room back.
+                    && row.options.is_empty()
                     && filters.labels_match("label", &row.labels)
                     && !(filters.contains("label!") && filters.labels_match("label!", &row.labels))
             };
             let mut report = PruneReport { volumes_deleted: List::empty(), space_reclaimed: 0 };
             for row in engine.volumes.list()?.iter().filter(|row| wanted(row)) {
-                if !engine.volume_users(&row.name, None).is_empty() {
+                if !engine.volume_users(row, None).is_empty() {
                     continue;
                 }
                 let size = engine.volumes.size(&row.name).unwrap_or(0);
-                if engine.volumes.remove(&row.name, &|name| engine.volume_users(name, None)).is_ok() {
+                if engine.volumes.remove(&row.name, &|volume| engine.volume_users(volume, None)).is_ok() {
                     report.volumes_deleted.push(row.name.clone());
                     report.space_reclaimed += size;
                 }
@@ -93,6 +92,25 @@ impl Engine {
             Ok(report)
         })
         .await
+    }
+}
+
+/// Docker's reading of `all`.
+fn all_volumes(filters: &Filters) -> Result<bool> {
+    let values: Vec<&str> = filters.get("all").collect();
+    match values.as_slice() {
+        [] => Ok(false),
+        [one] => match *one {
+            "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+            "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+            other => Err(Error::Invalid(format!(
+                "invalid filter 'all': strconv.ParseBool: parsing {other:?}: invalid syntax"
+            ))),
+        },
+        many => Err(Error::Invalid(format!(
+            "invalid filter 'all=[{}]': only one value is expected",
+            many.join(" ")
+        ))),
     }
 }
 
@@ -117,7 +135,7 @@ pub(crate) fn shown(engine: &Inner, row: &Row) -> Volume {
 pub(crate) fn with_usage(engine: &Inner, row: &Row) -> Volume {
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let usage = UsageData {
-        ref_count: i64::try_from(engine.volume_users(&row.name, None).len()).unwrap_or(-1),
+        ref_count: i64::try_from(engine.volume_users(row, None).len()).unwrap_or(-1),
         size: engine.volumes.size(&row.name).map_or(-1, number),
     };
     Volume { usage_data: Some(usage), ..shown(engine, row) }

@@ -9,7 +9,7 @@ mod policy;
 mod state;
 mod step;
 
-pub use policy::{BACKOFF_MAX_MS, BACKOFF_MIN_MS, Policy, STABLE_AFTER_MS};
+pub use policy::{Backoff, DELAY, MAX_DELAY, Policy, STABLE_AFTER_MS};
 pub use state::{Activity, Effect, Event, Milestone, Phase, Refusal, Reply, State, StopWish, Wishes};
 pub use step::step;
 

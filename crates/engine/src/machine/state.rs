@@ -1,5 +1,5 @@
 //! The vocabulary of the machine.
-use super::Policy;
+use super::{Backoff, Policy};
 use serde::{Deserialize, Serialize};
 
 /// What a container is, as stored and as shown.
@@ -71,6 +71,7 @@ pub struct State {
     pub phase: Phase,
     pub activity: Activity,
     pub policy: Policy,
+    pub backoff: Backoff,
     pub auto_remove: bool,
     /// Someone asked for the end: `unless-stopped` remembers it.
     pub stopped_by_user: bool,

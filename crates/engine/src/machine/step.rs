@@ -406,7 +406,7 @@ fn cleaned(state: &mut State, effects: &mut Vec<Effect>) {
     state.wishes.restart_later &= state.policy.has_restarts_left(state.restarts);
     if state.wishes.restart_later || !wanted && state.policy.restarts(state.exit_code, state.restarts) {
         state.phase = Phase::Restarting;
-        state.backoff_ms = next_backoff(state.backoff_ms, state.ran_ms);
+        state.backoff_ms = next_backoff(state.backoff, state.backoff_ms, state.ran_ms);
         state.restarts += 1;
         effects.extend([Effect::Commit, Effect::ArmBackoff { after_ms: state.backoff_ms }]);
         return;

@@ -34,6 +34,9 @@ pub struct Container {
     #[serde(default)]
     pub labels: Labels,
     pub mounts: Vec<MountRow>,
+    /// They are started before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<ContainerId>,
     /// `local`, `json-file`, `journald`, `syslog` or `none`.
     pub log_driver: String,
     pub log_opts: BTreeMap<String, String>,

@@ -1,5 +1,7 @@
 //! A mount of a container, resolved: what `-v`, `--mount`, `--volumes-from` and the image asked for.
+use knarr_base::{ImageId, VolumeId};
 use knarr_docker_types::mount::MountPoint;
+use knarr_oci::rootfs::RootfsMount;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -9,6 +11,7 @@ pub enum MountKind {
     Bind,
     Volume,
     Tmpfs,
+    Image,
 }
 
 impl MountKind {
@@ -17,6 +20,7 @@ impl MountKind {
             MountKind::Bind => "bind",
             MountKind::Volume => "volume",
             MountKind::Tmpfs => "tmpfs",
+            MountKind::Image => "image",
         }
     }
 }
@@ -24,13 +28,21 @@ impl MountKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountRow {
     pub kind: MountKind,
-    /// Of the volume; empty until an anonymous volume is made.
+    /// The volume that is held, whatever it is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumeId>,
+    /// How the volume was called when the container was made; of an image, what was asked for.
     #[serde(default)]
     pub name: String,
-    /// The volume was made for this container.
+    /// The volume was made without a name: it goes with the last container that is removed with its volumes.
     #[serde(default)]
     pub anonymous: bool,
-    /// On the host.
+    /// The image whose files are seen, and where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<RootfsMount>,
+    /// On the host; of a volume its own row says where.
     #[serde(default)]
     pub source: PathBuf,
     /// Absolute, without `.`, `..` or a slash at the end.
@@ -70,8 +82,11 @@ impl MountRow {
     pub fn new(kind: MountKind, destination: &str) -> Self {
         Self {
             kind,
+            volume: None,
             name: String::new(),
             anonymous: false,
+            image: None,
+            tree: None,
             source: PathBuf::new(),
             destination: destination.to_owned(),
             mode: String::new(),
@@ -88,18 +103,21 @@ impl MountRow {
         }
     }
 
-    /// As `inspect` and `ps` show it.
+    /// As `inspect` and `ps` show it; name and source of a volume are to be the present ones.
     pub fn point(&self) -> MountPoint {
         MountPoint {
             kind: self.kind.as_str().to_owned(),
             name: self.name.clone(),
-            source: self.source.to_string_lossy().into_owned(),
+            source: match self.kind {
+                MountKind::Image => self.name.clone(),
+                _ => self.source.to_string_lossy().into_owned(),
+            },
             destination: self.destination.clone(),
             driver: if self.kind == MountKind::Volume { "local".to_owned() } else { String::new() },
             mode: self.mode.clone(),
             rw: self.rw,
             propagation: match (self.kind, self.propagation.as_str()) {
-                (MountKind::Bind, "") => "rprivate".to_owned(),
+                (MountKind::Bind | MountKind::Image, "") => "rprivate".to_owned(),
                 (_, propagation) => propagation.to_owned(),
             },
         }

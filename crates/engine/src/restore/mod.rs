@@ -52,6 +52,14 @@ pub(crate) async fn run(engine: &Arc<Inner>) -> Result<()> {
         }
         task::spawn(engine, container, status, how);
     }
+    // Before anybody starts who would have to mount them.
+    {
+        let engine = Arc::clone(engine);
+        let pool = Arc::clone(&engine);
+        if let Err(error) = pool.pool.run(move || engine.adopt_volumes()).await? {
+            tracing::error!(%error, "volumes not looked at");
+        }
+    }
     order::start(engine, starting);
     let engine = Arc::clone(engine);
     let pool = Arc::clone(&engine);
@@ -100,7 +108,12 @@ fn read(engine: &Inner) -> Result<Vec<(Container, Status)>> {
         ..Status::default()
     };
     for (_, container) in &containers {
-        match engine.images.repair_root(&container.rootfs) {
+        let mounted = container.mounts.iter().filter_map(|row| row.tree.as_ref());
+        let trees: Vec<_> = std::iter::once(&container.rootfs).chain(mounted).collect();
+        match trees
+            .iter()
+            .try_fold(false, |was, tree| Ok::<_, knarr_image::Error>(engine.images.repair_root(tree)? | was))
+        {
             Ok(false) => {}
             Ok(true) => tracing::warn!(
                 container = container.id.short(),
@@ -110,7 +123,7 @@ fn read(engine: &Inner) -> Result<Vec<(Container, Status)>> {
                 tracing::error!(container = container.id.short(), %error, "its directories are lost");
             }
         }
-        match engine.images.repair_hold(&engine.paths.container(&container.id), &container.rootfs) {
+        match engine.images.repair_hold(&engine.paths.container(&container.id), &trees) {
             Ok(false) => {}
             Ok(true) => tracing::warn!(
                 container = container.id.short(),

@@ -1,4 +1,5 @@
-//! In which order containers are started by their policies: one that joins another's namespaces comes after that one.
+//! In which order containers are started by their policies: one that joins another's namespaces or requires another comes after
+//! that one.
 use crate::engine::Inner;
 use crate::machine::Event;
 use knarr_base::ContainerId;
@@ -13,8 +14,11 @@ pub(super) fn start(engine: &Arc<Inner>, ids: Vec<ContainerId>) {
         .filter_map(|id| engine.containers.resolve(id.as_str()).ok())
         .map(|entry| {
             let resolve = |name: &str| Some(engine.containers.resolve(name).ok()?.snapshot.id().to_string());
-            let others = crate::start::joined_names(&entry.snapshot.container);
-            (entry.snapshot.id().to_string(), others.into_iter().filter_map(resolve).collect())
+            let container = &entry.snapshot.container;
+            let required = container.requires.iter().map(ToString::to_string);
+            let others =
+                crate::start::joined_names(container).into_iter().filter_map(resolve).chain(required);
+            (entry.snapshot.id().to_string(), others.collect())
         })
         .collect();
     let depends = without_circles(depends);

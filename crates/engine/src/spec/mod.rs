@@ -122,3 +122,5 @@ pub fn build(input: &Input) -> Spec {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::container as test_container;

@@ -10,7 +10,7 @@ use knarr_oci::runtime::{DeviceType, IdMapping, Namespace, NamespaceType};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-fn container() -> Container {
+pub(crate) fn container() -> Container {
     Container {
         id_maps: None,
         labels: Default::default(),
@@ -29,6 +29,7 @@ fn container() -> Container {
         platform: "linux".into(),
         rootfs: RootfsMount::Directory { path: "/rootfs".into() },
         mounts: Vec::new(),
+        requires: Vec::new(),
         log_driver: "json-file".into(),
         log_opts: Default::default(),
     }

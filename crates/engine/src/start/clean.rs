@@ -40,6 +40,9 @@ pub(crate) async fn clean(
         // Afterwards: who begins to serve it now finds it on no network.
         engine.dns.forget(&container.id);
         crate::cgroups::remove(&engine.cgroup_path(&container));
+        engine.release_volumes(&container, container.id.as_str());
+        let volumes = engine.mounts_of(&container).into_iter().filter(|row| row.kind == MountKind::Volume);
+        events.extend(volumes.map(|row| crate::volume_use::event("unmount", &row, &container)));
         knarr_base::failpoint!("exit.released");
         events
     });
@@ -126,9 +129,10 @@ fn discard(engine: &Inner, container: &Container) {
 /// The volumes that were made for this container and that no other uses.
 fn remove_volumes(engine: &Inner, container: &Container) {
     for row in container.mounts.iter().filter(|row| row.kind == MountKind::Volume && row.anonymous) {
-        let users = |name: &str| engine.volume_users(name, Some(&container.id));
-        if let Err(error) = engine.volumes.remove(&row.name, &users) {
-            tracing::debug!(volume = %row.name, %error, "anonymous volume kept");
+        let Ok(volume) = engine.volume_of(row) else { continue };
+        let users = |volume: &knarr_volume::Volume| engine.volume_users(volume, Some(&container.id));
+        if let Err(error) = engine.volumes.remove(&volume.name, &users) {
+            tracing::debug!(volume = %volume.name, %error, "anonymous volume kept");
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::engine::Inner;
 use crate::error::{Error, Result};
 use crate::process::Process;
 use crate::record::{Container, Time};
+use crate::requires;
 use crate::runtimes::{Doing, failure_text};
 use crate::supervisor::{self, Events, ShimHandle, Spawned};
 use knarr_shim_proto::{CgroupConfig, FailureKind, FdRole, LogConfig, ShimConfig, Streams};
@@ -21,7 +22,7 @@ pub(crate) struct Launched {
     pub pid: i32,
     pub pid_start_time: u64,
     pub started_at: Time,
-    /// `connect` of each network.
+    /// `mount` of each volume, `connect` of each network.
     pub network_events: Vec<Event>,
 }
 
@@ -59,6 +60,7 @@ pub(crate) async fn launch(
 }
 
 async fn forward(engine: &Arc<Inner>, container: &Arc<Container>, attachers: Attachers) -> Result<Launched> {
+    requires::start_before(engine, container).await?;
     joined::wait(engine, container).await;
     let Prepared { passed, network_events, volumes, joined } = {
         let (engine, container) = (Arc::clone(engine), Arc::clone(container));
@@ -110,7 +112,7 @@ struct Prepared {
     passed: Vec<(FdRole, OwnedFd)>,
     network_events: Vec<Event>,
     /// Named by number in the configuration.
-    volumes: volumes::Opened,
+    volumes: volumes::Sources,
     /// Whose namespaces are joined by number.
     joined: Vec<Process>,
 }
@@ -141,7 +143,8 @@ fn prepare(engine: &Arc<Inner>, container: &Arc<Container>) -> Result<Prepared> 
         .endpoints
         .iter()
         .map(|endpoint| network::event("connect", container, endpoint, driver(&endpoint.network)));
-    let network_events = events.collect();
+    // Docker's order: volumes first.
+    let network_events = volumes.events.iter().cloned().chain(events).collect();
     let namespaces =
         [(FdRole::NetworkNamespace, network.namespace), (FdRole::UserNamespace, user)].into_iter();
     let mut passed: Vec<_> = namespaces.filter_map(|(role, fd)| Some((role, fd?))).collect();

@@ -4,6 +4,7 @@
 mod clean;
 mod config_file;
 mod files;
+mod image_mount;
 mod joined;
 mod launch;
 mod links;
@@ -16,10 +17,12 @@ pub(crate) use clean::{clean, freeze, kill_leftovers, remove};
 
 pub(crate) use config_file::{gather_facts, resolve_user};
 pub(crate) use files::{joined, left, resolver_choice};
+pub(crate) use image_mount::{IMAGES, open as open_image_mount};
 pub(crate) use joined::names as joined_names;
 pub(crate) use launch::{Failed, Launched, launch};
 pub(crate) use network::{
-    check_requests, namespace as network_namespace, ports as published_ports, request as endpoint_request,
+    check_requests, namespace as network_namespace, parse_port, ports as published_ports,
+    request as endpoint_request,
 };
 pub(crate) use rootfs::view;
 pub(crate) use user_namespace::live as live_id_maps;

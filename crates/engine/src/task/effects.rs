@@ -58,6 +58,7 @@ impl Task {
     fn launch(&mut self) {
         let (engine, container) = (self.engine.clone(), self.container.clone());
         let attachers = std::mem::take(&mut self.attachers);
+        self.launching = Some(self.container.clone());
         self.start_job(async move {
             match start::launch(&engine, &container, attachers).await {
                 Ok(launched) => Outcome::Started(Box::new(launched)),

@@ -7,7 +7,7 @@ use crate::engine::Inner;
 use crate::error::{Error, Result};
 use crate::health;
 use crate::machine::{
-    self, Activity, Effect, Event as Happening, Milestone, Phase, Policy, Reply, State, Wishes,
+    self, Activity, Backoff, Effect, Event as Happening, Milestone, Phase, Policy, Reply, State, Wishes,
 };
 use crate::record::{Container, Health, Status, Time};
 use crate::registry::{Entry, Snapshot};
@@ -59,6 +59,8 @@ pub(super) struct Task {
     pub stop_at: Option<Instant>,
     pub restart_at: Option<Instant>,
     pub health: Monitor,
+    /// As it was when its start was begun.
+    pub launching: Option<Arc<Container>>,
     /// Why the last start failed.
     pub failure: Option<Error>,
     pub over: bool,
@@ -74,6 +76,7 @@ pub(crate) fn spawn(engine: &Arc<Inner>, container: Container, status: Status, r
     let state = State {
         phase: status.phase,
         policy: Policy::of(&container.host_config.restart_policy),
+        backoff: backoff(engine, &container),
         auto_remove: container.host_config.auto_remove,
         stopped_by_user: status.stopped_by_user,
         wishes,
@@ -105,6 +108,7 @@ pub(crate) fn spawn(engine: &Arc<Inner>, container: Container, status: Status, r
         stop_at: None,
         restart_at: None,
         health,
+        launching: None,
         failure: None,
         over: false,
     };
@@ -125,6 +129,13 @@ pub(crate) fn spawn(engine: &Arc<Inner>, container: Container, status: Status, r
         }
         task.run(receiver).await;
     });
+}
+
+/// The container's own pauses, or the engine's. What is no duration was refused when the container was made.
+fn backoff(engine: &Inner, container: &Container) -> Backoff {
+    let said = |name: &str| container.host_config.annotations.get(name).map(String::as_str);
+    let default = engine.config.restart_backoff;
+    Backoff::parse(said(machine::DELAY), said(machine::MAX_DELAY), default).unwrap_or(default)
 }
 
 impl Task {
@@ -241,6 +252,12 @@ impl Task {
                 self.outbox.extend(launched.network_events);
                 self.outbox.push(self.container.event("start"));
                 self.step(Happening::Started).await;
+                if let Some(before) =
+                    self.launching.take().filter(|c| crate::edit::differs(c, &self.container))
+                {
+                    let (engine, id) = (Arc::clone(&self.engine), self.container.id.clone());
+                    tokio::spawn(async move { crate::edit::catch_up(&engine, &id, &before).await });
+                }
             }
             Outcome::StartFailed(failed) => {
                 self.status.error = failed.error.to_string();

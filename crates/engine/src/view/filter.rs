@@ -51,8 +51,8 @@ pub(crate) fn matches(engine: &Inner, snapshot: &Snapshot, filters: &Filters) ->
         && any("exited", &exited)
         && any("ancestor", &|image| is_ancestor(engine, snapshot, image))
         && any("volume", &|volume| {
-            container
-                .mounts
+            engine
+                .mounts_of(container)
                 .iter()
                 .any(|m| m.name == volume || m.destination == volume || m.source.as_os_str() == volume)
         })

@@ -47,7 +47,7 @@ pub(crate) fn inspect(engine: &Inner, snapshot: &Snapshot, size: bool) -> Result
         graph_driver: Some(graph_driver(&container.rootfs)),
         size_rw: sizes.map(|(rw, _)| rw),
         size_root_fs: sizes.map(|(_, all)| all),
-        mounts: container.mounts.iter().filter(|m| !m.unlisted).map(|m| m.point()).collect(),
+        mounts: engine.mount_points(container).into(),
         config: Some(container.config.clone()),
         network_settings: Some(NetworkSettings {
             sandbox_id: String::new(),

@@ -29,7 +29,7 @@ pub(crate) fn summary(engine: &Inner, snapshot: &Snapshot, size: bool) -> Result
             annotations: container.host_config.annotations.clone(),
         },
         network_settings: Some(SummaryNetworkSettings { networks: super::networks(engine, snapshot) }),
-        mounts: container.mounts.iter().filter(|m| !m.unlisted).map(|m| m.point()).collect(),
+        mounts: engine.mount_points(container).into(),
         ..Summary::default()
     })
 }

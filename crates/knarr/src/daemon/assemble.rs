@@ -4,7 +4,7 @@
 use super::{LogLevel, config::Config, flags::Flags, notify, pidfile::PidFile};
 use anyhow::{Context, anyhow};
 use knarr_api_docker::{Activity, Listen, ServerConfig, TlsConfig};
-use knarr_engine::config::{CleanPolicy, Proxies, Runtime};
+use knarr_engine::config::{Backoff, CleanPolicy, Proxies, Runtime};
 use knarr_engine::{AddressPool, BuiltinImage, Engine, EngineConfig, NetworkConfig, Scope};
 use std::{
     fs::DirBuilder,
@@ -84,6 +84,12 @@ pub fn engine_config(c: &Config) -> anyhow::Result<EngineConfig> {
         default_runtime: c.default_runtime.clone().unwrap_or(EngineConfig::default().default_runtime),
         userns_remap: c.userns_remap.clone(),
         userns_pool: c.userns_pool.clone(),
+        restart_backoff: Backoff::parse(
+            c.restart_delay.as_deref(),
+            c.restart_max_delay.as_deref(),
+            Backoff::default(),
+        )
+        .map_err(|why| anyhow!("invalid restart-delay or restart-max-delay: {why}"))?,
         selinux_enabled: c.selinux_enabled,
         cgroupns_mode: c.cgroupns_mode.clone(),
         init: c.init,

@@ -190,6 +190,12 @@ pub struct Flags {
     /// Ids for containers with --userns=auto (START:COUNT, or a user of /etc/subuid)
     #[arg(long, value_name = "POOL")]
     pub userns_pool: Option<String>,
+    /// First pause before a container is restarted by its policy; it doubles each time
+    #[arg(long, value_name = "DURATION")]
+    pub restart_delay: Option<String>,
+    /// Longest pause before a container is restarted by its policy
+    #[arg(long, value_name = "DURATION")]
+    pub restart_max_delay: Option<String>,
     /// Enable selinux support
     #[arg(long)]
     pub selinux_enabled: bool,

@@ -10,6 +10,7 @@ use crate::firewall::{
 use crate::namespace::Namespace;
 use crate::network::{Driver, Network};
 use crate::option::{self, GatewayMode};
+use crate::port::PublishedPort;
 use crate::{kernel, neighbours, parent};
 use ipnet::IpNet;
 use knarr_base::{NetworkId, failpoint};
@@ -290,6 +291,40 @@ impl Networks {
             let Err(error) = kernel::forget_flows_of(ip, &endpoint.ports) else { continue };
             tracing::warn!(%error, endpoint = endpoint.id, "datagrams may still go to the container's former address");
         }
+    }
+
+    /// The endpoint's ports are others than before; its record says so already. What stays is not touched, but for an interval
+    /// that is cut.
+    pub(super) fn change_ports(&self, before: &Endpoint, after: &Endpoint) -> Result<()> {
+        let (had, has) = (self.endpoint_entries(before), self.endpoint_entries(after));
+        let gone: Vec<Placed> = had.iter().filter(|entry| !has.contains(entry)).cloned().collect();
+        let new: Vec<Placed> = has.iter().filter(|entry| !had.contains(entry)).cloned().collect();
+        if self.firewall.is_none() && !new.is_empty() {
+            let off = PublishError::Firewall("the firewall is off (--iptables=false)".into());
+            return Err(publish_error(after, off));
+        }
+        let change = |table: &mut Firewall| {
+            if !gone.is_empty() {
+                table.remove(&gone)?;
+            }
+            if new.is_empty() { Ok(()) } else { table.add(&new) }
+        };
+        self.change_table(&new, change).map_err(|e| match e {
+            Error::Kernel(e) => publish_error(after, PublishError::Firewall(e.to_string())),
+            e => e,
+        })?;
+        let of = |one: &Endpoint, other: &Endpoint| -> Vec<PublishedPort> {
+            one.ports.iter().filter(|port| !other.ports.contains(port)).cloned().collect()
+        };
+        let (gone, new) = (of(before, after), of(after, before));
+        if let Err(error) = kernel::forget_flows_to(&mut self.host(), &new) {
+            tracing::warn!(%error, endpoint = after.id, "senders of datagrams may not reach a published port at once");
+        }
+        for ip in after.addresses().filter(|_| !gone.is_empty()) {
+            let Err(error) = kernel::forget_flows_of(ip, &gone) else { continue };
+            tracing::warn!(%error, endpoint = after.id, "datagrams may still go to the container's former port");
+        }
+        Ok(())
     }
 
     /// Changes elements; when a table is not there (first use, or somebody flushed it) or disagrees, all of it is put in

@@ -92,17 +92,7 @@ impl Networks {
         if wanted.is_empty() || !published || !(endpoint.default4 || endpoint.default6) {
             return Ok(endpoint);
         }
-        let target = Target {
-            v4: side(&endpoint, network, true),
-            v6: side(&endpoint, network, false),
-            default: network.options().host_binding().unwrap_or(self.config.host_ip),
-            scope: ports
-                .scope
-                .clone()
-                .or_else(|| network.options().publish_scope())
-                .unwrap_or_else(|| self.config.publish_scope.clone()),
-            relays: self.config.relays,
-        };
+        let target = self.target(&endpoint, network, ports);
         let taken = |protocol, host, port| self.state().taken.any(protocol, host, port);
         let mut reservation =
             Reservation::make(&wanted, &target, &taken).map_err(|source| publish_error(&endpoint, source))?;
@@ -112,6 +102,21 @@ impl Networks {
         state.endpoints.insert(endpoint.key(), endpoint.clone());
         state.hold(endpoint.key(), reservation);
         Ok(endpoint)
+    }
+
+    /// Where an endpoint publishes.
+    pub(super) fn target(&self, endpoint: &Endpoint, network: &Network, ports: &Ports) -> Target {
+        Target {
+            v4: side(endpoint, network, true),
+            v6: side(endpoint, network, false),
+            default: network.options().host_binding().unwrap_or(self.config.host_ip),
+            scope: ports
+                .scope
+                .clone()
+                .or_else(|| network.options().publish_scope())
+                .unwrap_or_else(|| self.config.publish_scope.clone()),
+            relays: self.config.relays,
+        }
     }
 
     /// Undoes `reserve`.

@@ -8,6 +8,7 @@ mod connect;
 mod guard;
 mod plan;
 mod reaper;
+mod republish;
 mod restore;
 mod settle;
 mod spare;
@@ -23,6 +24,7 @@ use crate::firewall::Firewall;
 use crate::ipam::Usage;
 use crate::names::Names;
 use crate::network::{DEFAULT_NETWORK, Driver, Network};
+use crate::port::PublishedPort;
 use crate::relay::Relays;
 use knarr_base::{ContainerId, NetworkId};
 use knarr_netlink::Rtnetlink;
@@ -169,6 +171,17 @@ impl Networks {
     /// After a running container joined or left a network: default routes and ports go where they belong now.
     pub fn settle(&self, container: &ContainerId, netns: BorrowedFd<'_>, ports: &Ports) -> Result<()> {
         self.settle_container(container, netns, ports)
+    }
+
+    /// Changes what a running container publishes: takes away what `remove` says, then adds. All or nothing; what stays is not
+    /// touched.
+    pub fn republish(
+        &self,
+        container: &ContainerId,
+        add: &Ports,
+        remove: &dyn Fn(&PublishedPort) -> bool,
+    ) -> Result<()> {
+        self.republish_container(container, add, remove)
     }
 
     /// A new namespace with an endpoint on `request.network`. On `none` the namespace has loopback only.

@@ -101,6 +101,8 @@ pub struct File {
     default_runtime: Option<String>,
     userns_remap: Option<String>,
     userns_pool: Option<String>,
+    restart_delay: Option<String>,
+    restart_max_delay: Option<String>,
     selinux_enabled: Option<bool>,
     default_cgroupns_mode: Option<String>,
     default_ulimits: Option<BTreeMap<String, UlimitEntry>>,
@@ -181,6 +183,8 @@ const KEYS: &[&str] = &[
     "default-runtime",
     "userns-remap",
     "userns-pool",
+    "restart-delay",
+    "restart-max-delay",
     "selinux-enabled",
     "default-cgroupns-mode",
     "default-ulimits",
@@ -331,6 +335,8 @@ pub struct Config {
     pub default_runtime: Option<String>,
     pub userns_remap: Option<String>,
     pub userns_pool: Option<String>,
+    pub restart_delay: Option<String>,
+    pub restart_max_delay: Option<String>,
     pub selinux_enabled: bool,
     /// Empty, `host` or `private`.
     pub cgroupns_mode: String,
@@ -445,6 +451,8 @@ pub fn given(f: &Flags) -> Vec<&'static str> {
     note(f.default_runtime.is_some(), "default-runtime");
     note(f.userns_remap.is_some(), "userns-remap");
     note(f.userns_pool.is_some(), "userns-pool");
+    note(f.restart_delay.is_some(), "restart-delay");
+    note(f.restart_max_delay.is_some(), "restart-max-delay");
     note(f.selinux_enabled, "selinux-enabled");
     note(f.default_cgroupns_mode.is_some(), "default-cgroupns-mode");
     note(!f.default_ulimits.is_empty(), "default-ulimits");
@@ -584,6 +592,8 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
         default_runtime: f.default_runtime.or(file.default_runtime).filter(|name| !name.is_empty()),
         userns_remap: f.userns_remap.or(file.userns_remap).filter(|user| !user.is_empty()),
         userns_pool: f.userns_pool.or(file.userns_pool).filter(|pool| !pool.is_empty()),
+        restart_delay: f.restart_delay.or(file.restart_delay).filter(|text| !text.is_empty()),
+        restart_max_delay: f.restart_max_delay.or(file.restart_max_delay).filter(|text| !text.is_empty()),
         selinux_enabled: f.selinux_enabled || file.selinux_enabled.unwrap_or(false),
         cgroupns_mode: cgroupns_mode(f.default_cgroupns_mode.or(file.default_cgroupns_mode))?,
         default_ulimits: if f.default_ulimits.is_empty() {

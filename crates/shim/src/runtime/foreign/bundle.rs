@@ -6,6 +6,7 @@
 use super::mounts::Mounts;
 use super::path_of;
 use crate::error::{Error, Result};
+use knarr_linux::Errno;
 use knarr_oci::rootfs::RootfsMount;
 use knarr_oci::runtime::{Mount, Namespace, NamespaceType, Root, Spec};
 use std::ffi::CString;
@@ -98,7 +99,15 @@ fn of_descriptor(mount: &Mount) -> Result<Option<OwnedFd>> {
     }
     let path = CString::new(source)
         .map_err(|_| Error::file("name", source)(std::io::ErrorKind::InvalidInput.into()))?;
-    let tree = knarr_linux::mount::clone_path(&path, is_recursive(mount));
+    let tree = match knarr_linux::mount::clone_path(&path, is_recursive(mount)) {
+        // A detached mount was made for this container; kernels before 6.15 copy none.
+        Err(Errno::INVAL) => rustix::fs::open(
+            path.as_c_str(),
+            rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        ),
+        tree => tree,
+    };
     tree.map(Some).map_err(|errno| Error::file("bind", source)(errno.into()))
 }
 
