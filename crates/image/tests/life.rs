@@ -289,8 +289,8 @@ fn a_lost_hold_keeps_the_layers() {
         }
         images.collect().unwrap();
         assert!(images.layers().exists(&diff_id), "{lost:?}");
-        assert!(images.repair_hold(container_dir, &mount).unwrap());
-        assert!(!images.repair_hold(container_dir, &mount).unwrap());
+        assert!(images.repair_hold(container_dir, &[&mount]).unwrap());
+        assert!(!images.repair_hold(container_dir, &[&mount]).unwrap());
         images.collect().unwrap();
         assert!(images.layers().exists(&diff_id), "{lost:?}");
     }

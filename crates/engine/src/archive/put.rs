@@ -256,7 +256,13 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
 
     fn tree(dir: &Path, path: &str) -> Tree {
-        Tree { root: Root::open(dir).unwrap(), path: path.to_owned(), ids: None, _namespace: None }
+        Tree {
+            root: Root::open(dir).unwrap(),
+            path: path.to_owned(),
+            ids: None,
+            _namespace: None,
+            _volumes: None,
+        }
     }
 
     #[test]

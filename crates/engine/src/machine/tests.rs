@@ -48,7 +48,7 @@ fn restart_policy_backs_off_and_a_stop_ends_it() {
     insta::assert_snapshot!(text);
     assert_eq!((state.restarts, state.backoff_ms), (3, 400));
     let (state, _) = run(state, &[Event::Exited { code: 1, ran_ms: 20_000 }, Event::Cleaned]);
-    assert_eq!((state.phase, state.backoff_ms), (Phase::Restarting, BACKOFF_MIN_MS));
+    assert_eq!((state.phase, state.backoff_ms), (Phase::Restarting, Backoff::default().min_ms));
     let (state, effects, reply) = step(state, Event::Stop(TERM));
     assert_eq!((state.phase, reply), (Phase::Exited, Reply::Done));
     assert!(effects.contains(&Effect::DisarmBackoff));
