@@ -104,7 +104,7 @@ impl Engine {
         if snapshot.is_live() && names {
             let begun = name_server::begin(&self.inner, &snapshot.container, &snapshot.status).await;
             if let Err(error) = begun {
-                let (snapshot, network) = (Arc::clone(&snapshot), network.clone());
+                let (snapshot, network) = (snapshot.clone(), network.clone());
                 self.blocking(move |engine| {
                     undo_connect(engine, &snapshot, &network);
                     Ok(())
