@@ -134,7 +134,7 @@ pub(crate) fn spawn(engine: &Arc<Inner>, container: Container, status: Status, r
 /// The container's own pauses, or the engine's. What is no duration was refused when the container was made.
 fn backoff(engine: &Inner, container: &Container) -> Backoff {
     let said = |name: &str| container.host_config.annotations.get(name).map(String::as_str);
-    let default = engine.config.restart_backoff;
+    let default = engine.config().restart_backoff;
     Backoff::parse(said(machine::DELAY), said(machine::MAX_DELAY), default).unwrap_or(default)
 }
 
