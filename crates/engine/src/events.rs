@@ -34,7 +34,10 @@ pub(crate) async fn stream(engine: &Arc<Inner>, options: &Events) -> Result<mpsc
     if let (Some(since), Some(until)) = (since, until)
         && since > until
     {
-        return Err(Error::Invalid("`since` time cannot be after `until` time".to_owned()));
+        return Err(Error::Invalid(format!(
+            "`since` time ({}) cannot be after `until` time ({})",
+            options.since, options.until
+        )));
     }
     let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
     // What has happened already is no news, though nobody may have waited for the disk.

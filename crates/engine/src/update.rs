@@ -27,6 +27,9 @@ pub(crate) async fn update(engine: &Arc<Inner>, entry: &Entry, request: UpdateRe
     let old = snapshot.container.host_config.resources.clone();
     let merged = merge(&old, &request.resources)?;
     validate::resources(&merged)?;
+    if merged.cpuset_cpus != old.cpuset_cpus || merged.cpuset_mems != old.cpuset_mems {
+        crate::create::cpusets_available(&merged)?;
+    }
     if merged != old && snapshot.is_live() {
         let (work, container, resources) =
             (Arc::clone(engine), Arc::clone(&snapshot.container), merged.clone());

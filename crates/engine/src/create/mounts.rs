@@ -83,6 +83,8 @@ pub fn parse_bind(text: &str) -> Result<MountRow> {
     } else {
         row.name = source.to_owned();
     }
+    // As Docker shows a named volume without a mode.
+    let mode = if !is_path && mode.is_empty() { "z" } else { mode };
     apply_mode(&mut row, mode, text)?;
     Ok(row)
 }
