@@ -28,7 +28,7 @@ const MAX_HEADERS: usize = 256;
 /// Requests at the same time on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
 /// Longest time that a hijacked stream waits for its head to be read.
-const HEAD_READ: Duration = Duration::from_millis(25);
+const HEAD_READ: Duration = Duration::from_millis(250);
 /// Looks at the socket before the first pause.
 const EAGER_LOOKS: u32 = 200;
 /// What an HTTP/2 client sends first (RFC 9113, section 3.4).

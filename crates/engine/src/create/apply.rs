@@ -72,6 +72,7 @@ fn build(
     let from = volumes_from(engine, &host)?;
     let mut rows = mounts::plan(&config, &host, from)?;
     check_sources(&rows)?;
+    check_volume_driver(&host.volume_driver, &rows)?;
     let id = ContainerId::from_bytes(&random());
     let dir = engine.paths.container(&id);
     security_opt::adapt(&mut host);
@@ -348,6 +349,17 @@ fn check_sources(rows: &[MountRow]) -> Result<()> {
         crate::start::check_bind(row)?;
     }
     Ok(())
+}
+
+/// Asked for only when there is a volume to make, as with Docker.
+fn check_volume_driver(driver: &str, rows: &[MountRow]) -> Result<()> {
+    match rows.iter().find(|row| row.kind == MountKind::Volume) {
+        Some(row) if !matches!(driver, "" | "local") => Err(Error::NotFound(format!(
+            "create {}: error looking up volume plugin {driver}: plugin \"{driver}\" not found",
+            row.name
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Makes the volumes that do not exist and fills the empty ones from the image.

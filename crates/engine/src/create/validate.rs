@@ -72,10 +72,6 @@ pub fn host_config(host: &HostConfig) -> Result<()> {
     if !host.storage_opt.is_empty() {
         return Err(Error::NotImplemented("storage options of a container".into()));
     }
-    if !matches!(host.volume_driver.as_str(), "" | "local") {
-        let driver = &host.volume_driver;
-        return invalid(format!("error looking up volume plugin {driver}: plugin \"{driver}\" not found"));
-    }
     resources(&host.resources)?;
     capabilities("CapAdd", &host.cap_add)?;
     capabilities("CapDrop", &host.cap_drop)?;
