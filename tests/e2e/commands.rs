@@ -213,7 +213,7 @@ fn kill_sends_any_signal() {
         eventually("up", Duration::from_secs(5), || (c.ok(&["logs", "ss"]) == "up").then_some(()));
         c.ok(&["kill", "-s", "HUP", "ss"]);
         eventually("hup", Duration::from_secs(5), || (c.ok(&["logs", "ss"]) == "up\nhup").then_some(()));
-        c.fails(1, &["kill", "-s", "NOSUCH", "ss"]).says("Invalid signal: NOSUCH");
+        c.fails(1, &["kill", "-s", "NOSUCH", "ss"]).says("invalid signal: NOSUCH");
         c.ok(&["kill", "--signal=10", "ss"]);
         assert_eq!(c.ok(&["wait", "ss"]), "4");
         c.ok(&["rm", "kk", "ss"]);

@@ -12,6 +12,7 @@ mod drivers;
 mod endings;
 mod exit_codes;
 mod formats;
+mod golden_api;
 mod guest;
 mod health;
 mod image_rules;

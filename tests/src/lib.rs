@@ -12,6 +12,7 @@ pub mod command;
 pub mod disk;
 pub mod dns;
 pub mod engine;
+pub mod golden;
 pub mod guest;
 pub mod images;
 pub mod lab;

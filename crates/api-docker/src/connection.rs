@@ -61,7 +61,7 @@ impl Connections {
     /// Serves one connection until it ends.
     pub fn spawn<S>(self: &Arc<Self>, kind: Connection, stream: S, slot: OwnedSemaphorePermit)
     where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: AsyncRead + AsyncWrite + transport::Unread + Unpin + Send + 'static,
     {
         let connections = self.clone();
         let answer = move |request, can_hijack| -> Pin<Box<dyn Future<Output = Reply> + Send>> {
@@ -94,7 +94,11 @@ impl Connections {
         if method == Method::HEAD {
             *reply.body_mut() = reply::empty_body();
         }
-        self.identify(reply.headers_mut());
+        // As Docker: a page that is not there says nothing of the engine.
+        match reply.extensions().get::<reply::NoPage>() {
+            Some(_) => {}
+            None => self.identify(reply.headers_mut()),
+        }
         reply
     }
 
@@ -135,7 +139,10 @@ impl Connections {
             can_hijack,
             activity,
         };
-        let (endpoint, work) = (self.app)(call).ok_or_else(ApiError::page_not_found)?;
+        if call.method == Method::OPTIONS {
+            return Ok(reply::empty(StatusCode::OK));
+        }
+        let Some((endpoint, work)) = (self.app)(call) else { return Ok(reply::page_not_found()) };
         run(endpoint, work, busy).await
     }
 }
@@ -194,7 +201,7 @@ fn split_version(path: &str) -> Result<(ApiVersion, &str), ApiError> {
         numeric.then(|| (version, &rest[version.len()..]))
     });
     let Some((text, rest)) = versioned else { return Ok((ApiVersion::CURRENT, path)) };
-    let version = ApiVersion::parse(text).ok_or_else(ApiError::page_not_found)?;
+    let Some(version) = ApiVersion::parse(text) else { return Ok((ApiVersion::CURRENT, path)) };
     if version < ApiVersion::MINIMUM {
         return Err(ApiError::invalid(format!(
             "client version {text} is too old. Minimum supported API version is {}, please upgrade your client to a \
@@ -252,7 +259,7 @@ mod tests {
             "client version 1.99 is too new. Maximum supported API version is 1.55"
         );
         assert_eq!(message("/v1.99/info").status.as_u16(), 400);
-        assert_eq!(message("/v1/info").status.as_u16(), 404);
+        assert_eq!(gate("/v1/info"), Ok("1.55 /v1/info".to_owned()), "which is no page");
     }
 
     #[test]

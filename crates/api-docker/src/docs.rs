@@ -1,5 +1,5 @@
 //! The list of endpoints for `docs/api.md`, made of the table.
-use crate::routes::{ROUTES, Status};
+use crate::routes::ROUTES;
 use knarr_docker_types::ApiVersion;
 use std::fmt::Write;
 
@@ -14,11 +14,7 @@ pub fn endpoints() -> String {
         ApiVersion::CURRENT,
     );
     for route in ROUTES {
-        let status = match route.status {
-            Status::Served => "served",
-            Status::NotInSwarm => "503: not part of a swarm",
-            Status::NotImplemented => "501: not implemented",
-        };
+        let status = route.status.words();
         let path = route.path.replace("{}", "{name}");
         let _ = writeln!(text, "| {} | `{path}` | 1.{} | {status} |", route.method, route.since);
     }

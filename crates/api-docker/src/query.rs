@@ -98,7 +98,7 @@ fn parse_platform(text: &str) -> Result<Platform, ApiError> {
     };
     if parts.len() > 3 || !parts.iter().all(plain) {
         return Err(ApiError::invalid(format!(
-            "{text:?} is an invalid platform specifier: invalid argument"
+            "{text:?}: cannot parse platform specifier: invalid argument"
         )));
     }
     const SYSTEMS: [&str; 4] = ["linux", "windows", "darwin", "freebsd"];

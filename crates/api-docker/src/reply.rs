@@ -68,6 +68,16 @@ where
     reply(StatusCode::OK, content_type, BodyExt::boxed_unsync(body))
 }
 
+/// Marks the reply to a path that is none.
+#[derive(Clone, Copy)]
+pub struct NoPage;
+
+pub fn page_not_found() -> Reply {
+    let mut reply = error(&ApiError::page_not_found());
+    reply.extensions_mut().insert(NoPage);
+    reply
+}
+
 pub fn error(error: &ApiError) -> Reply {
     if error.status == StatusCode::NOT_MODIFIED {
         return empty(error.status);

@@ -1,6 +1,6 @@
 //! Streams of replies: progress messages, JSON lines, bytes.
 use crate::error::ApiError;
-use crate::reply::{self, Answer, BodyError, JSON};
+use crate::reply::{self, Answer, BodyError, JSON, Reply};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use http::StatusCode;
@@ -39,6 +39,11 @@ pub async fn progress(mut messages: mpsc::Receiver<Message>) -> Answer {
     }
     let all = stream::iter(first).chain(from_channel(messages));
     Ok(reply::stream(JSON, all.map(|message| json_line(&message, "\r\n"))))
+}
+
+/// The same, for an operation whose errors are told in the stream alone.
+pub fn progress_from_the_start(messages: mpsc::Receiver<Message>) -> Reply {
+    reply::stream(JSON, from_channel(messages).map(|message| json_line(&message, "\r\n")))
 }
 
 /// Bytes of an archive. The first item is awaited, so that an error which comes at once has its status.

@@ -12,8 +12,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -26,12 +27,34 @@ const MAX_HEAD: usize = 128 * 1024;
 const MAX_HEADERS: usize = 256;
 /// Requests at the same time on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
+/// Longest time that a hijacked stream waits for its head to be read.
+const HEAD_READ: Duration = Duration::from_millis(250);
+/// Looks at the socket before the first pause.
+const EAGER_LOOKS: u32 = 200;
 /// What an HTTP/2 client sends first (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Answers one request; told whether the connection can be hijacked.
 pub trait Answerer: Fn(Request<Incoming>, bool) -> Pin<Box<dyn Future<Output = Reply> + Send>> {}
 impl<F> Answerer for F where F: Fn(Request<Incoming>, bool) -> Pin<Box<dyn Future<Output = Reply> + Send>> {}
+
+/// A connection that may know what its client has yet to read.
+pub trait Unread: Sync {
+    fn unread(&self) -> bool {
+        false
+    }
+}
+
+impl Unread for tokio::net::UnixStream {
+    fn unread(&self) -> bool {
+        knarr_linux::socket::unread(self.as_fd()).is_ok_and(|amount| amount > 0)
+    }
+}
+// What TCP delivers is cut as the network likes; there is nothing to wait for.
+impl Unread for tokio::net::TcpStream {}
+impl<S: Sync> Unread for tokio_rustls::server::TlsStream<S> {}
+#[cfg(test)]
+impl Unread for tokio::io::DuplexStream {}
 
 /// A reply's head, ready to be sent, and what follows it.
 struct Hijacked {
@@ -42,7 +65,7 @@ struct Hijacked {
 /// Serves a connection until it ends or, after `shutdown`, its current request does.
 pub async fn serve<S, A>(mut stream: S, answer: A, shutdown: CancellationToken)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unread + Unpin + Send + 'static,
     A: Answerer + Send + Sync + Clone + 'static,
 {
     let sniffed = tokio::select! {
@@ -79,7 +102,7 @@ async fn sniff(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(bool, Bytes
 
 async fn serve_http2<S, A>(stream: Prefixed<S>, answer: A, shutdown: CancellationToken) -> hyper::Result<()>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unread + Unpin + Send + 'static,
     A: Answerer + Send + Sync + Clone + 'static,
 {
     let service = service_fn(move |request| {
@@ -103,7 +126,7 @@ where
 
 async fn serve_http1<S, A>(stream: Prefixed<S>, answer: A, shutdown: CancellationToken) -> hyper::Result<()>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unread + Unpin + Send + 'static,
     A: Answerer + Send + Sync + Clone + 'static,
 {
     let (hijack, mut hijacked) = mpsc::channel::<Hijacked>(1);
@@ -146,16 +169,31 @@ async fn unless_hijacked(reply: Reply, hijack: mpsc::Sender<Hijacked>) -> Reply 
     }
 }
 
-async fn take_over<S>(hijacked: Hijacked, mut stream: S, early: Bytes)
+async fn take_over<S>(hijacked: Hijacked, mut stream: Prefixed<S>, early: Bytes)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unread + Unpin + Send + 'static,
 {
     let Some(serve) = hijacked.takeover.take() else { return };
     if let Err(error) = stream.write_all(&hijacked.head).await {
         tracing::debug!(%error, "client went away before its connection was handed over");
         return;
     }
+    head_is_read(stream.get_ref()).await;
     serve(Box::new(Prefixed::new(early, stream))).await;
+}
+
+/// Waits until the client has read the head, or long enough. Some clients (docker-py) read it into a buffer that they then forget, with
+/// whatever of the stream came along; Docker's daemon begins a command after the head has left, so theirs never meet there.
+async fn head_is_read(client: &impl Unread) {
+    let end = Instant::now() + HEAD_READ;
+    let mut looks = 0;
+    while client.unread() && Instant::now() < end {
+        looks += 1;
+        match looks < EAGER_LOOKS {
+            true => tokio::task::yield_now().await,
+            false => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
 }
 
 /// The head of a reply whose body is whatever follows.

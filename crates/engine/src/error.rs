@@ -6,6 +6,10 @@ use std::path::PathBuf;
 /// Result of an operation of the engine.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What an engine says that is in no swarm, to whom wants a manager.
+pub const NOT_A_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this \
+    node to swarm and try again.";
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("No such container: {0}")]

@@ -99,8 +99,10 @@ impl Execs {
         let exec = map.get_mut(id).ok_or_else(|| Error::NoSuchExec(id.to_owned()))?;
         match exec.state {
             ExecState::Created => exec.state = ExecState::Starting,
-            ExecState::Ended { .. } => return Err(Error::Conflict(format!("exec {id} has already exited"))),
-            _ => return Err(Error::Conflict(format!("Error: Exec command {id} is already running"))),
+            ExecState::Ended { .. } => {
+                return Err(Error::Conflict(format!("exec command {id} has already run")));
+            }
+            _ => return Err(Error::Conflict(format!("exec command {id} is already running"))),
         }
         Ok(())
     }

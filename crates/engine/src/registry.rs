@@ -79,6 +79,9 @@ impl Registry {
 
     /// By full id, name, or the beginning of an id.
     pub fn resolve(&self, reference: &str) -> Result<Entry> {
+        if reference.is_empty() {
+            return Err(Error::Invalid("invalid name or ID supplied: \"\"".to_owned()));
+        }
         let maps = self.maps.read().unwrap_or_else(PoisonError::into_inner);
         let missing = || Error::NoSuchContainer(reference.to_owned());
         if let Some(entry) = maps.by_id.get(reference) {
@@ -88,7 +91,7 @@ impl Registry {
         if let Some(entry) = maps.names.get(name).and_then(|id| maps.by_id.get(id)) {
             return Ok(entry.clone());
         }
-        let hex = !reference.is_empty() && reference.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let hex = reference.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if !hex {
             return Err(missing());
         }

@@ -1,6 +1,7 @@
 //! Streams between a face and the engine: bodies in, bytes out, attached terminals, waits.
 use crate::detach::Scanner;
 use crate::error::{Error, Result};
+use crate::frames::Frames;
 use bytes::Bytes;
 use knarr_docker_types::container::WaitResponse;
 use std::pin::Pin;
@@ -23,6 +24,8 @@ pub type ByteStream = mpsc::Receiver<Result<Bytes>>;
 /// calls [`AttachSession::serve`] with it.
 pub struct AttachSession {
     pub(crate) multiplexed: bool,
+    /// What makes it so.
+    pub(crate) frames: Frames,
     pub(crate) source: Source,
     pub(crate) stdin: bool,
     /// What a terminal's user types to leave; empty: nothing.
@@ -58,7 +61,7 @@ impl AttachSession {
 
     /// Copies in both directions until the streams end, the client is gone, or it typed the detach keys.
     pub async fn serve<C: AsyncRead + AsyncWrite + Unpin + Send>(self, mut client: C) -> Result<Ended> {
-        let Self { source, stdin, detach_keys, history, on_detach, before_end, .. } = self;
+        let Self { source, stdin, detach_keys, history, on_detach, before_end, frames, .. } = self;
         if let Some(mut history) = history {
             while let Some(bytes) = history.recv().await {
                 client.write_all(&bytes?).await.map_err(Error::io("write to the client"))?;
@@ -74,7 +77,7 @@ impl AttachSession {
             let _ = client.shutdown().await;
             return Ok(Ended::Streams);
         };
-        let ended = copy(&mut client, stream, stdin, detach_keys).await;
+        let ended = copy(&mut client, stream, stdin, detach_keys, frames).await;
         if matches!(ended, Ok(Ended::Streams))
             && let Some(before_end) = before_end
         {
@@ -95,6 +98,7 @@ async fn copy<C: AsyncRead + AsyncWrite + Unpin + Send>(
     stream: UnixStream,
     stdin: bool,
     detach_keys: Vec<u8>,
+    mut frames: Frames,
 ) -> Result<Ended> {
     let (mut client_read, mut client_write) = tokio::io::split(client);
     let (mut output, mut input) = stream.into_split();
@@ -130,7 +134,9 @@ async fn copy<C: AsyncRead + AsyncWrite + Unpin + Send>(
                 Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return Ok(Ended::Streams),
                 Err(e) => return Err(Error::io("read from the container")(e)),
             };
-            if client_write.write_all(&buffer[..read]).await.is_err() || client_write.flush().await.is_err() {
+            let framed = frames.pass(&buffer[..read]);
+            let bytes = framed.as_deref().unwrap_or(&buffer[..read]);
+            if client_write.write_all(bytes).await.is_err() || client_write.flush().await.is_err() {
                 // The client is gone.
                 return Ok(Ended::Streams);
             }

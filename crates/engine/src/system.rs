@@ -18,12 +18,16 @@ pub(crate) fn architecture() -> &'static str {
     }
 }
 
+/// Clients look for the member; this engine is made of Rust.
+const NO_GO: &str = "none";
+
 pub(crate) fn version(engine: &Inner) -> Version {
     let config = &engine.config();
     let details = [
         ("ApiVersion", ApiVersion::CURRENT.to_string()),
         ("Arch", architecture().to_owned()),
         ("GitCommit", config.git_commit.clone()),
+        ("GoVersion", NO_GO.to_owned()),
         ("KernelVersion", engine.host.kernel.clone()),
         ("MinAPIVersion", ApiVersion::MINIMUM.to_string()),
         ("Os", "linux".to_owned()),
@@ -42,6 +46,7 @@ pub(crate) fn version(engine: &Inner) -> Version {
         }]
         .into(),
         git_commit: config.git_commit.clone(),
+        go_version: NO_GO.to_owned(),
         kernel_version: engine.host.kernel.clone(),
         ..Version::default()
     }
@@ -117,7 +122,10 @@ pub(crate) fn info(engine: &Inner) -> Result<Info> {
         swarm: knarr_docker_types::swarm::Info::inactive(),
         security_options: security_options(engine),
         firewall_backend: Some(FirewallInfo { driver: "nftables".to_owned(), ..FirewallInfo::default() }),
-        warnings: [engine.networks.warnings(), engine.lsm.warnings()].concat().into(),
+        warnings: match [engine.networks.warnings(), engine.lsm.warnings()].concat() {
+            none if none.is_empty() => List::nil(),
+            some => some.into(),
+        },
         ..Info::default()
     })
 }
@@ -145,7 +153,10 @@ fn registries(engine: &Inner) -> ServiceConfig {
     for local in ["::1/128", "127.0.0.0/8"] {
         networks.push(local.to_owned());
     }
-    let mirrors: List<String> = config.registry_mirrors.clone().into();
+    let mirrors: List<String> = match config.registry_mirrors.is_empty() {
+        true => List::nil(),
+        false => config.registry_mirrors.clone().into(),
+    };
     let mut index_configs: Map<IndexInfo> = Map::empty();
     let hub = IndexInfo {
         name: "docker.io".into(),

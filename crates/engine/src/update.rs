@@ -31,6 +31,9 @@ pub(crate) async fn update(engine: &Engine, entry: &Entry, request: UpdateReques
     let old = snapshot.container.host_config.resources.clone();
     let merged = merge(&old, &request.resources).map_err(cannot)?;
     validate::resources(&merged)?;
+    if merged.cpuset_cpus != old.cpuset_cpus || merged.cpuset_mems != old.cpuset_mems {
+        crate::create::cpusets_available(&merged)?;
+    }
     let edit = Edit::of(&request, &snapshot.container)?;
     if merged != old && snapshot.is_live() {
         let (container, resources) = (Arc::clone(&snapshot.container), merged.clone());

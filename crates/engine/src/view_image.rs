@@ -64,8 +64,9 @@ pub(crate) fn until(text: &str) -> Result<i64> {
     if let Some(nanos) = crate::duration::parse(text) {
         return Ok(Time::now().0 - nanos);
     }
-    let time = crate::logs::time(text)?;
-    time.map(|t| Time::from(t).0).ok_or_else(|| Error::Invalid(format!("invalid filter 'until={text}'")))
+    let invalid = || Error::Invalid(format!("failed to parse value as time or duration: {text:?}"));
+    let time = crate::logs::time(text).map_err(|_| invalid())?;
+    time.map(|t| Time::from(t).0).ok_or_else(invalid)
 }
 
 fn number(n: u64) -> i64 {

@@ -80,7 +80,7 @@ fn apply_one(config: &mut ContainerConfig, line: &str) -> Result<(), Error> {
                 json_list(rest).ok_or_else(|| invalid("SHELL requires the arguments to be in JSON form"))?;
             config.shell = Some(list);
         }
-        _ => return Err(invalid(format!("{} is not a valid change command", word.to_lowercase()))),
+        _ => return Err(invalid(format!("{} is not a valid change command", word))),
     }
     Ok(())
 }
@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn bad_ones() {
         for (line, message) in [
-            ("RUN true", "run is not a valid change command"),
+            ("RUN true", "RUN is not a valid change command"),
             ("ENV", "ENV requires at least one argument"),
             ("ENV A", "ENV must have two arguments"),
             ("EXPOSE x", "invalid containerPort: x"),

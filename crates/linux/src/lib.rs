@@ -23,6 +23,7 @@ pub mod protected;
 pub mod rlimit;
 pub mod seccomp;
 pub mod signal;
+pub mod socket;
 pub mod supervise;
 mod syscall;
 pub mod tty;

@@ -19,7 +19,7 @@ pub enum Error {
     Ambiguous(String, usize),
     #[error("network with name {0} already exists")]
     NameTaken(String),
-    #[error("operation is not permitted on predefined {0} network")]
+    #[error("operation is not permitted on predefined {0} network ")]
     Predefined(String),
     #[error("{0} is a pre-defined network and cannot be removed")]
     CannotRemove(String),

@@ -27,7 +27,9 @@ api_struct! {
 }
 
 pub fn upgrade(version: ApiVersion, body: &[u8]) -> Result<Upgraded, ApiError> {
-    let mut request: CreateRequest = json::decode(body)?;
+    // `null` is nothing, as for Go's reader.
+    let request: Option<CreateRequest> = json::decode(body)?;
+    let mut request = request.unwrap_or_default();
     if request.config == Config::default() {
         return Err(ApiError::invalid("config cannot be empty in order to create a container"));
     }

@@ -88,6 +88,18 @@ pub fn disk_usage(version: ApiVersion, verbose: bool, mut usage: DiskUsage) -> R
 
 fn add_lists(version: ApiVersion, usage: &DiskUsage, reply: &mut Map<String, Value>) -> Result<(), ApiError> {
     let mut insert = |name: &str, value: Value| reply.insert(name.to_owned(), value);
+    // What was not asked for was null, and not absent, before there were summaries.
+    if version.before(52) {
+        for (name, nothing) in [
+            ("LayersSize", json!(0)),
+            ("Images", Value::Null),
+            ("Containers", Value::Null),
+            ("Volumes", Value::Null),
+            ("BuildCache", Value::Null),
+        ] {
+            insert(name, nothing);
+        }
+    }
     if let Some(images) = &usage.image_usage {
         insert("LayersSize", images.total_size.into());
         let mut items = to_value(&images.items.clone().not_nil())?;

@@ -47,6 +47,9 @@ fn in_band(text: &str, multiplexed: bool) -> Bytes {
 pub async fn stats(cx: Context) -> Answer {
     let stream = cx.query.bool_or("stream", true);
     let one_shot = cx.query.bool("one-shot") && !cx.version.before(41);
+    if stream && one_shot {
+        return Err(ApiError::invalid("cannot have stream=true and one-shot=true"));
+    }
     let mut samples = cx.engine.container_stats(&cx.name, ContainerStats { stream, one_shot }).await?;
     if !stream {
         return match samples.recv().await {

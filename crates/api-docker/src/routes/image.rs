@@ -41,8 +41,8 @@ pub async fn inspect(cx: Context) -> Answer {
         return Err(ApiError::new(
             knarr_base::ErrorKind::NotFound,
             format!(
-                "image with reference {} was found but does not provide the specified platform ({}/{})",
-                cx.name, platform.os, platform.architecture
+                "image with reference {} was found but its platform ({}/{}) does not match the specified platform ({}/{})",
+                cx.name, image.os, image.architecture, platform.os, platform.architecture
             ),
         ));
     }
@@ -73,7 +73,8 @@ pub async fn prune(cx: Context) -> Answer {
 }
 
 pub async fn search(cx: Context) -> Answer {
-    let limit = cx.query.integer("limit")?.unwrap_or(0);
+    let limit =
+        cx.query.integer("limit").map_err(|error| error.context("invalid limit specified"))?.unwrap_or(0);
     if limit < 0 {
         return Err(ApiError::invalid("invalid limit specified"));
     }

@@ -61,7 +61,8 @@ pub async fn load(cx: Context) -> Answer {
     let quiet = cx.query.bool_or("quiet", true);
     let platforms = if cx.version.before(48) { Vec::new() } else { cx.query.platforms_json("platform")? };
     let engine = cx.engine.clone();
-    stream::progress(engine.image_load(cx.into_reader(), quiet, platforms).await?).await
+    // What is wrong with an archive is told in the stream, where clients of Docker look for it.
+    Ok(stream::progress_from_the_start(engine.image_load(cx.into_reader(), quiet, platforms).await?))
 }
 
 pub async fn save(cx: Context) -> Answer {

@@ -39,8 +39,32 @@ pub enum Status {
     Served,
     /// As an engine that is not part of a swarm answers.
     NotInSwarm,
-    /// Status 501 and a message.
-    NotImplemented,
+    /// As an engine without plugins answers.
+    NoPlugins,
+    /// Status 501 and a message, and so the others.
+    NoSwarm,
+    PluginsAbsent,
+    BuildAbsent,
+    CheckpointsAbsent,
+    AttestationsAbsent,
+}
+
+impl Status {
+    /// Done, or why not.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Served => "done",
+            Self::NotInSwarm => "done as on an engine that is in no swarm: 503",
+            Self::NoPlugins => "done as on an engine without plugins",
+            Self::NoSwarm => "501: this engine has no swarm mode",
+            Self::PluginsAbsent => "501: this engine has no plugins; its drivers are built in",
+            Self::BuildAbsent => "501: images are not built here yet",
+            Self::CheckpointsAbsent => {
+                "501: checkpoints need CRIU, which this engine does not drive (experimental in Docker too)"
+            }
+            Self::AttestationsAbsent => "501: attestations come with the builder",
+        }
+    }
 }
 
 /// One endpoint.
@@ -69,7 +93,8 @@ impl Route {
 
 /// The endpoint of a request, and the name in its path.
 pub fn find(method: &Method, path: &str, version: ApiVersion) -> Option<(&'static Route, String)> {
-    let path = if path.len() > 1 { path.strip_suffix('/').unwrap_or(path) } else { path };
+    // The one path that Docker knows with a slash at its end, too.
+    let path = if path == "/networks/" { "/networks" } else { path };
     ROUTES.iter().filter(|route| route.method == *method && !version.before(route.since)).find_map(|route| {
         let name = route.matches(path)?;
         Some((route, name.to_owned()))

@@ -1,6 +1,7 @@
 //! Networks.
 use crate::compat;
 use crate::context::Context;
+use crate::error::ApiError;
 use crate::reply::{self, Answer};
 use http::StatusCode;
 use knarr_docker_types::network::{ConnectRequest, CreateRequest, DisconnectRequest};
@@ -11,7 +12,19 @@ pub async fn list(cx: Context) -> Answer {
 }
 
 pub async fn inspect(cx: Context) -> Answer {
+    let verbose = cx.query.get("verbose");
+    if !matches!(
+        verbose,
+        "" | "1" | "t" | "T" | "TRUE" | "true" | "True" | "0" | "f" | "F" | "FALSE" | "false" | "False"
+    ) {
+        let why = format!("strconv.ParseBool: parsing {verbose:?}: invalid syntax");
+        return Err(ApiError::invalid(format!("invalid value for verbose: {verbose}: {why}")));
+    }
     let network = cx.engine.network_inspect(&cx.name).await?;
+    if !matches!(cx.query.get("scope"), "" | "local") {
+        let text = format!("network {} not found", cx.name);
+        return Err(ApiError::new(knarr_base::ErrorKind::NotFound, text));
+    }
     compat::reply(cx.version, &network, compat::network::inspect)
 }
 

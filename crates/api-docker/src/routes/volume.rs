@@ -5,7 +5,8 @@ use http::StatusCode;
 use knarr_docker_types::volume::CreateRequest;
 
 pub async fn list(cx: Context) -> Answer {
-    reply::json(&cx.engine.volume_list(cx.query.filters()?).await?)
+    let filters = cx.query.filters().map_err(|error| error.context("error reading volume filters"))?;
+    reply::json(&cx.engine.volume_list(filters).await?)
 }
 
 pub async fn inspect(cx: Context) -> Answer {
@@ -13,7 +14,10 @@ pub async fn inspect(cx: Context) -> Answer {
 }
 
 pub async fn create(mut cx: Context) -> Answer {
-    let request: CreateRequest = cx.json_or_default().await?;
+    let mut request: CreateRequest = cx.json_or_default().await?;
+    if cx.version.before(42) {
+        request.cluster_volume_spec = None;
+    }
     reply::json_with(StatusCode::CREATED, &cx.engine.volume_create(request).await?)
 }
 

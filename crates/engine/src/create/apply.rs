@@ -12,6 +12,7 @@ use knarr_docker_types::container::{CreateRequest, CreateResponse};
 use knarr_docker_types::container_config::Config;
 use knarr_docker_types::host_config::HostConfig;
 use knarr_docker_types::options::ContainerCreate;
+use knarr_docker_types::resources::Resources;
 use knarr_image::Image;
 use knarr_linux::path::Root;
 use knarr_oci::rootfs::RootfsMount;
@@ -73,6 +74,7 @@ fn build(
     let from = volumes_from(engine, &host)?;
     let mut planned = mounts::plan(&config, &host, from)?;
     check_sources(&planned)?;
+    check_volume_driver(&host.volume_driver, &planned)?;
     let id = ContainerId::from_bytes(&random());
     let dir = engine.paths.container(&id);
     security_opt::adapt(&mut host);
@@ -181,8 +183,8 @@ fn resolve_image(engine: &Inner, name: &str, options: &ContainerCreate) -> Resul
         let have = image.config.platform();
         if have.architecture != wanted.architecture {
             return Err(Error::NotFound(format!(
-                "image with reference {name} was found but does not provide the specified platform ({}/{})",
-                wanted.os, wanted.architecture
+                "image with reference {name} was found but its platform ({}/{}) does not match the specified platform ({}/{})",
+                have.os, have.architecture, wanted.os, wanted.architecture
             )));
         }
     }
@@ -238,13 +240,12 @@ fn adapt(engine: &Inner, host: &mut HostConfig) -> Result<Vec<String>> {
     crate::runtimes::program(&engine.config(), &host.runtime)?;
     let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
     let wanted = resources.nano_cpus;
-    if wanted > i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000) {
+    if wanted < 0 || wanted > i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000) {
         return Err(Error::Invalid(format!(
             "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
         )));
     }
-    available("CPUs", &resources.cpuset_cpus, "/sys/devices/system/cpu/online")?;
-    available("memory nodes", &resources.cpuset_mems, "/sys/devices/system/node/online")?;
+    cpusets_available(resources)?;
     if engine.systemd_cgroup() && !resources.cgroup_parent.is_empty() {
         crate::cgroups::check_slice(resources.cgroup_parent.trim_matches('/'))?;
     }
@@ -253,7 +254,19 @@ fn adapt(engine: &Inner, host: &mut HostConfig) -> Result<Vec<String>> {
         resources.oom_kill_disable = None;
         warnings.push("Your kernel does not support OomKillDisable. OomKillDisable discarded.".to_owned());
     }
+    if !engine.host.cgroup_v2 {
+        resources.oom_kill_disable.get_or_insert(false);
+        if resources.oom_kill_disable == Some(true) && resources.memory == 0 {
+            let text = "OOM killer is disabled for the container, but no memory limit is set, this can result in the system running out of resources.";
+            warnings.push(text.to_owned());
+        }
+    }
     Ok(warnings)
+}
+
+pub(crate) fn cpusets_available(resources: &Resources) -> Result<()> {
+    available("CPUs", &resources.cpuset_cpus, "/sys/devices/system/cpu/online")?;
+    available("memory nodes", &resources.cpuset_mems, "/sys/devices/system/node/online")
 }
 
 /// Only what is there can be asked for.
@@ -273,11 +286,23 @@ fn available(what: &str, asked: &str, file: &str) -> Result<()> {
 fn check_networks(engine: &Inner, host: &mut HostConfig, config: &mut Config) -> Result<()> {
     for mode in [&mut host.network_mode, &mut host.pid_mode, &mut host.ipc_mode] {
         // One that does not exist is the start's failure, as in Docker: a client takes "not found" here for the image.
+        if mode == "container:" {
+            let text = "invalid network mode: invalid container format container:<name|id>";
+            return Err(Error::Invalid(text.to_owned()));
+        }
         if let Some(other) = mode.strip_prefix("container:")
             && let Ok(found) = engine.containers.resolve(other)
         {
             *mode = format!("container:{}", found.snapshot.id());
         }
+    }
+    for mode in [&host.pid_mode, &host.ipc_mode] {
+        if let Some(other) = mode.strip_prefix("container:") {
+            engine.containers.resolve(other).map_err(|error| Error::Invalid(error.to_string()))?;
+        }
+    }
+    if host.uts_mode == "host" && !config.hostname.is_empty() {
+        return Err(Error::Invalid("conflicting options: hostname and the UTS mode".to_owned()));
     }
     let mode = host.network_mode.as_str();
     if let Some(other) = mode.strip_prefix("container:") {
@@ -318,7 +343,7 @@ fn volumes_from(engine: &Inner, host: &HostConfig) -> Result<Vec<MountRow>> {
         for row in found.snapshot.container.mounts.iter().filter(|row| row.kind != MountKind::Tmpfs) {
             // Filled is what it is filled with already. Docker keeps no mode.
             let mode = if row.kind == MountKind::Volume { row.mode.clone() } else { String::new() };
-            rows.push(MountRow { rw: row.rw && rw, no_copy: true, mode, ..row.clone() });
+            rows.push(MountRow { rw: row.rw && rw, no_copy: true, mode, anonymous: false, ..row.clone() });
         }
     }
     Ok(rows)
@@ -347,6 +372,17 @@ fn prepare_images(engine: &Inner, planned: &mut [Planned], dir: &Path, keep: Kee
         row.image = Some(image.id);
     }
     Ok(())
+}
+
+/// Asked for only when there is a volume to make, as with Docker.
+fn check_volume_driver(driver: &str, planned: &[Planned]) -> Result<()> {
+    match planned.iter().map(|one| &one.row).find(|row| row.kind == MountKind::Volume) {
+        Some(row) if !matches!(driver, "" | "local") => Err(Error::NotFound(format!(
+            "create {}: error looking up volume plugin {driver}: plugin \"{driver}\" not found",
+            row.name
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Makes the volumes that do not exist and fills the empty ones from the image.

@@ -22,6 +22,8 @@ pub fn merge(request: &mut Config, image: &ContainerConfig) {
             request.labels.insert(key.clone(), value.clone());
         }
     }
+    // An object also when it is empty.
+    request.labels = std::mem::take(&mut request.labels).not_nil();
     merge_command(request, image);
     merge_health(request, image.healthcheck.as_ref());
     if request.working_dir.is_empty() {

@@ -73,14 +73,10 @@ pub fn host_config(host: &HostConfig) -> Result<()> {
         return invalid("can't create 'AutoRemove' container that is restarted when it is unhealthy");
     }
     if !matches!(host.isolation.as_str(), "" | "default") {
-        return invalid(format!("invalid isolation: {:?} - linux only supports 'default'", host.isolation));
+        return invalid(format!("invalid isolation ({}): linux only supports 'default'", host.isolation));
     }
     if !host.storage_opt.is_empty() {
         return Err(Error::NotImplemented("storage options of a container".into()));
-    }
-    if !matches!(host.volume_driver.as_str(), "" | "local") {
-        let driver = &host.volume_driver;
-        return invalid(format!("error looking up volume plugin {driver}: plugin \"{driver}\" not found"));
     }
     resources(&host.resources)?;
     capabilities("CapAdd", &host.cap_add)?;
@@ -94,12 +90,20 @@ pub fn host_config(host: &HostConfig) -> Result<()> {
             host.oom_score_adj
         ));
     }
+    if host.annotations.contains_key("") {
+        return invalid("invalid Annotations: the empty string is not permitted as an annotation key");
+    }
     modes(host)?;
     sysctls(host)?;
     log_config(host)?;
     for host_entry in &host.extra_hosts {
         if !host_entry.contains([':', '=']) {
             return invalid(format!("bad format for add-host: \"{host_entry}\""));
+        }
+        let address =
+            host_entry.split_once([':', '=']).map_or("", |(_, address)| address).trim_matches(['[', ']']);
+        if address != "host-gateway" && address.parse::<std::net::IpAddr>().is_err() {
+            return invalid(format!("invalid IP address in add-host: {address:?}"));
         }
     }
     if !host.resources.device_requests.is_empty() {
@@ -112,7 +116,7 @@ pub fn host_config(host: &HostConfig) -> Result<()> {
 pub fn restart_policy(policy: &RestartPolicy) -> Result<()> {
     let retries = policy.maximum_retry_count;
     match policy.name.as_str() {
-        "always" | "unless-stopped" | "no" if retries != 0 => {
+        "always" | "unless-stopped" | "no" | "" if retries != 0 => {
             let text = if retries < 0 {
                 "invalid restart policy: maximum retry count can only be used with 'on-failure' and cannot be negative"
             } else {
@@ -132,11 +136,11 @@ pub fn restart_policy(policy: &RestartPolicy) -> Result<()> {
 
 /// Limits that contradict each other or the kernel.
 pub fn resources(r: &Resources) -> Result<()> {
-    if r.memory < 0 {
-        return invalid("Memory limit can not be negative");
-    }
     if r.memory != 0 && r.memory < MIN_MEMORY {
         return invalid("Minimum memory limit allowed is 6MB");
+    }
+    if r.memory_reservation != 0 && r.memory_reservation < MIN_MEMORY {
+        return invalid("Minimum memory reservation allowed is 6MB");
     }
     if r.memory > 0 && r.memory_swap > 0 && r.memory_swap < r.memory {
         return invalid("Minimum memoryswap limit should be larger than memory limit, see usage");
@@ -152,11 +156,11 @@ pub fn resources(r: &Resources) -> Result<()> {
     {
         return invalid(format!("Invalid value: {swappiness}, valid memory swappiness range is 0-100"));
     }
-    if r.nano_cpus > 0 && (r.cpu_period > 0 || r.cpu_quota > 0) {
+    if r.nano_cpus > 0 && r.cpu_period > 0 {
         return invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set");
     }
-    if r.nano_cpus < 0 {
-        return invalid("Invalid value: Nano CPUs can not be negative");
+    if r.nano_cpus > 0 && r.cpu_quota > 0 {
+        return invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set");
     }
     if r.cpu_period != 0 && !(1000..=1_000_000).contains(&r.cpu_period) {
         return invalid(
@@ -167,13 +171,13 @@ pub fn resources(r: &Resources) -> Result<()> {
         return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
     }
     if r.cpu_shares < 0 {
-        return invalid("Invalid value: CPU shares can not be negative");
+        return invalid(format!("invalid CPU shares ({}): value must be a positive integer", r.cpu_shares));
     }
     if r.blkio_weight != 0 && !(10..=1000).contains(&r.blkio_weight) {
         return invalid("Range of blkio weight is from 10 to 1000");
     }
-    cpuset("CPU set", &r.cpuset_cpus)?;
-    cpuset("CPU set memory nodes", &r.cpuset_mems)?;
+    cpuset("cpus", &r.cpuset_cpus)?;
+    cpuset("mems", &r.cpuset_mems)?;
     for limit in &r.ulimits {
         if !ULIMITS.contains(&limit.name.as_str()) {
             return invalid(format!("invalid ulimit type: {}", limit.name));
@@ -216,7 +220,7 @@ fn cpuset(what: &str, text: &str) -> Result<()> {
     if text.is_empty() || text.split(',').all(range) {
         Ok(())
     } else {
-        invalid(format!("invalid {what}: invalid value {text:?}"))
+        invalid(format!("Invalid value {text} for cpuset {what}: invalid format: {text}"))
     }
 }
 
@@ -248,9 +252,6 @@ fn modes(host: &HostConfig) -> Result<()> {
     }
     crate::userns::Mode::parse(&host.userns_mode)?;
     super::security_opt::parse(&host.security_opt)?;
-    if uts == "host" && host.network_mode == "host" {
-        return Ok(());
-    }
     Ok(())
 }
 

@@ -59,7 +59,7 @@ impl Engine {
         let entry = self.entry(container)?;
         let number = match signal {
             "" => SIGKILL,
-            text => signal::parse(text).ok_or_else(|| Error::Invalid(format!("Invalid signal: {text}")))?,
+            text => signal_of(text)?,
         };
         let ends = number == SIGKILL || number == stop_signal(&entry.snapshot.container);
         let gone = match number {
@@ -88,7 +88,7 @@ impl Engine {
 
     pub async fn container_remove(&self, container: &str, options: ContainerRemove) -> Result<()> {
         if options.link {
-            return Err(Error::NotImplemented("legacy container links".to_owned()));
+            return self.link_remove(container).await;
         }
         let entry = self.entry(container)?;
         let requiring = crate::requires::requiring(&self.inner, entry.snapshot.id());
@@ -103,14 +103,42 @@ impl Engine {
         ask(&entry, Event::Remove { force: options.force, volumes: options.volumes }).await
     }
 
-    pub async fn container_rename(&self, container: &str, name: &str) -> Result<()> {
+    /// `container/alias`: the container is linked no longer to what it knows by that name.
+    async fn link_remove(&self, path: &str) -> Result<()> {
+        let path = path.trim_start_matches('/');
+        let Some((container, alias)) = path.rsplit_once('/') else {
+            self.entry(path)?;
+            return Err(Error::Conflict(
+                "Conflict, cannot remove the default link name of the container".to_owned(),
+            ));
+        };
         let entry = self.entry(container)?;
+        let is_it = |text: &String| knarr_network::Link::parse(text).is_some_and(|link| link.alias == alias);
+        if !entry.snapshot.container.host_config.links.iter().any(is_it) {
+            return Err(Error::NotFound(format!("No such link: /{path}")));
+        }
+        let alias = alias.to_owned();
+        let change = move |c: &mut Container| {
+            let links = &mut c.host_config.links;
+            links.retain(|text| knarr_network::Link::parse(text).is_none_or(|link| link.alias != alias));
+        };
+        entry.inbox.configure("unlink", Vec::new(), change).await
+    }
+
+    pub async fn container_rename(&self, container: &str, name: &str) -> Result<()> {
         let name = name.trim();
         if name.trim_start_matches('/').is_empty() {
             return Err(Error::Invalid("Neither old nor new names may be empty".to_owned()));
         }
+        let entry = self.entry(container)?;
         let allocating = |error: &Error| format!("Error when allocating new name: {error}");
-        let name = crate::create::name::check(name).map_err(|e| Error::Invalid(allocating(&e)))?;
+        let name = crate::create::name::check(name).map_err(|_| {
+            let allowed = "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed";
+            let name = name.trim_start_matches('/');
+            Error::Invalid(format!(
+                "Error when allocating new name: Invalid container name (/{name}), {allowed}"
+            ))
+        })?;
         let old = entry.snapshot.container.name.clone();
         if name == old {
             return Err(Error::Invalid(
@@ -157,11 +185,21 @@ fn milliseconds(seconds: i64) -> Option<u64> {
 fn stop_wish(engine: &Inner, container: &Container, options: &ContainerStop) -> Result<StopWish> {
     let signal = match options.signal.as_deref() {
         None | Some("") => stop_signal(container),
-        Some(text) => signal::parse(text).ok_or_else(|| Error::Invalid(format!("Invalid signal: {text}")))?,
+        Some(text) => signal_of(text)
+            .map_err(|error| Error::Invalid(format!("cannot stop container: {}: {error}", container.name)))?,
     };
     let seconds = options.timeout_s.or(container.config.stop_timeout);
     let seconds = seconds.unwrap_or(engine.config().default_stop_timeout_s);
     Ok(StopWish { signal, timeout_ms: milliseconds(seconds) })
+}
+
+fn signal_of(text: &str) -> Result<i32> {
+    signal::parse(text).ok_or_else(|| match text.parse::<i32>() {
+        Ok(number) if number != 0 => {
+            Error::Invalid(format!("the linux daemon does not support signal {number}"))
+        }
+        _ => Error::Invalid(format!("invalid signal: {text}")),
+    })
 }
 
 async fn ask(entry: &Entry, event: Event) -> Result<()> {
@@ -196,7 +234,7 @@ fn refusal_error(entry: &Entry, refusal: Refusal) -> Error {
                 "paused" => "container is paused and must be unpaused first".to_owned(),
                 _ => format!("container is {phase}: stop the container before removing or force remove"),
             };
-            Error::Conflict(format!("cannot remove container \"/{name}\": {how}"))
+            Error::Conflict(format!("cannot remove container \"{name}\": {how}"))
         }
         Refusal::RemovalInProgress => {
             Error::Conflict(format!("removal of container {name} is already in progress"))

@@ -3,6 +3,7 @@ use super::LogStream;
 use crate::detach;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::frames::Frames;
 use crate::stream::{AttachSession, Source};
 use knarr_docker_types::options::{ContainerAttach, ContainerLogs};
 use knarr_shim_proto::Streams;
@@ -54,6 +55,7 @@ impl Engine {
         let event = snapshot.container.event("detach");
         Ok(AttachSession {
             multiplexed: !config.tty,
+            frames: Frames::Keep,
             source,
             stdin,
             detach_keys: if config.tty { keys } else { Vec::new() },

@@ -41,8 +41,7 @@ fn list(engine: &Inner, options: &ContainerList) -> Result<Vec<Summary>> {
         }
     };
     let (before, since) = (bound("before")?, bound("since")?);
-    let everything =
-        options.all || options.limit > 0 || filters.contains("status") || filters.contains("exited");
+    let everything = options.all || options.limit > 0 || filters.contains("status");
     let mut found: Vec<Arc<Snapshot>> = Vec::new();
     for snapshot in all {
         let created = snapshot.container.created;

@@ -3,6 +3,7 @@ use crate::detach;
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::execs::{Exec, ExecState};
+use crate::frames::Frames;
 use crate::machine::Phase;
 use crate::record::Container;
 use crate::registry::Snapshot;
@@ -34,7 +35,8 @@ impl Engine {
         if request.cmd.is_empty() {
             return Err(Error::Invalid("No exec command specified".to_owned()));
         }
-        detach::parse(&request.detach_keys)?;
+        detach::parse(&request.detach_keys)
+            .map_err(|_| Error::Invalid(format!("Invalid escape keys ({}) provided", request.detach_keys)))?;
         let (inner, snap, exec_request) = (self.inner.clone(), Arc::clone(&snapshot), request.clone());
         let process =
             self.inner.pool.run(move || crate::exec_process::build(&inner, &snap, &exec_request)).await??;
@@ -79,7 +81,11 @@ impl Engine {
         check(&snapshot)?;
         let shim = snapshot.supervisor().cloned();
         let shim = shim.ok_or_else(|| not_running(&snapshot))?;
-        self.inner.execs.begin(&exec.id)?;
+        match self.inner.execs.begin(&exec.id) {
+            // As Docker, whose head has left by then.
+            Err(error) if !request.detach => return Ok(Some(told(request.tty, &error))),
+            begun => begun?,
+        }
         self.inner.emit(exec_event(&snapshot.container, "exec_start", &exec.request, &exec.id)).await;
         let config = exec_config(&exec, &request)?;
         if request.detach {
@@ -90,16 +96,17 @@ impl Engine {
         match shim.exec_attached(config).await {
             Ok((pid, stream)) => {
                 self.inner.execs.set_state(&exec.id, ExecState::Running { pid });
-                self.session(&exec, &snapshot.container, stream).map(Some)
+                self.session(&exec, request.tty, &snapshot.container, stream).map(Some)
             }
             // Docker's client learns of it from the stream, and the code from `inspect`.
-            Err(error) => Ok(Some(told(&exec, &self.exec_failed(&exec, error)))),
+            Err(error) => Ok(Some(told(request.tty, &self.exec_failed(&exec, error)))),
         }
     }
 
     fn session(
         &self,
         exec: &Exec,
+        plain: bool,
         container: &Arc<Container>,
         stream: tokio::net::UnixStream,
     ) -> Result<AttachSession> {
@@ -109,7 +116,8 @@ impl Engine {
             (self.inner.clone(), container.event("exec_detach").with("execID", exec.id.as_str()));
         let (execs, id) = (self.inner.clone(), exec.id.clone());
         Ok(AttachSession {
-            multiplexed: !tty,
+            multiplexed: !plain,
+            frames: Frames::between(!tty, !plain),
             source: Source::Ready(stream),
             stdin: exec.request.attach_stdin,
             detach_keys: keys,
@@ -165,7 +173,8 @@ impl Engine {
             open_stdin: request.attach_stdin,
             open_stderr: request.attach_stderr,
             open_stdout: request.attach_stdout,
-            can_remove: exit_code.is_some(),
+            // Docker says so of every one; they go when the engine likes.
+            can_remove: false,
             container_id: exec.container.to_string(),
             detach_keys: String::new(),
             pid: i64::from(pid),
@@ -192,8 +201,8 @@ fn check(snapshot: &Snapshot) -> Result<()> {
     match snapshot.status.phase {
         Phase::Running => Ok(()),
         Phase::Paused => Err(Error::Conflict(format!(
-            "container {} is paused, unpause the container before exec",
-            snapshot.id()
+            "Container {} is paused, unpause the container before exec",
+            snapshot.container.name
         ))),
         Phase::Restarting => Err(Error::Conflict(format!(
             "container {} is restarting, wait until the container is running",
@@ -230,10 +239,10 @@ fn exec_config(exec: &Exec, request: &StartRequest) -> Result<ExecConfig> {
 }
 
 /// A session that only shows an error.
-fn told(exec: &Exec, error: &Error) -> AttachSession {
+fn told(plain: bool, error: &Error) -> AttachSession {
     let text = format!("{error}\r\n");
     let mut bytes = Vec::new();
-    if !exec.request.tty {
+    if !plain {
         let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
         bytes.extend_from_slice(&stdcopy::header(stdcopy::Stream::Stdout, length));
     }
@@ -241,7 +250,8 @@ fn told(exec: &Exec, error: &Error) -> AttachSession {
     let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
     let _ = sender.try_send(Ok(Bytes::from(bytes)));
     AttachSession {
-        multiplexed: !exec.request.tty,
+        multiplexed: !plain,
+        frames: Frames::Keep,
         source: Source::None,
         stdin: false,
         detach_keys: Vec::new(),

@@ -7,11 +7,11 @@ use crate::registry_auth::credentials;
 use crate::stream::{Body, ByteStream, STREAM_DEPTH};
 use crate::view_image as view;
 use knarr_base::{ErrorKind, ImageId, Kind};
-use knarr_docker_types::Filters;
 use knarr_docker_types::image::{DeleteResponse, HistoryItem, InspectResponse, PruneReport, Summary};
 use knarr_docker_types::jsonmessage::Message;
 use knarr_docker_types::options::{ImageImport, ImageList, ImagePull, ImagePush, ImageRemove};
 use knarr_docker_types::platform::Platform as PlatformAsked;
+use knarr_docker_types::{Filters, List};
 use knarr_image::{ImageUse, ImportOptions, PullOptions, PushOptions, Removed, SharedReport};
 use knarr_oci::reference::Reference;
 use knarr_state::Event;
@@ -184,8 +184,9 @@ impl Engine {
             let (removed, space_reclaimed) = engine.images.prune(all, &keep, &|id| users(engine, id))?;
             engine
                 .emit_now(Event::now("image", "prune", "").with("reclaimed", space_reclaimed.to_string()))?;
+            let images_deleted: Vec<_> = removed.into_iter().map(shown_removal).collect();
             Ok(PruneReport {
-                images_deleted: removed.into_iter().map(shown_removal).collect(),
+                images_deleted: if images_deleted.is_empty() { List::nil() } else { images_deleted.into() },
                 space_reclaimed,
             })
         })

@@ -31,7 +31,14 @@ impl Engine {
 
     pub async fn network_list(&self, filters: Filters) -> Result<Vec<Network>> {
         filters.validate(FILTERS)?;
-        let dangling = filters.boolean("dangling")?;
+        let dangling = filters.boolean("dangling").map_err(|_| {
+            let text =
+                "invalid value for filter 'dangling', must be \"true\" (or \"1\"), or \"false\" (or \"0\")";
+            Error::Invalid(text.to_owned())
+        })?;
+        if let Some(kind) = filters.get("type").find(|kind| !matches!(*kind, "builtin" | "custom")) {
+            return Err(Error::Invalid(format!("invalid filter: 'type'='{kind}'")));
+        }
         self.blocking(move |engine| {
             let mut networks = engine.networks.list()?;
             networks.retain(|n| matches(n, &filters, dangling));
@@ -284,8 +291,16 @@ fn status(usage: &[net::Usage]) -> Option<Status> {
 }
 
 fn asked(request: &CreateRequest) -> Result<net::CreateNetwork> {
-    if request.ingress || matches!(request.scope.as_str(), "swarm" | "global") {
-        return Err(Error::Invalid("This node is not a swarm manager.".to_owned()));
+    if request.ingress {
+        return Err(Error::Forbidden("Ingress network can only be global scope network".to_owned()));
+    }
+    if matches!(request.scope.as_str(), "swarm" | "global") {
+        return Err(Error::Forbidden(
+            "cannot create a swarm scoped network when swarm is not active".to_owned(),
+        ));
+    }
+    if request.driver == "overlay" {
+        return Err(Error::Forbidden(crate::error::NOT_A_MANAGER.to_owned()));
     }
     let ipam = request.ipam.clone().unwrap_or_default();
     let (mut subnets, mut wrong) = (Vec::new(), Vec::new());
@@ -369,8 +384,12 @@ fn shown(network: &net::Network) -> Network {
         enable_ipv6: network.ipv6,
         ipam: Ipam {
             driver: "default".to_owned(),
-            options: if network.predefined { Map::nil() } else { network.ipam_options.clone().into() },
-            config: if bare { List::nil() } else { config.into() },
+            options: if network.ipam_options.is_empty() {
+                Map::nil()
+            } else {
+                network.ipam_options.clone().into()
+            },
+            config: if bare || config.is_empty() { List::nil() } else { config.into() },
         },
         internal: network.internal,
         attachable: network.attachable,

@@ -9,7 +9,7 @@ use knarr_volume::{CreateVolume, Volume as Row};
 impl Engine {
     pub async fn volume_create(&self, request: CreateRequest) -> Result<Volume> {
         if request.cluster_volume_spec.is_some() {
-            return Err(Error::Invalid("This node is not a swarm manager.".to_owned()));
+            return Err(Error::Unavailable(crate::error::NOT_A_MANAGER.to_owned()));
         }
         let asked = CreateVolume {
             name: request.name,

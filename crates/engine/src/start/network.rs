@@ -227,8 +227,8 @@ pub(crate) fn parse_port(text: &str) -> Result<(u16, Protocol)> {
     let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol =
         Protocol::parse(protocol).ok_or_else(|| Error::Invalid(format!("invalid proto: {protocol}")))?;
-    let number = number.parse::<u16>().ok().filter(|n| *n > 0);
-    Ok((number.ok_or_else(|| Error::Invalid(format!("invalid containerPort: {text}")))?, protocol))
+    let parsed = number.parse::<u16>().ok().filter(|n| *n > 0);
+    Ok((parsed.ok_or_else(|| Error::Invalid(format!("invalid port specification: {number:?}")))?, protocol))
 }
 
 pub(crate) fn exposed_ports(container: &Container) -> Result<Vec<ExposedPort>> {

@@ -25,6 +25,41 @@ pub(crate) const FILTERS: &[&str] = &[
     "volume",
 ];
 
+/// What the filter `health` may ask for.
+const HEALTH: [&str; 4] = ["none", "starting", "healthy", "unhealthy"];
+
+/// Ports of a filter: `80`, `80/udp`, `8000-8080/tcp`.
+#[derive(Debug, PartialEq, Eq)]
+struct PortRange {
+    from: u16,
+    to: u16,
+    protocol: String,
+}
+
+impl PortRange {
+    fn parse(text: &str) -> Option<Self> {
+        let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        let (from, to) = (from.parse().ok()?, to.parse().ok()?);
+        (from <= to).then(|| Self { from, to, protocol: protocol.to_ascii_lowercase() })
+    }
+
+    fn has(&self, port: u16, protocol: &str) -> bool {
+        port != 0 && (self.from..=self.to).contains(&port) && self.protocol == protocol
+    }
+}
+
+fn ports(filters: &Filters, name: &str) -> Result<Vec<PortRange>> {
+    let parse = |text: &str| {
+        PortRange::parse(text).ok_or_else(|| {
+            Error::Invalid(format!(
+                "error while looking up for {name} {text}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+            ))
+        })
+    };
+    filters.get(name).map(parse).collect()
+}
+
 /// Whether the container passes all filters; values of one filter are alternatives.
 pub(crate) fn matches(engine: &Inner, snapshot: &Snapshot, filters: &Filters) -> Result<bool> {
     let container = &snapshot.container;
@@ -32,14 +67,28 @@ pub(crate) fn matches(engine: &Inner, snapshot: &Snapshot, filters: &Filters) ->
         |name: &str, test: &dyn Fn(&str) -> bool| !filters.contains(name) || filters.get(name).any(test);
     for wanted in filters.get("status") {
         if !Phase::ALL.iter().any(|phase| phase.as_str() == wanted) {
-            return Err(Error::Invalid(format!("invalid filter 'status={wanted}'")));
+            return Err(Error::Invalid(format!(
+                "invalid filter 'status={wanted}': invalid value for state ({wanted}): must be one of created, running, \
+                 paused, restarting, removing, exited, dead"
+            )));
         }
     }
     for wanted in filters.get("exited") {
         if wanted.parse::<i32>().is_err() {
-            return Err(Error::Invalid(format!("invalid filter 'exited={wanted}'")));
+            return Err(Error::Invalid(format!(
+                "invalid filter 'exited={wanted}': strconv.Atoi: parsing {wanted:?}: invalid syntax"
+            )));
         }
     }
+    if let Some(wanted) = filters.get("health").find(|wanted| !HEALTH.contains(wanted)) {
+        return Err(Error::Invalid(format!(
+            "invalid filter 'health={wanted}': invalid value for health ({wanted}): must be one of none, starting, healthy, \
+             unhealthy"
+        )));
+    }
+    filters.boolean("is-task")?;
+    let published = ports(filters, "publish")?;
+    let exposed = ports(filters, "expose")?;
     let exited = |code: &str| {
         let ended = matches!(snapshot.status.phase, Phase::Exited | Phase::Dead)
             && !snapshot.status.finished_at.is_never();
@@ -59,12 +108,11 @@ pub(crate) fn matches(engine: &Inner, snapshot: &Snapshot, filters: &Filters) ->
         && any("network", &|network| in_network(engine, snapshot, network))
         && any("health", &|wanted| snapshot.health.as_ref().map_or("none", |h| h.status.as_str()) == wanted)
         && any("is-task", &|value| matches!(value, "false" | "0"))
-        && any("expose", &|port| {
-            container.config.exposed_ports.contains_key(&crate::create::merge::normal_port(port))
-        })
-        && any("publish", &|port| {
-            container.host_config.port_bindings.contains_key(&crate::create::merge::normal_port(port))
-        })
+        && (published.is_empty() && exposed.is_empty()
+            || super::ports(engine, snapshot).iter().any(|port| {
+                published.iter().any(|range| range.has(port.public_port, &port.kind))
+                    || exposed.iter().any(|range| range.has(port.private_port, &port.kind))
+            }))
         && filters.labels_match("label", &container.config.labels))
 }
 
@@ -111,7 +159,19 @@ fn in_network(engine: &Inner, snapshot: &Snapshot, network: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::name_matches;
+    use super::{PortRange, name_matches};
+
+    #[test]
+    fn port_ranges() {
+        let range = PortRange::parse("79-90").unwrap();
+        assert!(
+            range.has(79, "tcp") && range.has(90, "tcp") && !range.has(91, "tcp") && !range.has(80, "udp")
+        );
+        assert!(PortRange::parse("53/UDP").unwrap().has(53, "udp"));
+        for bad in ["x", "", "9-8", "1-", "99999", "80/tcp/x-"] {
+            assert!(PortRange::parse(bad).is_none_or(|range| range.protocol == "tcp/x-"), "{bad}");
+        }
+    }
 
     #[test]
     fn names() {

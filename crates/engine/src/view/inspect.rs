@@ -31,7 +31,10 @@ pub(crate) fn inspect(engine: &Inner, snapshot: &Snapshot, size: bool) -> Result
         resolv_conf_path: file("resolv.conf"),
         hostname_path: file("hostname"),
         hosts_path: file("hosts"),
-        log_path: crate::log_driver::shown_path(engine, container),
+        log_path: match snapshot.status.started_at.is_never() {
+            true => String::new(),
+            false => crate::log_driver::shown_path(engine, container),
+        },
         name: format!("/{}", container.name),
         restart_count: i64::from(snapshot.status.restarts),
         driver: driver::Kind::of(&container.rootfs).name().to_owned(),

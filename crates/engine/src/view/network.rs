@@ -36,8 +36,11 @@ pub(crate) fn networks(engine: &Inner, snapshot: &Snapshot) -> Map<EndpointSetti
         let settings = shown.entry(endpoint.network_name.clone()).or_default();
         fill(settings, &endpoint);
     }
+    // As Docker: one that was never started is on no network yet.
+    let joined = !snapshot.status.started_at.is_never();
     for (name, settings) in shown.iter_mut() {
         if settings.network_id.is_empty()
+            && joined
             && let Some((_, id)) = named(name)
         {
             settings.network_id = id;
@@ -70,8 +73,10 @@ fn fill(settings: &mut EndpointSettings, endpoint: &Endpoint) {
     settings.global_ipv6_address = endpoint.ipv6.map_or_else(String::new, |ip| ip.to_string());
     settings.global_ipv6_prefix_len = i64::from(endpoint.prefix6);
     settings.mac_address = endpoint.mac.map_or_else(String::new, |mac| mac.to_string());
-    settings.dns_names =
-        if endpoint.dns_names.is_empty() { List::nil() } else { endpoint.dns_names.clone().into() };
+    // Nobody is asked for names on the default bridge.
+    let nameless =
+        endpoint.dns_names.is_empty() || endpoint.network_name == knarr_network::network::DEFAULT_NETWORK;
+    settings.dns_names = if nameless { List::nil() } else { endpoint.dns_names.clone().into() };
 }
 
 /// `NetworkSettings.Ports`: exposed ports with what they are published on.

@@ -58,11 +58,7 @@ fn shown_image(engine: &Inner, snapshot: &Snapshot) -> String {
 /// As Go joins `Path` and `Args` in the list: arguments with spaces are quoted.
 fn command_text(command: &[&str]) -> String {
     let quoted = command.iter().map(|argument| {
-        if argument.contains(' ') {
-            format!("'{}'", argument.replace('\'', "'\"'\"'"))
-        } else {
-            (*argument).to_owned()
-        }
+        if argument.contains(' ') { format!("'{argument}'") } else { (*argument).to_owned() }
     });
     quoted.collect::<Vec<_>>().join(" ")
 }

@@ -148,7 +148,7 @@ fn what_is_wrong_is_said_and_leaves_nothing() {
             (
                 refuse(named("bridge")),
                 ErrorKind::Forbidden,
-                "operation is not permitted on predefined bridge network",
+                "operation is not permitted on predefined bridge network ",
             ),
             (
                 refuse(CreateNetwork { driver: "overlay2".into(), ..named("x") }),
