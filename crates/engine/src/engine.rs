@@ -59,6 +59,7 @@ pub(crate) struct Inner {
     pub busy: AtomicUsize,
     /// Creating a container or a volume holds it for reading, removing images or volumes for writing.
     pub image_use: tokio::sync::RwLock<()>,
+    pub starting: crate::standing::Starting,
     _lock: File,
 }
 
@@ -98,10 +99,14 @@ impl Engine {
             descriptor_limit: parts.descriptor_limit,
             busy: AtomicUsize::new(0),
             image_use: tokio::sync::RwLock::default(),
+            starting: crate::standing::Starting::default(),
             _lock: parts.lock,
         });
         crate::restore::run(&inner).await?;
         crate::upkeep::watch(&inner);
+        let images = inner.images.clone();
+        // Nobody waits for it: what it takes grows with the store.
+        drop(tokio::task::spawn_blocking(move || images.tidy()));
         Ok(Self { inner })
     }
 

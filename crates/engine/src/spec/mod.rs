@@ -121,4 +121,4 @@ pub fn build(input: &Input) -> Spec {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

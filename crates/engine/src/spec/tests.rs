@@ -10,7 +10,7 @@ use knarr_oci::runtime::{DeviceType, IdMapping, Namespace, NamespaceType};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-fn container() -> Container {
+pub(crate) fn container() -> Container {
     Container {
         id_maps: None,
         labels: Default::default(),

@@ -11,6 +11,7 @@ use crate::machine::{
 };
 use crate::record::{Container, Health, Status, Time};
 use crate::registry::{Entry, Snapshot};
+use crate::standing::StartGuard;
 use crate::supervisor::{Events, ShimHandle};
 use knarr_shim_proto::{Event as ShimEvent, ExitRecord, Streams};
 use knarr_state::Event;
@@ -59,6 +60,8 @@ pub(super) struct Task {
     pub stop_at: Option<Instant>,
     pub restart_at: Option<Instant>,
     pub health: Monitor,
+    /// While its start is under way: its layers are not touched.
+    pub starting: Option<StartGuard>,
     /// Why the last start failed.
     pub failure: Option<Error>,
     pub over: bool,
@@ -105,6 +108,7 @@ pub(crate) fn spawn(engine: &Arc<Inner>, container: Container, status: Status, r
         stop_at: None,
         restart_at: None,
         health,
+        starting: None,
         failure: None,
         over: false,
     };
