@@ -6,6 +6,7 @@ use knarr_e2e::proxy::Proxy;
 use knarr_e2e::publish::{Published, Repository, Words, noise};
 use knarr_e2e::registry::Registry;
 use knarr_e2e::tarball::{Entry, archive};
+use knarr_e2e::terminal::Terminal;
 use knarr_e2e::{Engine, Options, images, workspace};
 use std::path::PathBuf;
 use std::process::Child;
@@ -41,7 +42,7 @@ fn large(len: u64, seed: u64) -> Image {
 
 struct Scene {
     /// Kept running.
-    _registry: Registry,
+    registry: Registry,
     proxy: Proxy,
     large: Published,
 }
@@ -52,7 +53,7 @@ impl Scene {
         let registry = Registry::start();
         let proxy = Proxy::start(registry.port);
         let large = Repository::new(registry.port, "team/large").image(&large(len, 1), Words::Oci, None, "1");
-        Scene { _registry: registry, proxy, large }
+        Scene { registry, proxy, large }
     }
     fn name(&self) -> String {
         self.proxy.reference("team/large:1")
@@ -414,6 +415,145 @@ fn a_pull_mends_what_is_damaged() {
         c.ok(&["pull", "-q", &scene.name()]);
         assert!(scene.proxy.seen().is_empty(), "{what}: {:?}", scene.proxy.seen());
     }
+}
+
+#[test]
+fn a_pull_mends_a_tree_that_is_damaged_inside() {
+    knarr_only!();
+    let len = MIB;
+    let (scene, e) = (Scene::new(len), engine());
+    let c = e.docker();
+    c.ok(&["pull", "-q", &scene.name()]);
+    let diff_id = c.field(&scene.name(), "{{index .RootFS.Layers 1}}");
+    let tree = e.data().join("layers").join(&diff_id["sha256:".len()..]).join("fs");
+    let (noise, more) = (tree.join("noise"), tree.join("more"));
+    let whole = std::fs::read(&noise).unwrap();
+    let is_whole = || std::fs::read(&noise).is_ok_and(|now| now == whole) && !more.exists();
+    scene.proxy.forget();
+    // Size and time stay as they were.
+    let change = || {
+        let time = noise.metadata().unwrap().modified().unwrap();
+        let mut bytes = whole.clone();
+        bytes[whole.len() / 2] ^= 4;
+        std::fs::write(&noise, bytes).unwrap();
+        let file = std::fs::File::options().write(true).open(&noise).unwrap();
+        file.set_times(std::fs::FileTimes::new().set_modified(time)).unwrap();
+    };
+    // What was unpacked a moment ago is sealed in the next; the damage has to come after that.
+    eventually("the damage is noticed", PATIENCE, || {
+        change();
+        c.ok(&["pull", "-q", &scene.name()]);
+        is_whole().then_some(())
+    });
+    let damages: [(&str, &dyn Fn()); 3] = [
+        ("changed", &change),
+        ("missing", &|| std::fs::remove_file(&noise).unwrap()),
+        ("more", &|| std::fs::write(&more, "x").unwrap()),
+    ];
+    for (what, damage) in damages {
+        damage();
+        let said = c.ok(&["pull", &scene.name()]);
+        assert!(is_whole(), "{what}: {said}");
+        assert!(said.contains(": Repaired") && said.contains("Image is up to date"), "{what}: {said}");
+        check(&e, &scene, len);
+        let said = c.ok(&["pull", &scene.name()]);
+        assert!(!said.contains("Repaired"), "{what}: {said}");
+    }
+    // Nobody pulls the files away from under a process.
+    c.ok(&["run", "-d", "--name", "runs", "--network", "none", &scene.name(), "sleep", "600"]);
+    std::fs::write(&more, "x").unwrap();
+    let said = c.ok(&["pull", &scene.name()]);
+    assert!(said.contains("/more: does not belong there") && said.contains("stop them"), "{said}");
+    assert_eq!(c.ok(&["exec", "runs", "stat", "-c", "%s", "/noise"]), len.to_string());
+    c.ok(&["rm", "-f", "runs"]);
+    assert!(c.ok(&["pull", &scene.name()]).contains(": Repaired"));
+    assert!(is_whole());
+    assert!(
+        scene.proxy.seen().is_empty(),
+        "all of it from the blobs that are here: {:?}",
+        scene.proxy.seen()
+    );
+}
+
+#[test]
+fn a_pull_on_a_full_disk_says_so_and_leaves_nothing() {
+    knarr_only!();
+    let scene = Scene::new(48 * MIB);
+    let mut e = Engine::prepare(Options::new().host_network().images(&[]).may_leak());
+    std::fs::create_dir_all(e.data()).unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=32m", "tmpfs"])
+        .arg(e.data())
+        .output()
+        .unwrap();
+    assert!(mounted.status.success(), "{mounted:?}");
+    e.launch();
+    e.load(&workspace::image("busybox.tar"));
+    let c = e.docker();
+    let free = || rustix::fs::statvfs(e.data()).unwrap().f_bavail * 4096;
+    let before = free();
+    let nothing_left = |e: &Engine| {
+        eventually("partial blobs are gone", PATIENCE, || {
+            files(e, "content/ingest").is_empty().then_some(())
+        });
+        eventually("unfinished layers are gone", PATIENCE, || files(e, "tmp").is_empty().then_some(()));
+        eventually("what is removed is gone", PATIENCE, || files(e, "trash").is_empty().then_some(()));
+        // Threads that were at work let go of their files; the database does not shrink.
+        eventually("the space is back", PATIENCE, || (free() + 4 * MIB > before).then_some(()));
+    };
+    let full = |o: knarr_e2e::Output| {
+        assert!(o.code == 1 && o.stderr.to_lowercase().contains("no space left on device"), "{o:?}");
+    };
+    full(c.run(&["pull", &scene.name()]));
+    nothing_left(&e);
+    assert_eq!(c.ok(&["images", "-aq"]).lines().count(), 1);
+    // To the last block.
+    let filler = e.data().join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    for size in [1 << 20, 4096] {
+        while std::io::Write::write_all(&mut file, &vec![1; size]).is_ok() {}
+    }
+    full(c.run(&["pull", &scene.name()]));
+    c.ok(&["rmi", "busybox"]);
+    assert_eq!(c.ok(&["images", "-aq"]), "");
+    drop(file);
+    std::fs::remove_file(&filler).unwrap();
+    nothing_left(&e);
+    let small =
+        Repository::new(scene.registry.port, "team/small").image(&large(MIB, 2), Words::Oci, None, "1");
+    c.ok(&["pull", "-q", &scene.proxy.reference("team/small:1")]);
+    assert_eq!(c.ok(&["images", "-aq", "--no-trunc"]), small.id);
+}
+
+#[test]
+fn a_terminal_sees_rate_and_time_left() {
+    knarr_only!();
+    let (scene, e) = (Scene::new(6 * MIB), engine());
+    scene.proxy.rate(250_000);
+    let t = Terminal::new(&e.knarr(), &e.fresh_dir("tmux"));
+    t.line(&format!("$C pull {}", scene.name()));
+    t.sees("Downloading");
+    t.sees("B/s");
+    t.sees("s left");
+    t.sees("Total: ");
+    scene.proxy.rate(0);
+    t.sees("Status: Downloaded newer image for");
+    t.prompt("host>");
+    let screen = t.screen();
+    assert_eq!(screen.matches("Pull complete").count(), 2, "one line for each layer: {screen}");
+    assert_eq!(screen.matches("Total: 2/2 layers").count(), 1, "{screen}");
+    assert!(!screen.contains("Downloading") && screen.contains("Digest: sha256:"), "{screen}");
+    // Standard output of a run is the container's: the same on standard error.
+    e.docker().ok(&["rmi", "-f", &scene.name()]);
+    let out = e.fresh("out");
+    t.line(&format!(
+        "clear; $C run --rm --network none {} echo from-inside > {}",
+        scene.name(),
+        out.display()
+    ));
+    t.sees("Total: 2/2 layers");
+    t.prompt("host>");
+    assert_eq!(std::fs::read_to_string(out).unwrap(), "from-inside\n");
 }
 
 #[test]

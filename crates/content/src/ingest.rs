@@ -7,6 +7,7 @@ use crate::growth::{Follower, Growth};
 use crate::lease::Lease;
 use crate::store::{Content, mark, sync_dir};
 use knarr_oci::digest::{Digest, Hasher};
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -332,6 +333,24 @@ impl Content {
     /// Names blobs whose bytes are on disk already, by [`Verified::sync`] or a sync of the whole file system. `lease` holds
     /// them from then on.
     pub fn publish(&self, lease: &Lease, blobs: Vec<Verified>) -> Result<(), Error> {
+        self.publish_each(lease, vec![blobs]).into_iter().collect()
+    }
+
+    /// The same for several at once, each with its own outcome: directories are synced once for all.
+    pub fn publish_each(&self, lease: &Lease, all: Vec<Vec<Verified>>) -> Vec<Result<(), Error>> {
+        let named: Vec<Result<Vec<PathBuf>, Error>> =
+            all.into_iter().map(|blobs| self.name_all(lease, blobs)).collect();
+        let directories: BTreeSet<&PathBuf> = named.iter().flatten().flatten().collect();
+        let together = directories.into_iter().all(|directory| sync_dir(directory).is_ok());
+        let synced = |directories: Vec<PathBuf>| match together {
+            true => Ok(()),
+            false => directories.iter().try_for_each(|directory| sync_dir(directory)),
+        };
+        named.into_iter().map(|directories| directories.and_then(synced)).collect()
+    }
+
+    /// Gives the directories that the names are in.
+    fn name_all(&self, lease: &Lease, blobs: Vec<Verified>) -> Result<Vec<PathBuf>, Error> {
         let mut directories = Vec::new();
         for verified in blobs {
             lease.hold(&verified.digest);
@@ -342,6 +361,6 @@ impl Content {
                 directories.push(directory);
             }
         }
-        directories.iter().try_for_each(|directory| sync_dir(directory))
+        Ok(directories)
     }
 }

@@ -40,7 +40,7 @@ impl reqwest::dns::Resolve for Resolver {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum LookupError {
+pub(crate) enum LookupError {
     #[error("lookup {0}: no such host")]
     NoSuchHost(String),
     #[error("lookup {name}: {cause}")]

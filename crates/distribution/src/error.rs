@@ -141,7 +141,9 @@ impl Error {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Transport { temporary, .. } => *temporary,
-            Self::Timeout { .. } | Self::TooManyRequests { .. } => true,
+            Self::Timeout { .. } => true,
+            // A server that does not say when is not asked again: each request may make it worse.
+            Self::TooManyRequests { retry_after, .. } => retry_after.is_some(),
             Self::Status { status, .. } => {
                 status.is_server_error() && *status != StatusCode::NOT_IMPLEMENTED
                     || *status == StatusCode::REQUEST_TIMEOUT

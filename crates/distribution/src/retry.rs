@@ -67,5 +67,7 @@ mod tests {
         };
         assert_eq!(pause(limited(7), 1).unwrap(), Duration::from_secs(7));
         assert!(pause(limited(3600), 1).is_err());
+        let unsaid = Error::TooManyRequests { message: String::new(), retry_after: None };
+        assert!(pause(unsaid, 1).is_err());
     }
 }

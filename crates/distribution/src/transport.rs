@@ -126,7 +126,7 @@ pub fn without_secrets(url: &Url) -> String {
 
 pub fn transport_error(method: Method, url: String, error: &reqwest::Error) -> Error {
     let temporary = error.is_timeout()
-        || error.is_connect() && !chain(error).contains("no such host")
+        || error.is_connect() && !has_no_host(error)
         || error.is_body()
         || error.is_request()
         || error.is_decode();
@@ -140,16 +140,21 @@ pub fn transport_error(method: Method, url: String, error: &reqwest::Error) -> E
 
 /// What went wrong with TLS, if that is it.
 fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
+    causes(error).find_map(|error| {
         let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         let inner = io.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(found) = inner.or(error.downcast_ref()) {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
+        inner.or(error.downcast_ref())
+    })
+}
+
+/// Whether the server's name has no address: asking again does not help.
+fn has_no_host(error: &reqwest::Error) -> bool {
+    causes(error).any(|error| matches!(error.downcast_ref(), Some(dns::LookupError::NoSuchHost(_))))
+}
+
+/// An error and its causes, outermost first.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source())
 }
 
 /// The texts that people look for.

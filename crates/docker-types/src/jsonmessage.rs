@@ -21,6 +21,8 @@ api_struct! {
         start: i64 = "start" omitempty,
         hide_counts: bool = "hidecounts" omitempty,
         units: String = "units" omitempty,
+        /// Bytes that will come, told before any came. Knarr's own: other clients know no such field.
+        size: i64 = "size" omitempty,
     }
 
     pub struct ErrorDetail {

@@ -59,6 +59,7 @@ pub(crate) struct Inner {
     /// Creating a container or a volume holds it for reading, removing images or volumes for writing.
     pub image_use: tokio::sync::RwLock<()>,
     pub edits: crate::edit::Locks,
+    pub starting: crate::standing::Starting,
     _lock: File,
 }
 
@@ -99,10 +100,14 @@ impl Engine {
             busy: AtomicUsize::new(0),
             image_use: tokio::sync::RwLock::default(),
             edits: crate::edit::Locks::default(),
+            starting: crate::standing::Starting::default(),
             _lock: parts.lock,
         });
         crate::restore::run(&inner).await?;
         crate::upkeep::watch(&inner);
+        let images = inner.images.clone();
+        // Nobody waits for it: what it takes grows with the store.
+        drop(tokio::task::spawn_blocking(move || images.tidy()));
         Ok(Self { inner })
     }
 

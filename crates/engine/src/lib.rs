@@ -46,6 +46,7 @@ mod runtimes;
 mod seccomp;
 mod signal;
 mod spec;
+mod standing;
 mod start;
 mod stats;
 pub mod stream;

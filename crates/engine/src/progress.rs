@@ -1,5 +1,5 @@
 //! Progress of image operations as Docker's JSON messages.
-use knarr_docker_types::jsonmessage::Message;
+use knarr_docker_types::jsonmessage::{Message, Progress as Detail};
 use knarr_image::Progress;
 use tokio::sync::mpsc;
 
@@ -21,6 +21,11 @@ pub(crate) fn message(progress: Progress) -> Message {
             Message { progress_detail: Some(Default::default()), ..Message::status(status).with_id(id) }
         }
         Progress::Status { id: None, status } => Message::status(status),
+        Progress::Heading { id, status } => Message::status(status).with_id(id),
+        Progress::Coming { id, status, size } => {
+            let detail = Detail { size: number(size), ..Detail::default() };
+            Message { progress_detail: Some(detail), ..Message::status(status).with_id(id) }
+        }
         Progress::Transfer { id, status, current, total } => {
             let bar = bar(current, total);
             Message {

@@ -4,10 +4,10 @@
 use crate::engine::Inner;
 use crate::error::{Error, Result};
 use crate::record::Time;
-use knarr_base::{ContainerId, ImageId};
+use crate::standing::standing;
+use knarr_base::ImageId;
 use knarr_docker_types::upkeep::{CheckFinding, CheckReport, CleanReport, CleanedImage};
 use knarr_image::{CheckOptions, CleanPolicy, Finding, Outcome, Reason};
-use knarr_oci::digest::Digest;
 use knarr_oci::rootfs::RootfsMount;
 use knarr_state::Event;
 use std::collections::HashSet;
@@ -15,8 +15,8 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 /// Rows, blobs and layers.
-pub(crate) fn check_images(engine: &Inner, options: CheckOptions) -> Result<CheckReport> {
-    let done = engine.images.check(options, &|| busy_layers(engine))?;
+pub(crate) fn check_images(engine: &Arc<Inner>, options: CheckOptions) -> Result<CheckReport> {
+    let done = engine.images.check(options, &standing(engine))?;
     let mut report = CheckReport {
         records: done.records,
         images: done.images,
@@ -44,22 +44,6 @@ pub(crate) fn check_directories(
     let is_damage = |f: &&CheckFinding| !f.orphan && matches!(f.outcome.as_str(), "found" | "left");
     report.damaged = report.findings.iter().filter(is_damage).count() as u64;
     Ok(report)
-}
-
-/// Layers that processes run on.
-fn busy_layers(engine: &Inner) -> HashSet<Digest> {
-    let live = engine.containers.all().into_iter().filter(|s| s.is_live());
-    let layers = engine.paths.data_root.join("layers");
-    let of = |path: &std::path::PathBuf| {
-        let hex = path.strip_prefix(&layers).ok()?.components().next()?.as_os_str().to_str()?.to_owned();
-        Digest::parse(&format!("sha256:{hex}")).ok()
-    };
-    live.flat_map(|s| match &s.container.rootfs {
-        RootfsMount::Overlay { lower, .. } => lower.iter().filter_map(of).collect(),
-        // A copy needs its layers no more.
-        RootfsMount::Directory { .. } | RootfsMount::Copy { .. } => Vec::new(),
-    })
-    .collect()
 }
 
 fn shown(finding: Finding) -> CheckFinding {
@@ -133,11 +117,21 @@ fn containers(engine: &Inner, repair: bool, report: &mut CheckReport) -> Result<
         }
     }
     let known: HashSet<&str> = all.iter().map(|snapshot| snapshot.id().as_str()).collect();
-    let dir = engine.paths.containers();
+    strangers(engine, "container", &engine.paths.containers(), &known, repair, report)
+}
+
+/// Directories that nobody owns; with `repair` they go. A damaged row keeps what is its.
+fn strangers(
+    engine: &Inner,
+    owner: &str,
+    dir: &Path,
+    known: &HashSet<&str>,
+    repair: bool,
+    report: &mut CheckReport,
+) -> Result<()> {
     let damaged = engine.store.quarantined()?;
-    for name in names(&dir)? {
-        let claimed = damaged.iter().any(|row| row.key == name);
-        if ContainerId::parse(&name).is_ok_and(|id| known.contains(id.as_str())) || claimed {
+    for name in names(dir)? {
+        if known.contains(name.as_str()) || damaged.iter().any(|row| row.key == name) {
             continue;
         }
         let outcome = if repair {
@@ -146,7 +140,8 @@ fn containers(engine: &Inner, repair: bool, report: &mut CheckReport) -> Result<
         } else {
             ("found", "")
         };
-        add(report, "directory", &format!("containers/{name}"), "no container owns it", outcome, true);
+        let object = format!("{owner}s/{name}");
+        add(report, "directory", &object, &format!("no {owner} owns it"), outcome, true);
     }
     Ok(())
 }
@@ -170,32 +165,20 @@ fn volumes(engine: &Inner, repair: bool, report: &mut CheckReport) -> Result<()>
         add(report, "volume", &row.name, "its directory is missing", outcome, false);
     }
     let known: HashSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
-    let dir = engine.paths.data_root.join("volumes");
-    let damaged = engine.store.quarantined()?;
-    for name in names(&dir)? {
-        if known.contains(name.as_str()) || damaged.iter().any(|row| row.key == name) {
-            continue;
-        }
-        let outcome = if repair {
-            engine.trash.discard(&dir.join(&name));
-            ("removed", "")
-        } else {
-            ("found", "")
-        };
-        add(report, "directory", &format!("volumes/{name}"), "no volume owns it", outcome, true);
-    }
-    Ok(())
+    strangers(engine, "volume", &engine.paths.data_root.join("volumes"), &known, repair, report)
 }
 
-/// Takes what the policy says, or tells what it would take.
+/// Takes what the policy says, or tells what it would take. Nobody makes a container while images go, but while it is
+/// found out which.
 pub(crate) fn clean(engine: &Inner, policy: &CleanPolicy, dry_run: bool) -> Result<CleanReport> {
-    let in_use: HashSet<ImageId> = crate::view_image::containers(engine).into_keys().collect();
+    let in_use = || crate::view_image::containers(engine).into_keys().collect::<HashSet<ImageId>>();
     let disk = engine.images.disk()?;
-    let steps = engine.images.plan_clean(policy, &in_use)?;
+    let steps = engine.images.plan_clean(policy, &in_use())?;
     let done = if dry_run || steps.is_empty() {
         steps
     } else {
-        engine.images.clean(&steps, &in_use)?.into_iter().map(|(step, _)| step).collect()
+        let _creating = engine.image_use.blocking_write();
+        engine.images.clean(&steps, &in_use())?.into_iter().map(|(step, _)| step).collect()
     };
     let space_reclaimed = done.iter().map(|step| step.frees).sum::<u64>();
     if !dry_run && !done.is_empty() {
@@ -224,7 +207,6 @@ pub(crate) fn watch(engine: &Arc<Inner>) {
         loop {
             tokio::time::sleep(policy.interval).await;
             let Some(engine) = engine.upgrade() else { return };
-            let _creating = engine.image_use.write().await;
             let (inner, policy) = (Arc::clone(&engine), policy.clone());
             match engine.pool.run(move || clean(&inner, &policy, false)).await {
                 Ok(Ok(_)) => {}

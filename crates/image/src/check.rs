@@ -4,15 +4,15 @@
 //! (crate `snapshot`, `measure`) says whether anything touched it since, so that later checks read no file unless they are
 //! to be deep. Invariant: without `repair` nothing is changed but seals; collection waits while a check is under way.
 use crate::error::Error;
+use crate::parallel::in_parallel;
 use crate::record::{ImageRecord, LayerRecord, LayerRef, PullRecord, ReferenceRecord, TreeRecord};
 use crate::service::Images;
+use crate::standing::Standing;
 use knarr_base::ImageId;
 use knarr_oci::digest::Digest;
 use knarr_snapshot::{Limits, Staged, Whiteouts};
 use knarr_state::Record;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What a check is to do.
 #[derive(Debug, Clone, Copy, Default)]
@@ -121,6 +121,25 @@ impl Rows {
     }
 }
 
+/// A blob that is not as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BadBlob {
+    Missing,
+    Damaged(String),
+    /// It may be whole: the disk, or this process's limits, did not let it be read.
+    Unreadable(String),
+}
+
+impl std::fmt::Display for BadBlob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Missing => f.write_str("missing"),
+            Self::Damaged(how) => f.write_str(how),
+            Self::Unreadable(error) => write!(f, "cannot be read: {error}"),
+        }
+    }
+}
+
 /// A layer that is not what its blob says.
 pub(crate) struct BadLayer {
     pub layer: Digest,
@@ -141,22 +160,18 @@ enum Looked {
 pub(crate) struct Found {
     pub report: CheckReport,
     pub rows: Rows,
-    pub bad_blobs: BTreeMap<Digest, String>,
+    pub bad_blobs: BTreeMap<Digest, BadBlob>,
     pub bad_layers: Vec<BadLayer>,
 }
 
 impl Images {
-    /// Checks rows, blobs and layers. `busy` gives the layers that running containers stand on, which are not replaced; it
-    /// is asked anew for each, since a check takes long and containers start meanwhile.
-    pub fn check(
-        &self,
-        options: CheckOptions,
-        busy: &dyn Fn() -> HashSet<Digest>,
-    ) -> Result<CheckReport, Error> {
+    /// Checks rows, blobs and layers. Containers are made and started meanwhile; `standing` keeps them out for each repair
+    /// alone.
+    pub fn check(&self, options: CheckOptions, standing: &Standing) -> Result<CheckReport, Error> {
         let pass = self.enter();
         let mut found = self.look(options)?;
         if options.repair {
-            self.repair_found(&mut found, busy)?;
+            self.repair_found(&mut found, standing)?;
         } else {
             found.tell();
         }
@@ -261,7 +276,7 @@ impl Images {
                 list.push((format!("{}/{key}", ReferenceRecord::TABLE), problem));
             }
         }
-        let counted = counts(rows);
+        let counted = counts(rows.images.iter().map(|(_, record)| record));
         let mut have: HashMap<String, LayerRecord> = self.store.list::<LayerRecord>()?.into_iter().collect();
         for (layer, count) in counted {
             let counted_as = have.remove(&layer.to_string()).map_or(0, |row| row.images);
@@ -281,21 +296,26 @@ impl Images {
         let mut to_hash: Vec<(&Digest, u64)> = Vec::new();
         for (digest, needed) in &found.rows.blobs {
             match (there.get(digest), needed.size) {
-                (None, _) => drop(found.bad_blobs.insert(digest.clone(), "missing".to_owned())),
+                (None, _) => drop(found.bad_blobs.insert(digest.clone(), BadBlob::Missing)),
                 (Some(len), Some(size)) if *len != size => {
-                    found.bad_blobs.insert(digest.clone(), format!("has {len} bytes, expected {size}"));
+                    let how = format!("has {len} bytes, expected {size}");
+                    found.bad_blobs.insert(digest.clone(), BadBlob::Damaged(how));
                 }
                 (Some(len), _) => to_hash.push((digest, *len)),
             }
         }
         found.report.blobs = to_hash.len() as u64;
         found.report.blob_bytes = to_hash.iter().map(|(_, len)| len).sum();
-        let bad = in_parallel(&to_hash, |(digest, _)| match self.content.verify(digest) {
-            Ok(()) => None,
-            Err(knarr_content::Error::DigestMismatch { .. }) => {
-                Some(((*digest).clone(), "its content has another digest".to_owned()))
-            }
-            Err(error) => Some(((*digest).clone(), error.to_string())),
+        let bad = in_parallel(&to_hash, |(digest, _)| {
+            let bad = match self.content.verify(digest) {
+                Ok(()) => return None,
+                Err(knarr_content::Error::DigestMismatch { .. }) => {
+                    BadBlob::Damaged("its content has another digest".to_owned())
+                }
+                Err(knarr_content::Error::NotFound(_)) => BadBlob::Missing,
+                Err(error) => BadBlob::Unreadable(error.to_string()),
+            };
+            Some(((*digest).clone(), bad))
         });
         found.bad_blobs.extend(bad.into_iter().flatten());
         for digest in there.keys().filter(|d| !found.rows.blobs.contains_key(d)) {
@@ -372,7 +392,7 @@ impl Images {
             return bad(difference, Some(staged));
         }
         // Reading changes nothing that is sealed, and what was sealed is what was there before the comparison.
-        Ok(Looked::Same(TreeRecord { disk: before.disk, seal: Some(before.seal) }))
+        Ok(Looked::Same(TreeRecord::compared(before)))
     }
 
     /// The layer unpacked once more, beside the one in use.
@@ -406,7 +426,7 @@ impl Found {
     /// What was found, when nothing is to be done about it.
     fn tell(&mut self) {
         for (blob, problem) in std::mem::take(&mut self.bad_blobs) {
-            self.add(Subject::Blob, &blob, problem, Outcome::Found);
+            self.add(Subject::Blob, &blob, problem.to_string(), Outcome::Found);
         }
         for bad in std::mem::take(&mut self.bad_layers) {
             self.add(Subject::Layer, &bad.layer, bad.problem, Outcome::Found);
@@ -415,33 +435,10 @@ impl Found {
 }
 
 /// How many images use each layer. An image that has a layer twice counts twice, as where it is counted.
-pub(crate) fn counts(rows: &Rows) -> BTreeMap<Digest, u64> {
+pub(crate) fn counts<'a>(images: impl Iterator<Item = &'a ImageRecord>) -> BTreeMap<Digest, u64> {
     let mut counts = BTreeMap::new();
-    for layer in rows.images.iter().flat_map(|(_, record)| &record.layers) {
+    for layer in images.flat_map(|record| &record.layers) {
         *counts.entry(layer.diff_id.clone()).or_insert(0) += 1;
     }
     counts
-}
-
-/// Runs `work` for each item on as many threads as there are processors; in the items' order.
-fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    const MAX_THREADS: usize = 4;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(items.len()) {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(item) = items.get(number) else { return };
-                    let result = work(item);
-                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((number, result));
-                }
-            });
-        }
-    });
-    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    done.sort_by_key(|(number, _)| *number);
-    done.into_iter().map(|(_, result)| result).collect()
 }

@@ -5,7 +5,7 @@
 //! more than needed.
 use crate::error::Error;
 use crate::query::{has_label, matches_any};
-use crate::record::{ImageRecord, PullRecord, UseRecord};
+use crate::record::{ImageRecord, UseRecord};
 use crate::service::{Images, now_nanos};
 use knarr_base::ImageId;
 use knarr_oci::digest::Digest;
@@ -289,12 +289,7 @@ impl Images {
             }
         }
         if steps.iter().any(|step| step.reason == Reason::Space) {
-            self.store.write(|tx| {
-                for (key, _) in tx.list::<PullRecord>()? {
-                    tx.delete::<PullRecord>(&key)?;
-                }
-                Ok::<_, Error>(())
-            })?;
+            self.forget_pulls()?;
         }
         self.collect()?;
         Ok(done)

@@ -81,6 +81,18 @@ impl Images {
         Ok(())
     }
 
+    /// Gives up what is held for pulls to come. What pulls under way hold stays.
+    pub(crate) fn forget_pulls(&self) -> Result<(), Error> {
+        self.store.write(|tx| {
+            for (key, _) in tx.list::<PullRecord>()? {
+                if !self.running_pulls.has(&key) {
+                    tx.delete::<PullRecord>(&key)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Partial blobs stay only for the pull that will go on with them.
     fn unlink_blobs(&self, needed: &HashSet<Digest>) -> Result<(), Error> {
         for (digest, _) in self.content.list()? {
@@ -164,4 +176,25 @@ pub(crate) fn hold(container_dir: &Path, layers: &[&Digest]) -> Result<(), Error
     let unfinished = container_dir.join(format!("{HOLD_FILE}.new"));
     fs::write(&unfinished, bytes).map_err(Error::io("write", &unfinished))?;
     fs::rename(&unfinished, &path).map_err(Error::io("rename", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_running_pull_holds_is_not_given_up() {
+        let root = tempfile::tempdir().unwrap();
+        let store = knarr_state::Store::open(&root.path().join("state.redb")).unwrap();
+        let images = Images::open(root.path(), store.clone()).unwrap();
+        let row = PullRecord { blobs: Vec::new(), layers: Vec::new(), started_nanos: now_nanos() };
+        let keys = || store.list::<PullRecord>().unwrap().into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+        store.write(|tx| ["ended", "runs"].iter().try_for_each(|key| tx.put(key, &row))).unwrap();
+        let running = images.running_pulls.enter("runs".to_owned());
+        images.forget_pulls().unwrap();
+        assert_eq!(keys(), ["runs"]);
+        drop(running);
+        images.forget_pulls().unwrap();
+        assert!(keys().is_empty());
+    }
 }

@@ -31,9 +31,6 @@ pub enum Error {
     Registry(#[from] knarr_distribution::Error),
     #[error("task failed: {0}")]
     Task(String),
-    /// Of work that was done for several at once.
-    #[error(transparent)]
-    Shared(std::sync::Arc<Self>),
     #[error(transparent)]
     State(#[from] knarr_state::Error),
     #[error("{action} {}: {source}", path.display())]
@@ -51,6 +48,23 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Whether there was no room on the disk.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::State(knarr_state::Error::NoSpace) => return true,
+            Self::Snapshot(knarr_snapshot::Error::Apply { errno, .. }) => {
+                return [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT].contains(errno);
+            }
+            _ => {}
+        }
+        let source = std::error::Error::source(self);
+        std::iter::successors(source, |error| error.source())
+            .filter_map(|error| error.downcast_ref::<io::Error>())
+            .any(|error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}
+
 impl Kind for Error {
     fn kind(&self) -> ErrorKind {
         match self {
@@ -63,10 +77,38 @@ impl Kind for Error {
             Self::Snapshot(e) => e.kind(),
             Self::State(e) => e.kind(),
             Self::Registry(e) => e.kind(),
-            Self::Shared(e) => e.kind(),
             Self::Image { .. } | Self::Io { .. } | Self::Sink(_) | Self::Task(_) | Self::Failpoint(_) => {
                 ErrorKind::Internal
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_seen_wherever_it_was_met() {
+        let full = || io::Error::from(rustix::io::Errno::NOSPC);
+        let blob = knarr_content::Error::Io { action: "write", path: "/x".into(), source: full() };
+        let errno = rustix::io::Errno::DQUOT;
+        let apply = knarr_snapshot::Error::Apply { name: "x".to_owned(), action: "write", errno };
+        let registry = knarr_distribution::Error::Content(knarr_content::Error::Io {
+            action: "write",
+            path: "/x".into(),
+            source: full(),
+        });
+        for error in [
+            Error::io("write", "/x")(full()),
+            Error::Sink(full()),
+            blob.into(),
+            apply.into(),
+            registry.into(),
+            knarr_state::Error::NoSpace.into(),
+        ] {
+            assert!(error.is_full(), "{error:?}");
+        }
+        assert!(!Error::io("write", "/x")(rustix::io::Errno::IO.into()).is_full());
     }
 }

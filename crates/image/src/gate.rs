@@ -32,6 +32,24 @@ pub(crate) struct Pass {
     leave: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
+/// A pass that may be dropped where nobody may block: collection is then left to a thread that may.
+pub(crate) struct AsyncPass(Option<Pass>);
+
+impl From<Pass> for AsyncPass {
+    fn from(pass: Pass) -> Self {
+        Self(Some(pass))
+    }
+}
+
+impl Drop for AsyncPass {
+    fn drop(&mut self) {
+        let pass = self.0.take();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || drop(pass));
+        }
+    }
+}
+
 /// Keeps everybody else out.
 pub(crate) struct Alone(Gate);
 
@@ -110,5 +128,19 @@ mod tests {
         drop(enter());
         assert_eq!(collected.load(Ordering::SeqCst), 2);
         assert!(gate.alone().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_pass_of_a_task_does_not_collect_where_tasks_run() {
+        let gate = Gate::default();
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let sender = Mutex::new(Some(sender));
+        let pass = AsyncPass::from(gate.enter(move || {
+            let sender = sender.lock().unwrap().take();
+            sender.unwrap().send(std::thread::current().id()).unwrap();
+        }));
+        gate.want();
+        drop(pass);
+        assert_ne!(receiver.await.unwrap(), std::thread::current().id());
     }
 }

@@ -3,7 +3,7 @@
 //! Invariants: names and image go in one transaction, data after it; a conflict leaves everything as it was.
 use crate::error::Error;
 use crate::index::Listed;
-use crate::record::{ImageRecord, LayerRecord, PullRecord, ReferenceRecord, UseRecord};
+use crate::record::{ImageRecord, LayerRecord, ReferenceRecord, UseRecord};
 use crate::service::{Images, now_nanos, set_reference};
 use knarr_base::{ContainerId, ImageId};
 use knarr_oci::digest::Digest;
@@ -150,12 +150,7 @@ impl Images {
             }
             removed.extend(self.delete_with(&image.id, in_use)?);
         }
-        self.store.write(|tx| {
-            for (key, _) in tx.list::<PullRecord>()? {
-                tx.delete::<PullRecord>(&key)?;
-            }
-            Ok::<_, Error>(())
-        })?;
+        self.forget_pulls()?;
         self.collect()?;
         Ok((removed, before.saturating_sub(self.disk_size()?)))
     }

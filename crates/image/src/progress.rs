@@ -5,8 +5,12 @@ use knarr_oci::image::Descriptor;
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// `{"status":...,"id":...}`
+    /// `{"status":...,"progressDetail":{},"id":...}`, or a line without an id.
     Status { id: Option<String>, status: String },
+    /// `{"status":...,"id":...}`: what is to come, above the lines of layers.
+    Heading { id: String, status: String },
+    /// Like `Status`, of a layer whose bytes will be counted: so many.
+    Coming { id: String, status: &'static str, size: u64 },
     /// `{"status":...,"progressDetail":{"current":...,"total":...},"id":...}`
     Transfer { id: String, status: &'static str, current: u64, total: u64 },
     /// `{"stream":...}`: a line with its newline.
@@ -20,6 +24,9 @@ pub enum Progress {
 impl Progress {
     pub(crate) fn status(id: impl Into<String>, status: impl Into<String>) -> Self {
         Self::Status { id: Some(id.into()), status: status.into() }
+    }
+    pub(crate) fn coming(id: &str, status: &'static str, size: u64) -> Self {
+        Self::Coming { id: id.to_owned(), status, size }
     }
     pub(crate) fn line(status: impl Into<String>) -> Self {
         Self::Status { id: None, status: status.into() }

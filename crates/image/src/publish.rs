@@ -18,7 +18,7 @@ pub(crate) struct Ready {
 
 struct Waiting {
     ready: Ready,
-    reply: SyncSender<Result<(), Arc<Error>>>,
+    reply: SyncSender<Result<(), Error>>,
 }
 
 #[derive(Default)]
@@ -60,8 +60,7 @@ impl Publisher {
                 self.batch(batch);
             }
         }
-        let answer = answer.recv().map_err(|_| Error::Task("publishing was aborted".to_owned()))?;
-        answer.map_err(|error| Arc::try_unwrap(error).unwrap_or_else(Error::Shared))
+        answer.recv().map_err(|_| Error::Task("publishing was aborted".to_owned()))?
     }
 
     fn next(&self) -> Option<Vec<Waiting>> {
@@ -71,34 +70,30 @@ impl Publisher {
         queue.busy.then_some(batch)
     }
 
+    /// The disk may refuse what one of them brings and take the rest.
     fn batch(&self, batch: Vec<Waiting>) {
-        let mut all = Ready::default();
-        let mut replies = Vec::with_capacity(batch.len());
+        let (mut replies, mut blobs) = (Vec::new(), Vec::new());
         for Waiting { ready, reply } in batch {
-            all.blobs.extend(ready.blobs);
-            all.layers.extend(ready.layers);
-            replies.push(reply);
+            match self.store(ready) {
+                Ok(stored) => {
+                    replies.push(reply);
+                    blobs.push(stored);
+                }
+                Err(error) => drop(reply.send(Err(error))),
+            }
         }
-        let done = self.store(all).map_err(Arc::new);
-        let (failed, shared) = match done {
-            Ok(()) => (false, None),
-            Err(error) => (true, Some(error)),
-        };
-        for reply in replies {
-            let answer = match &shared {
-                Some(error) if failed => Err(Arc::clone(error)),
-                _ => Ok(()),
-            };
-            let _ = reply.send(answer);
+        let published = self.content.publish_each(&self.content.lease(), blobs);
+        for (reply, published) in replies.into_iter().zip(published) {
+            drop(reply.send(published.map_err(Error::from)));
         }
     }
 
-    fn store(&self, ready: Ready) -> Result<(), Error> {
+    /// All but the names of the blobs.
+    fn store(&self, ready: Ready) -> Result<Vec<Verified>, Error> {
         ready.blobs.iter().try_for_each(Verified::sync)?;
         self.layers.commit(ready.layers)?;
         knarr_base::failpoint!("publish.layers", Error::Failpoint("publish.layers"));
-        self.content.publish(&self.content.lease(), ready.blobs)?;
-        Ok(())
+        Ok(ready.blobs)
     }
 }
 
@@ -112,5 +107,43 @@ impl Drop for Done<'_> {
             queue.busy = false;
             queue.waiting.clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_failure_is_one_caller_s() {
+        let root = tempfile::tempdir().unwrap();
+        let content = Content::open(root.path()).unwrap();
+        let publisher = Publisher::new(content.clone(), Layers::open(root.path()).unwrap());
+        let blob = |text: &str| {
+            let mut ingest = content.create(100).unwrap();
+            ingest.write_all(text.as_bytes()).unwrap();
+            ingest.verify().unwrap()
+        };
+        let (one, bad, two) = (blob("one"), blob("bad"), blob("two"));
+        let digests = [&one, &bad, &two].map(|blob| blob.digest().clone());
+        // What the second one brings is gone from the disk.
+        let ingests = std::fs::read_dir(root.path().join("content/ingest")).unwrap();
+        for path in ingests.map(|entry| entry.unwrap().path()) {
+            if std::fs::read(&path).unwrap() == b"bad" {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+        let mut answers = Vec::new();
+        let mut batch = Vec::new();
+        for blob in [one, bad, two] {
+            let (reply, answer) = sync_channel(1);
+            batch.push(Waiting { ready: Ready { blobs: vec![blob], layers: Vec::new() }, reply });
+            answers.push(answer);
+        }
+        publisher.batch(batch);
+        let answers: Vec<bool> = answers.iter().map(|answer| answer.recv().unwrap().is_ok()).collect();
+        assert_eq!(answers, [true, false, true]);
+        assert_eq!(digests.map(|digest| content.exists(&digest)), [true, false, true]);
     }
 }

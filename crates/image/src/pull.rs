@@ -4,12 +4,14 @@
 //! held for its next attempt by a row in `pulls`; the image's own row comes last. What is here already is used when it is
 //! whole; what is damaged comes again.
 use crate::error::Error;
-use crate::gate::Pass;
+use crate::gate::AsyncPass;
 use crate::progress::{Progress, SharedReport};
 use crate::publish::Ready;
 use crate::record::{ImageRecord, LayerRef, PullRecord, ReferenceRecord};
 use crate::service::{Images, now_nanos};
+use crate::standing::Standing;
 use crate::transfers::Outcome;
+use crate::whole::Mended;
 use knarr_base::ImageId;
 use knarr_content::{Begin, Ingest, Lease, Verified};
 use knarr_distribution::{Access, Credentials, Fetched, Repository, Select};
@@ -18,10 +20,11 @@ use knarr_oci::image::{Descriptor, Document, ImageConfig, MAX_CONFIG_LEN, Manife
 use knarr_oci::platform::Platform;
 use knarr_oci::reference::Reference;
 use knarr_state::Event;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Layers that one pull fetches at the same time, as in Docker, unless the engine is told otherwise.
 pub(crate) const MAX_DOWNLOADS: usize = 3;
@@ -35,7 +38,48 @@ pub struct PullOptions {
     /// Not this machine's.
     pub platform: Option<Platform>,
     pub credentials: Option<Credentials>,
+    /// Who stands on layers: a damaged one that processes run on is left.
+    pub standing: Standing,
 }
+
+/// Pulls under way, by reference: what they hold is not given up for space. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct RunningPulls(Arc<Mutex<HashMap<String, usize>>>);
+
+pub(crate) struct Running {
+    pulls: RunningPulls,
+    key: String,
+}
+
+impl RunningPulls {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn enter(&self, key: String) -> Running {
+        *self.lock().entry(key.clone()).or_default() += 1;
+        Running { pulls: self.clone(), key }
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.lock().contains_key(key)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut pulls = self.pulls.lock();
+        if let Some(count) = pulls.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                pulls.remove(&self.key);
+            }
+        }
+    }
+}
+
+/// Layers whose trees were looked at, and those of them that are to be compared with their blobs.
+type Looked = (Vec<Digest>, HashSet<Digest>);
 
 /// A manifest on its way, and what it is known as.
 struct Wanted {
@@ -57,7 +101,8 @@ pub(crate) struct Pull {
     report: SharedReport,
     pub slots: Arc<Semaphore>,
     /// Keeps collection out.
-    pass: Arc<Pass>,
+    pass: Arc<AsyncPass>,
+    standing: Standing,
 }
 
 impl Images {
@@ -68,7 +113,7 @@ impl Images {
         options: PullOptions,
         report: SharedReport,
     ) -> Result<ImageId, Error> {
-        let pull = self.begin_pull(reference, options.credentials, report).await?;
+        let pull = self.begin_pull(reference, &options, report).await?;
         let (id, newer) = pull.one(reference, options.platform.as_ref()).await?;
         pull.end(reference.familiar(), newer);
         Ok(id)
@@ -81,7 +126,7 @@ impl Images {
         options: PullOptions,
         report: SharedReport,
     ) -> Result<(), Error> {
-        let pull = self.begin_pull(name, options.credentials, report).await?;
+        let pull = self.begin_pull(name, &options, report).await?;
         let mut newer = false;
         for tag in pull.repository.tags().await? {
             newer |= pull.one(&name.with_tag(&tag)?, options.platform.as_ref()).await?.1;
@@ -93,12 +138,13 @@ impl Images {
     async fn begin_pull(
         &self,
         reference: &Reference,
-        credentials: Option<Credentials>,
+        options: &PullOptions,
         report: SharedReport,
     ) -> Result<Pull, Error> {
         let images = self.clone();
-        let pass = Arc::new(blocking(move || Ok(images.enter())).await?);
-        let repository = self.registries().repository(reference, credentials, Access::Pull)?;
+        let pass = Arc::new(blocking(move || Ok(AsyncPass::from(images.enter()))).await?);
+        let repository =
+            self.registries().repository(reference, options.credentials.clone(), Access::Pull)?;
         Ok(Pull {
             images: self.clone(),
             repository: Arc::new(repository),
@@ -106,6 +152,7 @@ impl Images {
             report,
             slots: Arc::new(Semaphore::new(self.max_downloads())),
             pass,
+            standing: options.standing.clone(),
         })
     }
 }
@@ -167,13 +214,34 @@ impl Pull {
         reference: &Reference,
         platform: Option<&Platform>,
     ) -> Result<(ImageId, bool), Error> {
+        let _running = self.images.running_pulls.enter(reference.to_string());
+        let done = self.attempt(reference, platform).await;
+        if done.as_ref().is_err_and(Error::is_full) {
+            // What arrived would be in the way of what is to make room for the rest.
+            let (images, key) = (self.images.clone(), reference.to_string());
+            self.blocking(move || {
+                images.gate.want();
+                images.store.write(|tx| Ok::<_, Error>(tx.delete::<PullRecord>(&key)?))
+            })
+            .await?;
+        }
+        done
+    }
+
+    async fn attempt(
+        &self,
+        reference: &Reference,
+        platform: Option<&Platform>,
+    ) -> Result<(ImageId, bool), Error> {
         let (select, shown) = match (reference.digest(), reference.tag()) {
             (Some(digest), _) => (Select::Digest(digest), digest.to_string()),
             (None, tag) => (Select::Tag(tag.unwrap_or_default()), tag.unwrap_or_default().to_owned()),
         };
+        // What is here is looked at while the registry is asked.
+        let ahead = self.look_ahead(reference);
         // Nothing is said before it is known that there is such an image: the first message decides the answer's status.
         let wanted = self.wanted(select, platform).await?;
-        (self.report)(Progress::status(shown, format!("Pulling from {}", reference.path())));
+        (self.report)(Progress::Heading { id: shown, status: format!("Pulling from {}", reference.path()) });
         let (config, fetched) = self.config(&wanted).await?;
         let layers = layers_of(&config, &wanted.manifest)?;
         let missing = self.missing(&layers).await?;
@@ -182,6 +250,7 @@ impl Pull {
         // The row that holds what arrived is there before a failure is told.
         held?;
         arrived?;
+        self.mend(&layers, ahead).await?;
         let (id, newer) = self.finish(reference, &wanted, &config, layers, missing.is_empty()).await?;
         (self.report)(Progress::line(format!("Digest: {}", wanted.top)));
         if let Some(wanted) = platform.filter(|wanted| !wanted.is_same(&config.platform())) {
@@ -242,11 +311,15 @@ impl Pull {
         self.blocking(move || match content.read(&digest, limit) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(knarr_content::Error::NotFound(_)) => Ok(None),
-            Err(error) => {
+            Err(
+                error @ (knarr_content::Error::DigestMismatch { .. } | knarr_content::Error::TooLarge { .. }),
+            ) => {
                 tracing::warn!(%digest, %error, "damaged blob: fetched again");
                 content.discard(&digest)?;
                 Ok(None)
             }
+            // It may be whole.
+            Err(error) => Err(error.into()),
         })
         .await
     }
@@ -335,10 +408,56 @@ impl Pull {
         .await
     }
 
+    /// Begins to look at the trees of the image that has the name now. Gives those that it looked at, and the suspects.
+    fn look_ahead(&self, reference: &Reference) -> JoinHandle<Result<Looked, Error>> {
+        let (images, key) = (self.images.clone(), reference.to_string());
+        tokio::task::spawn_blocking(move || {
+            let record = images.store.read(|tx| match tx.get::<ReferenceRecord>(&key)? {
+                Some(row) => tx.get::<ImageRecord>(row.image.as_str()),
+                None => Ok(None),
+            })?;
+            let layers = record.map_or_else(Vec::new, |record| record.layers);
+            let looked: Vec<Digest> = layers.into_iter().map(|layer| layer.diff_id).collect();
+            let suspects = images.suspects(&looked)?;
+            Ok((looked, suspects))
+        })
+    }
+
+    /// Replaces trees that are not what their blobs say. All blobs are here.
+    async fn mend(&self, layers: &[LayerRef], ahead: JoinHandle<Result<Looked, Error>>) -> Result<(), Error> {
+        let (looked, mut suspects) = ahead.await.map_err(|error| Error::Task(error.to_string()))??;
+        let rest: Vec<Digest> = layers
+            .iter()
+            .map(|layer| layer.diff_id.clone())
+            .filter(|layer| !looked.contains(layer))
+            .collect();
+        if !rest.is_empty() {
+            let images = self.images.clone();
+            suspects.extend(self.blocking(move || images.suspects(&rest)).await?);
+        }
+        for layer in layers.iter().filter(|layer| suspects.contains(&layer.diff_id)) {
+            let (images, wanted, standing) = (self.images.clone(), layer.clone(), self.standing.clone());
+            let id = layer.blob.digest.short();
+            match self.blocking(move || images.mend(&wanted, &standing)).await? {
+                Mended::Same => {}
+                Mended::Replaced => (self.report)(Progress::status(id, "Repaired")),
+                Mended::Busy(difference) => (self.report)(Progress::line(format!(
+                    "WARNING: layer {id} is damaged on this machine ({difference}) and running containers stand on it: stop \
+                     them, and pull again"
+                ))),
+            }
+        }
+        Ok(())
+    }
+
     async fn fetch_layers(&self, layers: &[LayerRef], missing: &[usize]) -> Result<(), Error> {
         for (place, layer) in layers.iter().enumerate() {
-            let status = if missing.contains(&place) { "Pulling fs layer" } else { "Already exists" };
-            (self.report)(Progress::status(layer.blob.digest.short(), status));
+            let id = layer.blob.digest.short();
+            (self.report)(if missing.contains(&place) {
+                Progress::coming(id, "Pulling fs layer", layer.blob.size)
+            } else {
+                Progress::status(id, "Already exists")
+            });
         }
         let mut tasks = JoinSet::new();
         for place in missing {

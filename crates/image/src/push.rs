@@ -4,6 +4,7 @@
 //! when the registry has everything else that the index names (see [`crate::push_index`]). An image that has no manifest gets
 //! one, which is kept. Layers that are here as plain tars are compressed once, and stay compressed.
 use crate::error::Error;
+use crate::gate::AsyncPass;
 use crate::image::Image;
 use crate::progress::{Progress, SharedReport};
 use crate::pull::blocking;
@@ -63,7 +64,7 @@ impl Images {
         report: SharedReport,
     ) -> Result<(), Error> {
         let images = self.clone();
-        let _pass = blocking(move || Ok(images.enter())).await?;
+        let _pass = blocking(move || Ok(AsyncPass::from(images.enter()))).await?;
         let wanted = self.tags_of(reference)?;
         let repository =
             self.registries().repository(reference, options.credentials.clone(), Access::Push)?;
@@ -255,7 +256,7 @@ impl Push {
         let mut seen: HashMap<Digest, Vec<String>> = HashMap::new();
         let mut distinct = Vec::new();
         for layer in layers.iter().rev() {
-            (self.report)(Progress::status(layer.diff_id.short(), "Preparing"));
+            (self.report)(Progress::coming(layer.diff_id.short(), "Preparing", layer.blob.size));
             let ids = seen.entry(layer.blob.digest.clone()).or_default();
             if ids.is_empty() {
                 distinct.push(layer.clone());

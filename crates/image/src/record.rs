@@ -126,6 +126,16 @@ pub(crate) struct TreeRecord {
     /// Over the facts of its inodes at the time when its content was last compared with its blob.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<Digest>,
+    /// The same soon after it was unpacked: nobody read it since, but what was written was verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Digest>,
+}
+
+impl TreeRecord {
+    /// Of a layer that was compared when it was like this.
+    pub(crate) fn compared(measure: knarr_snapshot::Measure) -> Self {
+        Self { disk: measure.disk, seal: Some(measure.seal.clone()), made: Some(measure.seal) }
+    }
 }
 
 impl Record for TreeRecord {

@@ -3,10 +3,11 @@
 //! A blob comes from the registry that an image is known from by digest; a layer's tree from its blob; a row from manifest and
 //! configuration. Invariant: nothing whole is given up for something that is not; what running containers stand on is left;
 //! what cannot be repaired is out of the way, so that a pull or a load brings it anew.
-use crate::check::{BadLayer, Finding, Found, NeededBlob, Outcome, Rows, Subject, counts};
+use crate::check::{BadBlob, BadLayer, Finding, Found, NeededBlob, Outcome, Rows, Subject, counts};
 use crate::error::Error;
 use crate::record::{Facts, ImageRecord, LayerRecord, LayerRef, ReferenceRecord, TreeRecord};
 use crate::service::{Images, add_layer, now_nanos};
+use crate::standing::Standing;
 use knarr_base::ImageId;
 use knarr_distribution::{Access, Select};
 use knarr_oci::digest::Digest;
@@ -39,23 +40,19 @@ impl Images {
         }
     }
 
-    pub(crate) fn repair_found(
-        &self,
-        found: &mut Found,
-        busy: &dyn Fn() -> HashSet<Digest>,
-    ) -> Result<(), Error> {
+    pub(crate) fn repair_found(&self, found: &mut Found, standing: &Standing) -> Result<(), Error> {
         self.repair_rows(found)?;
         let damaged_blobs = std::mem::take(&mut found.bad_blobs);
         for (blob, problem) in &damaged_blobs {
-            let outcome = self.repair_blob(blob, &found.rows);
-            found.add(Subject::Blob, blob, problem.clone(), outcome);
+            let outcome = self.repair_blob(blob, problem, &found.rows);
+            found.add(Subject::Blob, blob, problem.to_string(), outcome);
         }
         for bad in std::mem::take(&mut found.bad_layers) {
             let (layer, problem) = (bad.layer.clone(), bad.problem.clone());
-            let outcome = self.repair_layer(bad, &found.rows, busy);
+            let outcome = self.repair_layer(bad, &found.rows, standing);
             found.add(Subject::Layer, &layer, problem, outcome);
         }
-        self.drop_unusable(found)?;
+        standing.alone(|_| self.drop_unusable(found))?;
         self.index.changed();
         Ok(())
     }
@@ -90,9 +87,12 @@ impl Images {
         // An image that is there again counts.
         found.rows = self.rows_again()?;
         let crooked = self.crooked_rows(&found.rows)?;
-        let counted = counts(&found.rows);
-        let known: HashSet<ImageId> = found.rows.images.iter().map(|(id, _)| id.clone()).collect();
         self.store.write(|tx| {
+            // As they are now: images come and go while a check is under way.
+            let images = tx.list::<ImageRecord>()?;
+            let counted = counts(images.iter().map(|(_, record)| record));
+            let known: HashSet<ImageId> =
+                images.iter().filter_map(|(key, _)| ImageId::parse(key).ok()).collect();
             for (key, row) in tx.list::<ReferenceRecord>()? {
                 if !known.contains(&row.image) {
                     tx.delete::<ReferenceRecord>(&key)?;
@@ -171,10 +171,21 @@ impl Images {
         self.read_rows(&mut crate::check::CheckReport::default())
     }
 
-    fn repair_blob(&self, blob: &Digest, rows: &Rows) -> Outcome {
+    fn repair_blob(&self, blob: &Digest, problem: &BadBlob, rows: &Rows) -> Outcome {
         let Some(needed) = rows.blobs.get(blob) else { return Outcome::Removed(String::new()) };
+        if let BadBlob::Unreadable(_) = problem {
+            return Outcome::Left(
+                "it may be whole: see what the kernel says about the disk, then check again".to_owned(),
+            );
+        }
         let path = self.content.blob_path(blob);
-        let there = path.exists();
+        // A pull may have brought it again since it was looked at.
+        let there = match self.content.verify(blob) {
+            Ok(()) => return Outcome::Repaired("it came again meanwhile".to_owned()),
+            Err(knarr_content::Error::DigestMismatch { .. }) => true,
+            Err(knarr_content::Error::NotFound(_)) => false,
+            Err(error) => return Outcome::Left(error.to_string()),
+        };
         let aside = self.quarantine_dir().join(format!("{}-{}", blob.algorithm().name(), blob.hex()));
         if there {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(self.quarantine_dir());
@@ -242,47 +253,31 @@ impl Images {
         Ok(runtime.block_on(repository.fetch_blob(&blob, &self.content, &lease, &|_, _| ()))?)
     }
 
-    fn repair_layer(&self, bad: BadLayer, rows: &Rows, busy: &dyn Fn() -> HashSet<Digest>) -> Outcome {
+    fn repair_layer(&self, bad: BadLayer, rows: &Rows, standing: &Standing) -> Outcome {
         let BadLayer { layer, staged, .. } = bad;
-        let there = self.layers.exists(&layer);
-        let in_use = || there && busy().contains(&layer);
-        let stop_first =
-            || Outcome::Left("running containers stand on it: stop them, then repair".to_owned());
-        if in_use() {
-            return stop_first();
-        }
         let staged = match staged.map_or_else(|| self.stage_again(&layer, rows.layers.get(&layer)), Ok) {
             Ok(staged) => staged,
             Err(error) => return Outcome::Left(error.to_string()),
         };
-        // Unpacking took its time.
-        if in_use() {
-            return stop_first();
-        }
-        let replaced = (|| {
-            self.layers.remove(&layer)?;
-            self.layers.commit(vec![staged])?;
-            // Trees that the driver made of it are made anew.
-            self.driver.retain(&mut std::iter::empty(), &self.base_layer)?;
-            let measure = self.measure_layer(&layer)?;
-            let row = TreeRecord { disk: measure.disk, seal: Some(measure.seal) };
-            self.store.write(|tx| tx.put(&layer.to_string(), &row))?;
-            Ok::<_, Error>(())
-        })();
-        match replaced {
-            Ok(()) => Outcome::Repaired("unpacked again".to_owned()),
+        match self.replace_layer(&layer, staged, standing) {
+            Ok(true) => Outcome::Repaired("unpacked again".to_owned()),
+            Ok(false) => Outcome::Left("running containers stand on it: stop them, then repair".to_owned()),
             Err(error) => Outcome::Left(error.to_string()),
         }
     }
 
     /// An image without its configuration is none.
     fn drop_unusable(&self, found: &mut Found) -> Result<(), Error> {
-        for (id, record) in found.rows.images.clone() {
-            if self.content.exists(&Digest::of_image(&id)) {
-                continue;
+        for (id, _) in found.rows.images.clone() {
+            // Only what is gone for sure is lost.
+            match self.content.size(&Digest::of_image(&id)) {
+                Err(knarr_content::Error::NotFound(_)) => {}
+                _ => continue,
             }
             let names = found.rows.names.get(&id).cloned().unwrap_or_default();
-            self.store.write(|tx| {
+            let gone = self.store.write(|tx| {
+                // As it is now: it may have been removed meanwhile.
+                let Some(record) = tx.get::<ImageRecord>(id.as_str())? else { return Ok(false) };
                 for (key, row) in tx.list::<ReferenceRecord>()? {
                     if row.image == id {
                         tx.delete::<ReferenceRecord>(&key)?;
@@ -291,8 +286,11 @@ impl Images {
                 crate::names::forget(tx, &id, &record)?;
                 let whole = format!("sha256:{id}");
                 tx.emit(Event::now("image", "delete", &whole).with("name", whole.clone()));
-                Ok::<_, Error>(())
+                Ok::<_, Error>(true)
             })?;
+            if !gone {
+                continue;
+            }
             found.report.findings.push(Finding {
                 subject: Subject::Image,
                 object: format!("sha256:{id}"),

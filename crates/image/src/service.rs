@@ -4,8 +4,10 @@ use crate::gate::{Gate, Pass};
 use crate::image::Image;
 use crate::index::Cache;
 use crate::publish::Publisher;
+use crate::pull::RunningPulls;
 use crate::record::{ImageRecord, LayerRecord, LayerRef, ReferenceRecord, UseRecord};
 use crate::transfers::Transfers;
+use crate::whole::Sealer;
 use knarr_base::ImageId;
 use knarr_content::{Content, Lease};
 use knarr_distribution::{Client, RegistryConfig};
@@ -37,6 +39,8 @@ pub struct Images {
     pub(crate) publisher: Publisher,
     pub(crate) transfers: Transfers,
     pub(crate) index: Cache,
+    pub(crate) sealer: Sealer,
+    pub(crate) running_pulls: RunningPulls,
 }
 
 /// What can change while images are used; work that has begun goes on with what it began with.
@@ -51,10 +55,13 @@ struct Settings {
 impl Images {
     /// Opens the images of a data root and removes what an engine that died left behind.
     pub fn open(data_root: &Path, store: Store) -> Result<Self, Error> {
-        Self::open_with(data_root, store, None)
+        let images = Self::open_with(data_root, store, None)?;
+        images.tidy();
+        Ok(images)
     }
 
-    /// The same with a storage driver that is asked for; else it is the best that works here.
+    /// The same with a storage driver that is asked for, or else the best that works here. What was left behind stays until
+    /// [`Images::tidy`].
     pub fn open_with(data_root: &Path, store: Store, wanted: Option<driver::Kind>) -> Result<Self, Error> {
         let layers = Layers::open(data_root)?;
         layers.empty_tmp()?;
@@ -77,15 +84,25 @@ impl Images {
                 max_downloads: crate::pull::MAX_DOWNLOADS,
             })),
             index: Cache::default(),
+            sealer: Sealer::default(),
+            running_pulls: RunningPulls::default(),
         };
         if images.layers.is_new_boot() {
             images.make_lost_layers()?;
         }
-        if let Err(error) = images.collect() {
+        Ok(images)
+    }
+
+    /// Removes what an engine that died left behind, and makes the index of all images, which the first list would wait for.
+    /// It looks at every row and every name in the store, and nobody has to wait for it.
+    pub fn tidy(&self) {
+        if let Err(error) = self.list() {
+            tracing::warn!(%error, "no index of images");
+        }
+        if let Err(error) = self.collect() {
             tracing::warn!(%error, "leftovers of images not collected");
         }
-        images.sweep_quarantine();
-        Ok(images)
+        self.sweep_quarantine();
     }
 
     /// Other registries, and how many layers go at a time in each direction; for what begins from now on.
@@ -242,6 +259,7 @@ impl Images {
         let Some(_claim) = self.layers.claim(&layer.diff_id) else { return Ok(()) };
         let staged = self.stage(layer)?;
         self.layers.commit(vec![staged])?;
+        self.seal_later();
         Ok(())
     }
 
@@ -296,6 +314,7 @@ impl Images {
             Ok::<_, Error>(moved)
         });
         self.index.changed();
+        self.seal_later();
         if superseded {
             // The same image in another form: the blobs of the one before are nobody's now.
             self.gate.want();

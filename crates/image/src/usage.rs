@@ -80,7 +80,7 @@ impl Images {
                 Some(row) => row.disk,
                 None => {
                     let disk = disk_usage(&self.layer_dir(&layer))?;
-                    measured.push((layer.to_string(), TreeRecord { disk, seal: None }));
+                    measured.push((layer.to_string(), TreeRecord { disk, seal: None, made: None }));
                     disk
                 }
             };

@@ -21,6 +21,8 @@ fn recorder() -> (SharedReport, Arc<Mutex<Vec<String>>>) {
         let line = match p {
             Progress::Status { id: Some(id), status } => format!("{id}: {status}"),
             Progress::Status { id: None, status } => status,
+            Progress::Heading { id, status } => format!("{id}: {status}"),
+            Progress::Coming { id, status, .. } => format!("{id}: {status}"),
             Progress::Transfer { .. } | Progress::Stream(_) => return,
             Progress::Pushed { tag, digest, size } => format!("aux {tag} {digest} {size}"),
             Progress::InsteadOfIndex { index, manifest } => {

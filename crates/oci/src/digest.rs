@@ -136,6 +136,13 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// The SHA-256 of these parts as one, as bytes: for sums over many small things.
+pub fn sha256_of(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = sha2::Sha256::new();
+    parts.iter().for_each(|part| hasher.update(part));
+    hasher.finalize().into()
+}
+
 /// Computes a digest over a stream.
 #[derive(Clone)]
 pub struct Hasher(State);

@@ -15,12 +15,13 @@ use crate::trash::Trash;
 use knarr_linux::path::{Dir, Root};
 use knarr_oci::digest::Digest;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Mode of the directories that trees lie in: an ordinary user of the host must not reach the set-user-id programs of
 /// images and containers (CVE-2021-41091).
@@ -96,6 +97,7 @@ struct Shared {
     claims: Claims,
     next: AtomicU64,
     listed: bool,
+    made: Mutex<HashMap<Digest, u64>>,
 }
 
 /// The unpacked layers of a data root. Cheap to clone.
@@ -258,7 +260,11 @@ impl Layers {
         for mut layer in staged {
             let target = self.dir(&layer.meta.diff_id);
             match fs::rename(&layer.dir, &target) {
-                Ok(()) => layer.armed = false,
+                Ok(()) => {
+                    layer.armed = false;
+                    let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
+                    self.made_lock().insert(layer.meta.diff_id.clone(), number);
+                }
                 // Somebody else was faster: the same content has the same name.
                 Err(_) if self.exists(&layer.meta.diff_id) => {}
                 Err(e) => return Err(Error::io("rename", target)(e)),
@@ -268,6 +274,28 @@ impl Layers {
         self.fresh.named(done.iter().map(|meta| meta.diff_id.clone()));
         knarr_base::failpoint!("layers.renamed", Error::Failpoint("layers.renamed"));
         Ok(done)
+    }
+
+    fn made_lock(&self) -> MutexGuard<'_, HashMap<Digest, u64>> {
+        self.shared.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Layers that were made by this process and not noted as seen ([`Layers::seen`]), each with the number of its making.
+    pub fn made(&self) -> Vec<(Digest, u64)> {
+        self.made_lock().iter().map(|(diff_id, number)| (diff_id.clone(), *number)).collect()
+    }
+
+    /// Whether it is among them.
+    pub fn is_made(&self, diff_id: &Digest) -> bool {
+        self.made_lock().contains_key(diff_id)
+    }
+
+    /// Somebody looked at the layer as it was made then. One that was made once more meanwhile stays noted.
+    pub fn seen(&self, diff_id: &Digest, number: u64) {
+        let mut made = self.made_lock();
+        if made.get(diff_id) == Some(&number) {
+            made.remove(diff_id);
+        }
     }
 
     /// A new private directory in `tmp/`.

@@ -22,7 +22,7 @@ pub use error::Error;
 pub use event::{Event, MAX_EVENTS, MAX_MINOR_EVENTS};
 pub use read::ReadTx;
 pub use record::{Damaged, Record};
-pub use store::Store;
+pub use store::{Store, WeakStore};
 pub use syncer::SYNC_AFTER;
 pub use write::WriteTx;
 

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use tokio::sync::watch;
 
 /// Pages that the database keeps in memory.
@@ -38,7 +38,22 @@ struct Inner {
     lost: Mutex<Option<Error>>,
 }
 
+/// The database for whoever works in the background and must not keep it open.
+#[derive(Clone)]
+pub struct WeakStore(Weak<Inner>);
+
+impl WeakStore {
+    /// The database, as long as somebody has it open.
+    pub fn upgrade(&self) -> Option<Store> {
+        self.0.upgrade().map(|inner| Store { inner })
+    }
+}
+
 impl Store {
+    pub fn downgrade(&self) -> WeakStore {
+        WeakStore(Arc::downgrade(&self.inner))
+    }
+
     /// Opens or creates the database at `path`, and brings it to this program's schema.
     pub fn open(path: &Path) -> Result<Self> {
         let db = open_database(path)?;

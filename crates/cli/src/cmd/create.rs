@@ -6,7 +6,7 @@ use crate::cmd::create_request::{self, Request};
 use crate::connection;
 use crate::credentials;
 use crate::failure::{EXIT_USAGE, Failure, Outcome, os_text};
-use crate::format::progress::{self, Display};
+use crate::format::progress::{Display, Screen};
 use crate::program;
 use knarr_docker_client::Client;
 use knarr_docker_types::ApiVersion;
@@ -131,7 +131,7 @@ async fn pull(cli: &Cli, m: &Matches, image: &str) -> Outcome {
     let mut stderr = std::io::stderr();
     let quiet = m.flag("quiet");
     let out: &mut dyn std::io::Write = if quiet { &mut sink } else { &mut stderr };
-    Display::new(out, progress::terminal_width(true)).follow(stream, |_| {}).await
+    Display::new(out, Screen::stderr()).follow(stream, |_| {}).await
 }
 
 /// Repository and tag or digest, as the engine takes them.

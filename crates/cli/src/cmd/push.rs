@@ -2,12 +2,12 @@
 use crate::arguments::Matches;
 use crate::cli::Shared;
 use crate::cmd::images::platform_json;
-use crate::cmd::transfer::{full_name, parse};
+use crate::cmd::transfer::{full_name, wanted};
 use crate::credentials;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::flag::{Flag, Ty};
 use crate::format::note;
-use crate::format::progress::{Display, terminal_width};
+use crate::format::progress::{Display, Screen};
 use std::io::Write;
 
 const PLATFORM_NOTE: &str =
@@ -27,22 +27,13 @@ pub static FLAGS: &[Flag] = &[
     Flag::new("quiet", Ty::Bool, "Suppress verbose output").short('q'),
 ];
 pub async fn push(cli: Shared, m: Matches) -> Outcome {
-    let (all, quiet) = (m.flag("all-tags"), m.flag("quiet"));
+    let quiet = m.flag("quiet");
     if m.changed("platform") {
         // A platform that cannot be meant is told before anything else.
         platform_json(m.text("platform"), &format!("Invalid platform {}", m.text("platform")))?;
         note::print(PLATFORM_NOTE, false)?;
     }
-    let mut reference = parse(&m.args[0])?;
-    if all && !reference.is_name_only() {
-        return Err(Failure::new("tag can't be used with --all-tags/-a"));
-    }
-    if !all && reference.is_name_only() {
-        if !quiet {
-            cli.println("Using default tag: latest")?;
-        }
-        reference = reference.with_tag("latest").map_err(|e| Failure::new(e.to_string()))?;
-    }
+    let reference = wanted(&cli, &m)?;
     let client = cli.client().await?;
     let auth = credentials::header_for_image(&cli, &m.args[0])?;
     let mut request = client
@@ -58,7 +49,7 @@ pub async fn push(cli: Shared, m: Matches) -> Outcome {
         let mut stdout = std::io::stdout();
         let mut sink = std::io::sink();
         let out: &mut dyn Write = if quiet { &mut sink } else { &mut stdout };
-        Display::new(out, terminal_width(false)).follow(stream, |aux| notes.extend(note_of(aux))).await
+        Display::new(out, Screen::stdout()).follow(stream, |aux| notes.extend(note_of(aux))).await
     };
     if done.is_ok() && quiet {
         cli.println(&full_name(&reference))?;

@@ -5,7 +5,7 @@ use crate::cmd::images::platform_json;
 use crate::credentials;
 use crate::failure::{Failure, Outcome, os_text};
 use crate::flag::{FILTER, Flag, Ty};
-use crate::format::progress::{Display, terminal_width};
+use crate::format::progress::{Display, Screen};
 use crate::format::units;
 use crate::spec::filter;
 use bytes::Bytes;
@@ -70,21 +70,27 @@ pub async fn show(stream: JsonLines, quiet: bool) -> Outcome {
     let mut stdout = std::io::stdout();
     let mut sink = std::io::sink();
     let out: &mut dyn Write = if quiet { &mut sink } else { &mut stdout };
-    Display::new(out, terminal_width(false)).follow(stream, |_| {}).await
+    Display::new(out, Screen::stdout()).follow(stream, |_| {}).await
+}
+
+/// The image that `pull` and `push` are asked for; without a tag the default one, unless all are meant.
+pub fn wanted(cli: &Shared, m: &Matches) -> Outcome<Reference> {
+    let reference = parse(&m.args[0])?;
+    match (m.flag("all-tags"), reference.is_name_only()) {
+        (true, false) => Err(Failure::new("tag can't be used with --all-tags/-a")),
+        (false, true) => {
+            if !m.flag("quiet") {
+                cli.println("Using default tag: latest")?;
+            }
+            reference.with_tag("latest").map_err(|e| Failure::new(e.to_string()))
+        }
+        _ => Ok(reference),
+    }
 }
 
 pub async fn pull(cli: Shared, m: Matches) -> Outcome {
-    let (all, quiet) = (m.flag("all-tags"), m.flag("quiet"));
-    let mut reference = parse(&m.args[0])?;
-    if all && !reference.is_name_only() {
-        return Err(Failure::new("tag can't be used with --all-tags/-a"));
-    }
-    if !all && reference.is_name_only() {
-        if !quiet {
-            cli.println("Using default tag: latest")?;
-        }
-        reference = reference.with_tag("latest").map_err(|e| Failure::new(e.to_string()))?;
-    }
+    let quiet = m.flag("quiet");
+    let reference = wanted(&cli, &m)?;
     let tag = match (reference.digest(), reference.tag()) {
         (Some(digest), _) => digest.to_string(),
         (None, tag) => tag.unwrap_or_default().to_owned(),

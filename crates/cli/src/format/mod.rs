@@ -1,4 +1,5 @@
 //! What people see: tables, templates, sizes, ages.
+pub mod board;
 pub mod columns;
 pub mod go_json;
 pub mod inspect;

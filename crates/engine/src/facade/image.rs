@@ -76,7 +76,11 @@ impl Engine {
                 .with_progress(move |engine, sender| pull_builtin(engine, sender, builtin, &reference));
         }
         let platform = options.platform.map(platform_of);
-        let how = PullOptions { platform, credentials: credentials(options.auth) };
+        let how = PullOptions {
+            platform,
+            credentials: credentials(options.auth),
+            standing: crate::standing::standing(&self.inner),
+        };
         Ok(self.with_async_progress(move |images, report| async move {
             match all_tags {
                 Some(name) => images.pull_all_tags(&name, how, report).await,

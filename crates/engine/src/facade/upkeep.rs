@@ -9,15 +9,10 @@ use std::collections::BTreeMap;
 impl Engine {
     /// Verifies all that is on the disk; with `repair` makes whole what can be.
     pub async fn system_check(&self, deep: bool, repair: bool) -> Result<CheckReport> {
-        let creating = || self.inner.image_use.write();
-        let repairing = if repair { Some(creating().await) } else { None };
         let options = CheckOptions { deep, repair };
         let report = self.blocking(move |engine| upkeep::check_images(engine, options)).await?;
         // Whoever makes a container or a volume makes its directory before its row.
-        let _creating = match repairing {
-            Some(creating) => creating,
-            None => creating().await,
-        };
+        let _creating = self.inner.image_use.write().await;
         self.blocking(move |engine| upkeep::check_directories(engine, repair, report)).await
     }
 
@@ -44,7 +39,6 @@ impl Engine {
                     .to_owned(),
             ));
         }
-        let _creating = self.inner.image_use.write().await;
         self.blocking(move |engine| upkeep::clean(engine, &policy, dry_run)).await
     }
 }

@@ -121,6 +121,6 @@ pub fn build(input: &Input) -> Spec {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 pub(crate) use tests::container as test_container;

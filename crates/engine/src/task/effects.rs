@@ -59,6 +59,7 @@ impl Task {
         let (engine, container) = (self.engine.clone(), self.container.clone());
         let attachers = std::mem::take(&mut self.attachers);
         self.launching = Some(self.container.clone());
+        self.starting = Some(engine.starting.enter(&container));
         self.start_job(async move {
             match start::launch(&engine, &container, attachers).await {
                 Ok(launched) => Outcome::Started(Box::new(launched)),
@@ -165,6 +166,10 @@ impl Task {
             tracing::error!(container = self.container.id.short(), %error, "status not written");
         }
         self.publish();
+        if self.state.activity != Activity::Starting {
+            // It runs, or it did not come to that.
+            self.starting = None;
+        }
         if ended && self.state.activity == Activity::Idle || exited {
             self.waiters.exited(self.state.exit_code);
         }

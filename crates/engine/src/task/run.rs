@@ -11,6 +11,7 @@ use crate::machine::{
 };
 use crate::record::{Container, Health, Status, Time};
 use crate::registry::{Entry, Snapshot};
+use crate::standing::StartGuard;
 use crate::supervisor::{Events, ShimHandle};
 use knarr_shim_proto::{Event as ShimEvent, ExitRecord, Streams};
 use knarr_state::Event;
@@ -61,6 +62,8 @@ pub(super) struct Task {
     pub health: Monitor,
     /// As it was when its start was begun.
     pub launching: Option<Arc<Container>>,
+    /// While its start is under way: its layers are not touched.
+    pub starting: Option<StartGuard>,
     /// Why the last start failed.
     pub failure: Option<Error>,
     pub over: bool,
@@ -109,6 +112,7 @@ pub(crate) fn spawn(engine: &Arc<Inner>, container: Container, status: Status, r
         restart_at: None,
         health,
         launching: None,
+        starting: None,
         failure: None,
         over: false,
     };

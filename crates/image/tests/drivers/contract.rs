@@ -48,7 +48,7 @@ impl<'a> Subject<'a> {
 
 pub fn open(root: &Path, kind: Option<Kind>) -> Result<Images, knarr_image::Error> {
     fs::create_dir_all(root).unwrap();
-    Images::open_with(root, Store::open(&root.join("state.redb")).unwrap(), kind)
+    Images::open_with(root, Store::open(&root.join("state.redb")).unwrap(), kind).inspect(Images::tidy)
 }
 
 pub fn load(images: &Images, name: &str, layers: &[Vec<u8>]) -> ImageId {
