@@ -62,11 +62,14 @@ fn layers_of(container: &Container, layers: &Path) -> HashSet<Digest> {
         let hex = path.strip_prefix(layers).ok()?.components().next()?.as_os_str().to_str()?.to_owned();
         Digest::parse(&format!("sha256:{hex}")).ok()
     };
-    match &container.rootfs {
-        RootfsMount::Overlay { lower, .. } => lower.iter().filter_map(of).collect(),
+    // Images that are mounted count like its own.
+    let mounted = container.mounts.iter().filter_map(|mount| mount.tree.as_ref());
+    let lower = std::iter::once(&container.rootfs).chain(mounted).flat_map(|tree| match tree {
+        RootfsMount::Overlay { lower, .. } => lower.as_slice(),
         // A copy needs its layers no more.
-        RootfsMount::Directory { .. } | RootfsMount::Copy { .. } => HashSet::new(),
-    }
+        RootfsMount::Directory { .. } | RootfsMount::Copy { .. } => &[],
+    });
+    lower.filter_map(of).collect()
 }
 
 #[cfg(test)]
@@ -84,7 +87,17 @@ mod tests {
             work: "/data/containers/x/work".into(),
             volatile: false,
         };
-        assert_eq!(layers_of(&container, layers), HashSet::from([digest]));
+        assert_eq!(layers_of(&container, layers), HashSet::from([digest.clone()]));
+        let mounted = Digest::sha256(b"mounted");
+        let mut mount = crate::record::MountRow::new(crate::record::MountKind::Image, "/image");
+        mount.tree = Some(RootfsMount::Overlay {
+            lower: vec![layers.join(mounted.hex()).join("fs")],
+            upper: "/data/containers/x/images/0/upper".into(),
+            work: "/data/containers/x/images/0/work".into(),
+            volatile: false,
+        });
+        container.mounts.push(mount);
+        assert_eq!(layers_of(&container, layers), HashSet::from([digest, mounted]));
         let (starting, container) = (Starting::default(), Arc::new(container));
         let guard = starting.enter(&container);
         assert!(starting.lock().contains_key(&container.id));
