@@ -3,7 +3,8 @@
 use knarr_e2e::{Engine, Options, golden};
 
 fn check(resource: &str) {
-    golden::check(resource, &Engine::with(Options::new()));
+    // Docker's default log driver; Knarr's is another one.
+    golden::check(resource, &Engine::with(Options::new().arg("--log-driver=json-file")));
 }
 
 #[test]

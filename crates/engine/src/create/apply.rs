@@ -106,6 +106,8 @@ fn build(
     make_volumes(engine, &id, &mut planned, &rootfs)?;
     let rows = planned.into_iter().map(|one| one.row).collect();
     knarr_base::failpoint!("create.volumes", Error::Failpoint("create.volumes"));
+    // An object also when it is empty.
+    host.log_config.config = std::mem::take(&mut host.log_config.config).not_nil();
     let log_driver = host.log_config.kind.clone();
     let log_opts = host.log_config.config.clone().into_inner();
     let mut container = Container {
@@ -343,7 +345,7 @@ fn volumes_from(engine: &Inner, host: &HostConfig) -> Result<Vec<MountRow>> {
         for row in found.snapshot.container.mounts.iter().filter(|row| row.kind != MountKind::Tmpfs) {
             // Filled is what it is filled with already. Docker keeps no mode.
             let mode = if row.kind == MountKind::Volume { row.mode.clone() } else { String::new() };
-            rows.push(MountRow { rw: row.rw && rw, no_copy: true, mode, anonymous: false, ..row.clone() });
+            rows.push(MountRow { rw: row.rw && rw, no_copy: true, mode, ..row.clone() });
         }
     }
     Ok(rows)

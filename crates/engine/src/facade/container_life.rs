@@ -132,13 +132,8 @@ impl Engine {
         }
         let entry = self.entry(container)?;
         let allocating = |error: &Error| format!("Error when allocating new name: {error}");
-        let name = crate::create::name::check(name).map_err(|_| {
-            let allowed = "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed";
-            let name = name.trim_start_matches('/');
-            Error::Invalid(format!(
-                "Error when allocating new name: Invalid container name (/{name}), {allowed}"
-            ))
-        })?;
+        let path = format!("/{}", name.trim_start_matches('/'));
+        let name = crate::create::name::check(&path).map_err(|e| Error::Invalid(allocating(&e)))?;
         let old = entry.snapshot.container.name.clone();
         if name == old {
             return Err(Error::Invalid(
