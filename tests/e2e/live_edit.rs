@@ -105,7 +105,7 @@ fn networks_and_labels() {
         "--since",
         "1h",
         "--until",
-        "0s",
+        "-1s",
         "--filter",
         "container=web",
         "--filter",

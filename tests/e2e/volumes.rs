@@ -422,7 +422,7 @@ fn events_of_volumes() {
             "--since",
             "1h",
             "--until",
-            "0s",
+            "-1s",
             "--filter",
             "type=volume",
             "--format",
