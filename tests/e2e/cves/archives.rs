@@ -718,7 +718,7 @@ fn an_images_configuration_gives_no_orders() {
     );
     assert_eq!((&v["Config"]["Tty"], &v["Config"]["OpenStdin"]), (&json!(false), &json!(false)));
     assert_eq!(v["Config"]["Hostname"].as_str().unwrap().len(), 12, "{v}");
-    assert_eq!(host["LogConfig"]["Type"], "json-file");
+    assert_eq!(host["LogConfig"]["Type"], "local");
     c.ok(&["rm", "-v", "looked-at"]);
     t.untouched("an image's configuration");
 }

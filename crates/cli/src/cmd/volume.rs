@@ -133,7 +133,10 @@ pub async fn create(cli: Shared, m: Matches) -> Outcome {
         ));
     }
     if CLUSTER_FLAGS.iter().any(|flag| m.changed(flag.long)) {
-        return Err(Failure::new("Error response from daemon: This node is not a swarm manager."));
+        return Err(Failure::new(
+            "Error response from daemon: This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect \
+             this node to swarm and try again.",
+        ));
     }
     let pairs = |items: Vec<String>| {
         let cut = items.iter().map(|i| i.split_once('=').unwrap_or((i, "")));
