@@ -358,7 +358,7 @@ mod tests {
             UpdateRequest { ports_remove: map(&[("80/tcp", &[binding("", "1")])]), ..Default::default() };
         assert!(text(remove, &container).contains("port 80/tcp of container"), "not published so");
         let wrong = UpdateRequest { ports_add: map(&[("x/tcp", &[])]), ..Default::default() };
-        assert_eq!(text(wrong, &container), "invalid containerPort: x/tcp");
+        assert_eq!(text(wrong, &container), "invalid port specification: \"x\"");
         let mut host = container.clone();
         host.host_config.network_mode = "host".into();
         let add = UpdateRequest { ports_add: map(&[("80/tcp", &[])]), ..Default::default() };
