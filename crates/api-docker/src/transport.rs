@@ -14,8 +14,8 @@ use std::future::Future;
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::{Pin, pin};
-use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +29,6 @@ const MAX_HEADERS: usize = 256;
 const MAX_STREAMS: u32 = 128;
 /// Longest time that a hijacked stream waits for its head to be read.
 const HEAD_READ: Duration = Duration::from_millis(250);
-/// Looks at the socket before the first pause.
-const EAGER_LOOKS: u32 = 200;
 /// What an HTTP/2 client sends first (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -40,14 +38,20 @@ impl<F> Answerer for F where F: Fn(Request<Incoming>, bool) -> Pin<Box<dyn Futur
 
 /// A connection that may know what its client has yet to read.
 pub trait Unread: Sync {
-    fn unread(&self) -> bool {
-        false
+    /// Returns when the client has read all that was written, or at once if nobody can know.
+    fn all_is_read(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
     }
 }
 
 impl Unread for tokio::net::UnixStream {
-    fn unread(&self) -> bool {
-        knarr_linux::socket::unread(self.as_fd()).is_ok_and(|amount| amount > 0)
+    async fn all_is_read(&self) {
+        // The kernel reports that there is room again whenever the client has read, so nobody has to look again and again.
+        let look = || match knarr_linux::socket::unread(self.as_fd()) {
+            Ok(amount) if amount > 0 => Err(io::ErrorKind::WouldBlock.into()),
+            _ => Ok(()),
+        };
+        let _ = self.async_io(Interest::WRITABLE, look).await;
     }
 }
 // What TCP delivers is cut as the network likes; there is nothing to wait for.
@@ -178,22 +182,10 @@ where
         tracing::debug!(%error, "client went away before its connection was handed over");
         return;
     }
-    head_is_read(stream.get_ref()).await;
+    // Some clients (docker-py) read the head into a buffer that they then forget, with whatever of the stream came along; Docker's
+    // daemon begins a command after the head has left, so theirs never meet there.
+    let _ = tokio::time::timeout(HEAD_READ, stream.get_ref().all_is_read()).await;
     serve(Box::new(Prefixed::new(early, stream))).await;
-}
-
-/// Waits until the client has read the head, or long enough. Some clients (docker-py) read it into a buffer that they then forget, with
-/// whatever of the stream came along; Docker's daemon begins a command after the head has left, so theirs never meet there.
-async fn head_is_read(client: &impl Unread) {
-    let end = Instant::now() + HEAD_READ;
-    let mut looks = 0;
-    while client.unread() && Instant::now() < end {
-        looks += 1;
-        match looks < EAGER_LOOKS {
-            true => tokio::task::yield_now().await,
-            false => tokio::time::sleep(Duration::from_millis(1)).await,
-        }
-    }
 }
 
 /// The head of a reply whose body is whatever follows.

@@ -4,13 +4,14 @@
 use crate::{Result, syscall};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// How much of what was written the other side has not read yet: bytes and, on a unix socket, what the kernel needs to hold them.
+/// How much of what was written to a unix socket the other side has not read yet, with what the kernel needs to hold it.
 pub fn unread(socket: BorrowedFd<'_>) -> Result<usize> {
     let mut amount: libc::c_int = 0;
     // SAFETY: SIOCOUTQ (TIOCOUTQ) writes one int to where the pointer says.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut amount) };
     syscall::check(result.into())?;
-    Ok(usize::try_from(amount).unwrap_or(0))
+    // While a unix socket's reader is still giving the last piece back, and has told us so already, the kernel holds one byte of it.
+    Ok(usize::try_from(amount - 1).unwrap_or(0))
 }
 
 #[cfg(test)]
