@@ -367,6 +367,7 @@ impl Inner {
 
     /// Writes an event that no row change goes with.
     pub async fn emit(&self, event: Event) {
+        let Err(event) = self.store.emit(event) else { return };
         let store = self.store.clone();
         if let Ok(Err(error)) = self.pool.run(move || write_event(&store, event)).await {
             tracing::error!(%error, "event not written");

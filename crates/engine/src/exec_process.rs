@@ -5,14 +5,13 @@ use crate::registry::Snapshot;
 use crate::spec;
 use crate::user;
 use knarr_docker_types::exec::CreateRequest;
-use knarr_oci::runtime::{Process, Spec};
+use knarr_oci::runtime::Process;
 
 /// Largest configuration that is read back.
 const MAX_CONFIG: u64 = 16 << 20;
 
 pub(crate) fn build(engine: &Inner, snapshot: &Snapshot, request: &CreateRequest) -> Result<Process> {
-    let spec = read_spec(engine, snapshot)?;
-    let mut process = spec.process.unwrap_or_default();
+    let mut process = read_process(engine, snapshot)?;
     let root = crate::start::view(&snapshot.container.rootfs, Some(&snapshot.status))?;
     let config = &snapshot.container.config;
     let name = if request.user.is_empty() { &config.user } else { &request.user };
@@ -56,11 +55,22 @@ fn environment(
     }
 }
 
-fn read_spec(engine: &Inner, snapshot: &Snapshot) -> Result<Spec> {
+/// The container's own process, of its configuration.
+fn read_process(engine: &Inner, snapshot: &Snapshot) -> Result<Process> {
     use std::io::Read;
+    /// What else is there is passed over, not made into values.
+    #[derive(serde::Deserialize)]
+    struct OfSpec {
+        #[serde(default)]
+        process: Option<Process>,
+    }
     let path = engine.paths.run(snapshot.id()).join(knarr_shim_proto::file::CONFIG);
     let file = std::fs::File::open(&path).map_err(Error::path("open", &path))?;
-    let mut bytes = Vec::new();
+    let length = file.metadata().map_err(Error::path("read", &path))?.len().min(MAX_CONFIG);
+    // One more, so that the end is seen without another buffer.
+    let mut bytes = Vec::with_capacity(length as usize + 1);
     file.take(MAX_CONFIG).read_to_end(&mut bytes).map_err(Error::path("read", &path))?;
-    serde_json::from_slice(&bytes).map_err(|e| Error::Internal(format!("{}: {e}", path.display())))
+    let spec: OfSpec =
+        serde_json::from_slice(&bytes).map_err(|e| Error::Internal(format!("{}: {e}", path.display())))?;
+    Ok(spec.process.unwrap_or_default())
 }

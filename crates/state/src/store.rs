@@ -14,6 +14,8 @@ use tokio::sync::watch;
 
 /// Pages that the database keeps in memory.
 const CACHE_BYTES: usize = 2 << 20;
+/// Events that may be on their way into a group.
+const MAX_EARLY: usize = 256;
 /// Damaged rows kept; a table that is damaged throughout must not fill the disk twice.
 const MAX_QUARANTINED: u64 = 1000;
 
@@ -28,6 +30,8 @@ struct Inner {
     /// `None` only after a failed write whose reopening failed too.
     db: RwLock<Option<Database>>,
     group: Mutex<Group>,
+    /// Events of those who wait for nothing, not even for a commit that goes on: whoever locks `group` next takes them in first.
+    early: Mutex<Vec<Event>>,
     committed: Condvar,
     /// Writers in line for `group`.
     waiting: AtomicUsize,
@@ -65,6 +69,7 @@ impl Store {
             path: path.to_owned(),
             db: RwLock::new(Some(db)),
             group: Mutex::new(Group::new(newest + 1)),
+            early: Mutex::default(),
             committed: Condvar::new(),
             waiting: AtomicUsize::new(0),
             reserve: Reserve::beside(path),
@@ -138,7 +143,7 @@ impl Store {
     ) -> Result<T, E> {
         let inner = &*self.inner;
         inner.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut group = lock(&inner.group);
+        let mut group = inner.group();
         inner.waiting.fetch_sub(1, Ordering::SeqCst);
         let snapshot = match inner.snapshot() {
             Ok(snapshot) => snapshot,
@@ -194,6 +199,19 @@ impl Store {
         Ok(value)
     }
 
+    /// Writes an event behind, as [`Store::write_behind`] does, without waiting for anything: also not for who is committing. Gives it
+    /// back when too many are on their way already. What the caller writes afterwards comes after it.
+    pub fn emit(&self, event: Event) -> std::result::Result<(), Event> {
+        let mut early = lock(&self.inner.early);
+        if early.len() >= MAX_EARLY {
+            return Err(event);
+        }
+        early.push(event);
+        drop(early);
+        self.inner.syncer.begin();
+        Ok(())
+    }
+
     /// Events with numbers above `seq`, oldest first.
     pub fn events_since(&self, seq: u64) -> Result<Vec<(u64, Event)>> {
         self.read(|tx| tx.events_since(seq))
@@ -245,8 +263,7 @@ impl Drop for Inner {
     /// What was written behind is not lost by an orderly end.
     fn drop(&mut self) {
         self.syncer.stop();
-        let group =
-            std::mem::replace(self.group.get_mut().unwrap_or_else(PoisonError::into_inner), Group::new(0));
+        let group = std::mem::replace(&mut *self.group(), Group::new(0));
         if !group.is_empty()
             && let Err(error) = self.commit(&group)
         {
@@ -262,6 +279,15 @@ impl Inner {
         Ok(ReadTx::new(db.begin_read().map_err(Error::storage)?))
     }
 
+    /// The open group, with what was to come before whatever is added to it now.
+    fn group(&self) -> MutexGuard<'_, Group> {
+        let mut group = lock(&self.group);
+        let early = std::mem::take(&mut *lock(&self.early));
+        group.behind |= !early.is_empty();
+        group.events.extend(early);
+        group
+    }
+
     /// Commits the group when nobody is in line to join it.
     fn finish_if_last(&self, group: &mut MutexGuard<'_, Group>) {
         if group.is_empty() || (self.waiting.load(Ordering::SeqCst) > 0 && group.members < MAX_MEMBERS) {
@@ -272,7 +298,7 @@ impl Inner {
     }
 
     fn flush(&self) -> Result<()> {
-        let mut group = lock(&self.group);
+        let mut group = self.group();
         if group.is_empty() { Ok(()) } else { self.finish(&mut group) }
     }
 

@@ -395,3 +395,28 @@ fn minor_events_do_not_displace_the_others() {
     let store = Store::open(&path).unwrap();
     assert_eq!(*store.subscribe().borrow(), newest, "the next number is not one that was given");
 }
+
+#[test]
+fn events_that_wait_for_nothing_keep_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("s.redb")).unwrap();
+    store.emit(Event::now("exec", "start", "a")).unwrap();
+    let number = store.write(|tx| Ok::<_, Error>(tx.emit(Event::now("container", "die", "a")))).unwrap();
+    assert_eq!(number, 2);
+    // Also while somebody commits, and as many as come at once.
+    let kept = store.write(|tx| {
+        let kept = (0..).take_while(|n| store.emit(Event::now("t", "count", &n.to_string())).is_ok()).count();
+        tx.emit(Event::now("t", "commit", "a"));
+        Ok::<_, Error>(kept)
+    });
+    let kept = kept.unwrap();
+    assert!(kept >= 100 && store.emit(Event::now("t", "count", "one too many")).is_err());
+    store.sync().unwrap();
+    let events: Vec<(u64, String)> =
+        store.events_since(0).unwrap().into_iter().map(|(number, event)| (number, event.action)).collect();
+    assert_eq!(events.len(), kept + 3);
+    let actions: Vec<&str> = events.iter().take(4).map(|(_, action)| action.as_str()).collect();
+    assert_eq!(actions, ["start", "die", "commit", "count"]);
+    assert!(events.iter().map(|(number, _)| *number).eq(1..=events.len() as u64));
+    assert!(store.emit(Event::now("t", "count", "room again")).is_ok());
+}
