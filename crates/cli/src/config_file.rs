@@ -6,6 +6,7 @@ use crate::failure::{Failure, Outcome, os_text};
 use base64::Engine as _;
 use knarr_docker_types::registry::AuthConfig;
 use serde_json::{Map, Value};
+use std::cell::OnceCell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -23,8 +24,9 @@ pub fn directory(flag: &str) -> PathBuf {
 pub struct ConfigFile {
     path: PathBuf,
     document: Map<String, Value>,
-    /// A credential store of this machine that nobody configured: used as long as the file knows nothing of credentials.
-    default_store: Option<&'static str>,
+    /// A credential store of this machine that nobody configured: used as long as the file knows nothing of credentials. Looked for
+    /// when somebody asks: few commands do.
+    default_store: OnceCell<Option<&'static str>>,
 }
 
 impl ConfigFile {
@@ -44,13 +46,7 @@ impl ConfigFile {
                 Map::new()
             }
         };
-        let known = ["auths", "credHelpers"].iter().any(|name| {
-            document.get(*name).and_then(Value::as_object).is_some_and(|object| !object.is_empty())
-        });
-        let configured =
-            document.get("credsStore").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
-        let default_store = if known || configured { None } else { default_store() };
-        Ok(Self { path, document, default_store })
+        Ok(Self { path, document, default_store: OnceCell::new() })
     }
 
     pub fn text(&self, name: &str) -> &str {
@@ -74,12 +70,18 @@ impl ConfigFile {
     /// The credential helper of a server.
     pub fn credential_helper(&self, server: &str) -> Option<&str> {
         let own = self.document.get("credHelpers").and_then(|h| h.get(server)).and_then(Value::as_str);
-        own.or_else(|| Some(self.text("credsStore")).filter(|store| !store.is_empty())).or(self.default_store)
+        own.or_else(|| Some(self.text("credsStore")).filter(|store| !store.is_empty()))
+            .or_else(|| self.default_store())
     }
 
     /// The store of [`Self::credential_helper`] that is not in the file.
     pub fn default_store(&self) -> Option<&'static str> {
-        self.default_store
+        let known = |name: &&str| {
+            self.document.get(*name).and_then(Value::as_object).is_some_and(|object| !object.is_empty())
+        };
+        let of_credentials =
+            ["auths", "credHelpers"].iter().any(known) || !self.text("credsStore").is_empty();
+        *self.default_store.get_or_init(|| if of_credentials { None } else { default_store() })
     }
 
     /// All credential helpers.

@@ -6,7 +6,7 @@ use crate::response::Response;
 use crate::stream::Stream;
 use crate::tls::TlsFiles;
 use futures_util::future::LocalBoxFuture;
-use http::Method;
+use http::{HeaderMap, Method};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use knarr_docker_types::ApiVersion;
@@ -93,6 +93,27 @@ impl Client {
         response.drain().await;
         *self.inner.ping.borrow_mut() = Some(ping.clone());
         Ok(ping)
+    }
+
+    /// The version to speak, if it is known.
+    pub(crate) fn known_version(&self) -> Option<ApiVersion> {
+        self.inner.version.get()
+    }
+
+    /// Any answer tells the engine's version, so that the first request need not wait for a ping. The version to speak, if it is known now.
+    pub(crate) fn learn_version(&self, headers: &HeaderMap) -> Option<ApiVersion> {
+        if self.inner.version.get().is_none() {
+            let theirs = headers.get("api-version").and_then(|v| v.to_str().ok()).and_then(ApiVersion::parse);
+            self.inner.version.set(theirs.map(|theirs| theirs.min(ApiVersion::CURRENT)));
+        }
+        self.inner.version.get()
+    }
+
+    /// Opens the connection that the next request takes, to learn whether the engine is there.
+    pub async fn reach(&self) -> Result<(), Error> {
+        let (sender, _) = self.connection().await?;
+        self.keep(sender);
+        Ok(())
     }
 
     /// The version to speak: the older of ours and the engine's.

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
+use knarr_docker_types::ApiVersion;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Write;
@@ -122,13 +123,25 @@ impl Request {
         if let Some(kind) = empty_name(&self.path) {
             return Err(Error::EmptyName { kind });
         }
-        let uri = self.uri().await?;
+        // Before any answer the engine is taken for one of our version, if the request can be repeated for another.
+        let mut assumed = self.versioned && self.client.known_version().is_none() && self.replay.is_some();
+        let mut uri = if assumed { self.uri_of(Some(ApiVersion::CURRENT)) } else { self.uri().await? };
         let mut body = std::mem::replace(&mut self.body, Ok(empty()))?;
         loop {
             let (mut sender, reused) = self.client.connection().await?;
             let request = self.build(&uri, body)?;
             match sender.send_request(request).await {
-                Ok(response) => return Ok(Response::new(response, Some((self.client, sender)))),
+                Ok(response) => {
+                    let learnt = self.client.learn_version(response.headers());
+                    let refused = assumed
+                        && response.status() == StatusCode::BAD_REQUEST
+                        && learnt != Some(ApiVersion::CURRENT);
+                    let response = Response::new(response, Some((self.client.clone(), sender)));
+                    let Some(bytes) = self.replay.clone().filter(|_| refused) else { return Ok(response) };
+                    // An engine that is older, or that does not say, does nothing for a version that it does not know.
+                    response.drain().await;
+                    (assumed, uri, body) = (false, self.uri().await?, full(bytes));
+                }
                 // a kept connection may have been closed under us; a new one decides
                 Err(error) if reused && !error.is_timeout() => match self.replay.clone() {
                     Some(bytes) => body = full(bytes),
@@ -171,12 +184,15 @@ impl Request {
     }
 
     async fn uri(&self) -> Result<String, Error> {
+        let version = if self.versioned { Some(self.client.version().await?) } else { None };
+        Ok(self.uri_of(version))
+    }
+
+    fn uri_of(&self, version: Option<ApiVersion>) -> String {
         let base = self.client.endpoint().base_path();
-        if self.versioned {
-            let version = self.client.version().await?;
-            Ok(format!("{base}/v{version}{}{}", self.path, self.query))
-        } else {
-            Ok(format!("{base}{}{}", self.path, self.query))
+        match version {
+            Some(version) => format!("{base}/v{version}{}{}", self.path, self.query),
+            None => format!("{base}{}{}", self.path, self.query),
         }
     }
 

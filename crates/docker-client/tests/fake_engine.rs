@@ -75,6 +75,13 @@ fn engine(line: &str, stream: &mut UnixStream) -> bool {
             stream.write_all(format!("got {all}").as_bytes()).unwrap();
             return false;
         }
+        // As Docker's daemon answers who speaks a newer version.
+        [_, path, _] if path.starts_with("/v1.55/") => respond(
+            stream,
+            "400 Bad Request",
+            "Api-Version: 1.41\r\n",
+            "{\"message\":\"client version 1.55 is too new. Maximum supported API version is 1.41\"}",
+        ),
         _ => respond(stream, "500 Internal Server Error", "", &format!("unexpected {line}")),
     }
     true
@@ -114,6 +121,30 @@ fn requests_errors_lines_and_hijack() {
         let mut all = String::new();
         reader.read_to_string(&mut all).await.unwrap();
         assert_eq!(all, "early got input");
+    });
+}
+
+/// The same engine, which nobody may ask for its version first.
+fn without_ping(line: &str, stream: &mut UnixStream) -> bool {
+    if line.starts_with("HEAD /_ping") {
+        respond(stream, "500 Internal Server Error", "", "");
+        return true;
+    }
+    engine(line, stream)
+}
+
+#[test]
+fn an_older_engine_is_asked_again_in_its_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("engine.sock");
+    serve(&path, without_ping);
+    run(async {
+        let client = Client::new(Endpoint::Unix(path), None);
+        let error = client.get("/missing").fetch::<serde_json::Value>().await.unwrap_err();
+        assert_eq!(error.status(), Some(404));
+        assert_eq!(client.version().await.unwrap().to_string(), "1.41");
+        let mut lines = client.get("/lines").lines().await.unwrap();
+        assert!(lines.next_raw().await.unwrap().is_some());
     });
 }
 

@@ -109,8 +109,9 @@ async fn post(
     body: &CreateRequest,
 ) -> Result<CreateResponse, knarr_docker_client::Error> {
     let mut request = client.post("/containers/create").query_some("name", m.text("name"));
-    if client.version().await? >= ApiVersion::new(1, 41) {
-        request = request.query_some("platform", m.text("platform"));
+    let platform = m.text("platform");
+    if !platform.is_empty() && client.version().await? >= ApiVersion::new(1, 41) {
+        request = request.query("platform", platform);
     }
     request.json(body).fetch().await
 }

@@ -76,7 +76,9 @@ pub async fn exec(cli: Shared, m: Matches) -> Outcome {
     let hijacked = start.hijack().await?;
     let _resizing =
         (tty && crate::term::stdin_is_terminal()).then(|| resize::follow(&client, Resized::Exec(id.clone())));
-    if streaming.run(hijacked).await? == Ended::Detached {
+    // the connection of the last question, opened while the command runs; whether that succeeds is seen then
+    let (ended, _) = tokio::join!(streaming.run(hijacked), client.reach());
+    if ended? == Ended::Detached {
         return Ok(());
     }
     let ended: InspectResponse = client.get(format!("/exec/{id}/json")).fetch().await?;

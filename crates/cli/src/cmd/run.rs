@@ -28,7 +28,7 @@ pub async fn run(cli: Shared, m: Matches) -> Outcome {
     let config = body.config.clone();
     // without an engine there is one thing to say
     let client = cli.client().await?;
-    client.version().await.map_err(|e| usage_failure(EXIT_USAGE, &e.to_string(), "run"))?;
+    client.reach().await.map_err(|e| usage_failure(EXIT_USAGE, &e.to_string(), "run"))?;
     let attached_to = config.attach_stdin || config.attach_stdout || config.attach_stderr;
     let detach_keys = detach_keys(&cli, &m)?;
     if attached_to {
@@ -58,9 +58,9 @@ async fn start(client: &Client, id: &str) -> Result<(), knarr_docker_client::Err
 
 /// Attaches, starts and follows the container to its end.
 async fn attached(client: &Client, id: &str, streaming: &Streaming, removed: bool) -> Outcome {
-    let hijacked = attach(client, id, streaming).await?;
-    // asked before the start, so that the exit of a very short container is not missed
-    let mut waiting = wait(client, id, if removed { "removed" } else { "next-exit" }).await?;
+    // both asked before the start, so that nothing of a very short container is missed
+    let waiting = wait(client, id, if removed { "removed" } else { "next-exit" });
+    let (hijacked, mut waiting) = tokio::try_join!(attach(client, id, streaming), waiting)?;
     if let Err(error) = start(client, id).await {
         if removed {
             let _ = (&mut waiting).await;
