@@ -35,8 +35,9 @@ pub(super) fn connect(engine: &Inner, container: &Container, given: Option<Owned
     match mode {
         "host" => Ok(Network::default()),
         "none" => {
-            let namespace = given.map_or_else(Namespace::create, Ok)?;
-            Ok(Network { namespace: Some(namespace.into_fd()), ..Network::default() })
+            let given = given.map(Namespace::into_fd);
+            let namespace = given.map_or_else(|| engine.networks.unconnected(), Ok)?;
+            Ok(Network { namespace: Some(namespace), ..Network::default() })
         }
         _ => match mode.strip_prefix("container:") {
             Some(other) => share(engine, other),
@@ -83,7 +84,7 @@ fn own(engine: &Inner, container: &Container, given: Option<OwnedFd>) -> Result<
     }
     if network.namespace.is_none() {
         // It was taken off all networks.
-        network.namespace = Some(Namespace::create()?.into_fd());
+        network.namespace = Some(engine.networks.unconnected()?);
     }
     if let Some(namespace) = &network.namespace
         && network.endpoints.iter().any(|endpoint| engine.networks.has_names(&endpoint.network))

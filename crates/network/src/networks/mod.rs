@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::firewall::Firewall;
 use crate::ipam::Usage;
 use crate::names::Names;
+use crate::namespace::Namespace;
 use crate::network::{DEFAULT_NETWORK, Driver, Network};
 use crate::port::PublishedPort;
 use crate::relay::Relays;
@@ -182,6 +183,11 @@ impl Networks {
         remove: &dyn Fn(&PublishedPort) -> bool,
     ) -> Result<()> {
         self.republish_container(container, add, remove)
+    }
+
+    /// A namespace with loopback only, for a container that is on no network.
+    pub fn unconnected(&self) -> Result<OwnedFd> {
+        self.spare.take_beside(|| ()).0.map(Namespace::into_fd)
     }
 
     /// A new namespace with an endpoint on `request.network`. On `none` the namespace has loopback only.
