@@ -38,7 +38,9 @@ pub(super) fn plan(
             for tree in trees {
                 let Some(name) = tree.mountpoint.file_name().and_then(|n| n.to_str()) else { continue };
                 let below = format!("{destination}/{name}");
-                let source = if own_namespace {
+                // A group of the container's own is bound, which looks the same in its namespace: a new instance of each hierarchy would be
+                // compared with all those that there are, nine times for each start.
+                let source = if own_namespace && facts.cgroup.is_none() {
                     let parameters = tree.controllers.iter().map(|c| match c.split_once('=') {
                         Some((key, value)) => {
                             Ok((text(key, "controller")?, Some(text(value, "controller")?)))
