@@ -28,6 +28,7 @@ mod networks_user_defined;
 mod options;
 mod program;
 mod pulls;
+mod races;
 mod registries;
 mod registry_access;
 mod registry_manifests;

@@ -4,6 +4,7 @@ use knarr_e2e::api::Api;
 use knarr_e2e::cli::Cli;
 use knarr_e2e::command::eventually;
 use knarr_e2e::engine::{Engine, Options};
+use knarr_e2e::leaks::signal;
 use knarr_e2e::pack::{Compression, Form, Image};
 use knarr_e2e::registry::Registry;
 use knarr_e2e::tarball::{Entry, archive};
@@ -261,6 +262,23 @@ fn many_images_are_listed_and_an_engine_with_them_starts_at_once() {
     assert_eq!(opened.lines().count(), IMAGES);
     assert!(e.knarr().ok(&["image", "prune", "-af"]).contains("Total reclaimed space"));
     assert_eq!(e.knarr().ok(&["images", "-aq"]), "");
+}
+
+/// A policy that a running engine is given is in force from then on.
+#[test]
+fn a_clean_up_policy_can_be_reloaded() {
+    let file = std::env::temp_dir().join(format!("knarr-e2e-clean-up-{}.json", std::process::id()));
+    std::fs::write(&file, "{}").unwrap();
+    let e = Options::new().images(&[]).args(&["--config-file", file.to_str().unwrap()]).start();
+    let path = e.fresh("image");
+    Image::new("goes:1", vec![archive(&[Entry::file("f", 0o644, b"f")])]).write(&path, Form::DockerSave);
+    e.load(&path);
+    std::fs::write(&file, r#"{"clean-up":{"unused-for":"1s","interval":"1s"}}"#).unwrap();
+    signal(e.pid(), "HUP");
+    eventually("an image that nobody uses goes", LIMIT, || {
+        e.knarr().ok(&["images", "-q"]).is_empty().then_some(())
+    });
+    std::fs::remove_file(&file).unwrap();
 }
 
 #[test]

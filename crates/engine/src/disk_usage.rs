@@ -113,7 +113,11 @@ fn containers(engine: &Inner) -> Result<ContainersDiskUsage> {
 fn volumes(engine: &Inner) -> Result<VolumesDiskUsage> {
     // What has options of its own may lie anywhere: as in Docker it is not counted.
     let rows: Vec<_> = engine.volumes.list()?.into_iter().filter(|row| row.options.is_empty()).collect();
-    let items: Vec<_> = rows.iter().map(|row| crate::facade::volume_with_usage(engine, row)).collect();
+    let holders = engine.volume_holders();
+    let item = |row: &knarr_volume::Volume| {
+        crate::facade::volume_with_usage(engine, row, holders.get(&row.id).map_or(0, Vec::len))
+    };
+    let items: Vec<_> = rows.iter().map(item).collect();
     let size = |v: &knarr_docker_types::volume::Volume| v.usage_data.as_ref().map_or(0, |u| u.size.max(0));
     let users = |v: &knarr_docker_types::volume::Volume| v.usage_data.as_ref().map_or(0, |u| u.ref_count);
     Ok(VolumesDiskUsage {

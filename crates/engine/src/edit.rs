@@ -268,6 +268,16 @@ pub(crate) async fn catch_up(engine: &Arc<Inner>, id: &ContainerId, started_with
         return;
     }
     let (now, before) = (Arc::clone(&entry.snapshot), started_with);
+    if now.container.host_config.resources != before.host_config.resources {
+        let container = Arc::clone(&now.container);
+        report(id, engine.blocking(move |engine| crate::update::set_limits(engine, &container)).await);
+    }
+    if now.container.name != before.name {
+        let container = Arc::clone(&now.container);
+        let renamed =
+            move |engine: &Arc<Inner>| Ok(engine.networks.rename(&container.id, &container.name)?);
+        report(id, engine.blocking(renamed).await);
+    }
     let mut old = Snapshot::clone(&now);
     old.container = Arc::new(before.clone());
     for (name, settings) in
@@ -289,7 +299,9 @@ fn report(id: &ContainerId, result: Result<()>) {
 
 /// Whether two rows differ in what a container was started with.
 pub(crate) fn differs(a: &Container, b: &Container) -> bool {
-    a.networks != b.networks
+    a.name != b.name
+        || a.host_config.resources != b.host_config.resources
+        || a.networks != b.networks
         || a.off_mode_network != b.off_mode_network
         || a.host_config.port_bindings != b.host_config.port_bindings
 }

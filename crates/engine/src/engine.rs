@@ -20,8 +20,9 @@ use knarr_volume::Volumes;
 use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::watch;
 
 /// A container engine. Cloning shares it.
 #[derive(Clone)]
@@ -30,8 +31,8 @@ pub struct Engine {
 }
 
 pub(crate) struct Inner {
-    /// Replaced as a whole by a reload.
-    config: RwLock<Arc<EngineConfig>>,
+    /// Replaced as a whole by a reload, which whoever waits by it is told of.
+    config: watch::Sender<Arc<EngineConfig>>,
     pub metrics: crate::metrics::Metrics,
     pub id: String,
     pub paths: Paths,
@@ -77,7 +78,7 @@ impl Engine {
         };
         let inner = Arc::new(Inner {
             spawner,
-            config: RwLock::new(Arc::new(parts.config)),
+            config: watch::Sender::new(Arc::new(parts.config)),
             metrics: crate::metrics::Metrics::default(),
             id: parts.id,
             paths: parts.paths,
@@ -325,11 +326,16 @@ fn sealed_executable(exe: &Path) -> Result<std::os::fd::OwnedFd> {
 impl Inner {
     /// What is in force now.
     pub fn config(&self) -> Arc<EngineConfig> {
-        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.config.borrow())
     }
 
     pub fn set_config(&self, config: Arc<EngineConfig>) {
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        self.config.send_replace(config);
+    }
+
+    /// What comes into force from now on; ends with the engine.
+    pub fn watch_config(&self) -> watch::Receiver<Arc<EngineConfig>> {
+        self.config.subscribe()
     }
 
     /// `/<parent>/<id>`, or `<slice>:knarr-<engine id>:<id>` for a scope of systemd.

@@ -20,6 +20,15 @@ pub(crate) fn facts() -> Facts {
     }
 }
 
+/// Bytes of memory: `MemTotal` of `/proc/meminfo`; 0 where that cannot be read.
+pub(crate) fn memory() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok())
+        .unwrap_or(0)
+        .saturating_mul(1024)
+}
+
 /// The CPUs or memory nodes that are there: `0-3,8` as numbers.
 pub(crate) fn list_of(text: &str) -> std::collections::BTreeSet<u32> {
     let mut numbers = std::collections::BTreeSet::new();

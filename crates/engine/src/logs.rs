@@ -12,7 +12,7 @@ use knarr_shim_proto::stdcopy::Stream;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Bytes gathered before they are handed on.
 const CHUNK_BYTES: usize = 32 << 10;
@@ -65,14 +65,13 @@ pub(crate) async fn history(
 async fn read(path: PathBuf, entry: &Entry, query: Query, shape: Shape) -> Result<ByteStream> {
     let control = Control::new().map_err(|e| Error::Internal(e.to_string()))?;
     let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
-    if query.follow {
-        follow_ends(entry, &control, &sender).await?;
-    }
+    let reads = if query.follow { Some(follow_ends(entry, &control, &sender).await) } else { None };
     // A follower blocks for long: it has a thread of its own, not one of the pool.
     std::thread::Builder::new()
         .name("logs".to_owned())
         .stack_size(256 << 10)
         .spawn(move || {
+            let _reads = reads;
             let mut last = Chunk { sender, bytes: Vec::new() };
             let result =
                 LogReader::open(&path, query, control).and_then(|reader| pump(reader, shape, &mut last));
@@ -84,23 +83,27 @@ async fn read(path: PathBuf, entry: &Entry, query: Query, shape: Shape) -> Resul
     Ok(receiver)
 }
 
-/// The reader ends when the container has ended or the client is gone.
-async fn follow_ends(entry: &Entry, control: &Control, sender: &mpsc::Sender<Result<Bytes>>) -> Result<()> {
+/// The reader ends when the container has ended or the client is gone. It may end by itself before (`until`), and drops what it
+/// is given here then: the stream is over when nobody has its sender any more.
+async fn follow_ends(
+    entry: &Entry,
+    control: &Control,
+    sender: &mpsc::Sender<Result<Bytes>>,
+) -> oneshot::Sender<()> {
     let ended = entry.inbox.wait(WaitCondition::NotRunning).await;
     let (control, sender) = (control.clone(), sender.clone());
-    let weak = sender.downgrade();
+    let (reads, over) = oneshot::channel::<()>();
     tokio::spawn(async move {
-        let gone = sender.closed();
         match ended {
             Ok(ended) => tokio::select! {
                 _ = ended => control.finish(),
-                () = gone => control.stop(),
+                () = sender.closed() => control.stop(),
+                _ = over => {}
             },
             Err(_) => control.finish(),
         }
     });
-    drop(weak);
-    Ok(())
+    reads
 }
 
 struct Chunk {

@@ -70,7 +70,7 @@ impl Drop for Timer<'_> {
 struct Facts {
     info: [(&'static str, String); 8],
     cpus: usize,
-    memory: i64,
+    memory: u64,
     /// Running, paused, stopped.
     containers: [usize; 3],
     events: u64,
@@ -117,7 +117,7 @@ fn gather(engine: &Inner) -> Facts {
             ("version", config.version.clone()),
         ],
         cpus: std::thread::available_parallelism().map_or(1, |n| n.get()),
-        memory: crate::system::memory_total(),
+        memory: crate::host::memory(),
         containers: [
             count(|phase| matches!(phase, Phase::Running | Phase::Restarting)),
             count(|phase| phase == Phase::Paused),

@@ -44,6 +44,15 @@ struct Maps {
     names: BTreeMap<String, String>,
 }
 
+impl Maps {
+    /// In the database a name is free before it is here: another container may have it by now.
+    fn give_up(&mut self, name: &str, id: &str) {
+        if self.names.get(name).is_some_and(|owner| owner == id) {
+            self.names.remove(name);
+        }
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Registry {
     maps: RwLock<Maps>,
@@ -65,7 +74,7 @@ impl Registry {
         let old = std::mem::replace(&mut entry.snapshot, Arc::new(snapshot));
         let new_name = entry.snapshot.container.name.clone();
         if old.container.name != new_name {
-            maps.names.remove(&old.container.name);
+            maps.give_up(&old.container.name, &id);
             maps.names.insert(new_name, id);
         }
     }
@@ -73,7 +82,7 @@ impl Registry {
     pub fn remove(&self, id: &ContainerId) {
         let mut maps = self.maps.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = maps.by_id.remove(id.as_str()) {
-            maps.names.remove(&entry.snapshot.container.name);
+            maps.give_up(&entry.snapshot.container.name, id.as_str());
         }
     }
 
@@ -127,5 +136,37 @@ impl Registry {
                 Phase::Running | Phase::Paused | Phase::Restarting | Phase::Removing
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(letter: char, name: &str) -> Entry {
+        let mut container = crate::spec::test_container();
+        container.id = ContainerId::parse(&letter.to_string().repeat(64)).unwrap();
+        name.clone_into(&mut container.name);
+        let (inbox, _) = Inbox::new(&container.id);
+        let snapshot =
+            Snapshot { container: Arc::new(container), status: Status::default(), live: None, health: None };
+        Entry { snapshot: Arc::new(snapshot), inbox }
+    }
+
+    /// A removal, or a renaming, frees the name in the database first; who takes it then keeps it.
+    #[test]
+    fn a_name_that_another_has_by_now_is_not_taken_from_it() {
+        let registry = Registry::default();
+        let of = |name: &str| registry.resolve(name).map(|entry| entry.snapshot.id().to_string()).ok();
+        let (a, b, c) = (entry('a', "web"), entry('b', "web"), entry('c', "web"));
+        registry.insert(a.clone());
+        registry.insert(b.clone());
+        registry.remove(a.snapshot.id());
+        assert_eq!(of("web"), Some("b".repeat(64)));
+        registry.insert(c);
+        registry.publish(Snapshot::clone(&entry('b', "old-web").snapshot));
+        assert_eq!((of("web"), of("old-web")), (Some("c".repeat(64)), Some("b".repeat(64))));
+        registry.remove(b.snapshot.id());
+        assert_eq!((of("old-web"), registry.owner("old-web")), (None, None));
     }
 }

@@ -1,6 +1,7 @@
 //! `docker stats`: samples of a container's control group and network, in Docker's JSON.
 use crate::engine::Inner;
 use crate::error::{Error, Result};
+use crate::process::Process;
 use crate::record::Time;
 use crate::registry::{Entry, Snapshot};
 use crate::stream::STREAM_DEPTH;
@@ -77,14 +78,19 @@ fn sample(engine: &Inner, snapshot: &Snapshot) -> Result<StatsResponse> {
         return Ok(empty);
     }
     let group = Cgroup::new(&engine.cgroup_path(&snapshot.container))?;
-    let stats = group.stats()?;
+    let stats = match group.stats() {
+        Ok(stats) => stats,
+        // It has just ended: its group is gone before everybody knows.
+        Err(_) if Process::init(&snapshot.status).is_err() => return Ok(empty),
+        Err(error) => return Err(error.into()),
+    };
     Ok(StatsResponse {
         read: Time::now().rfc3339(),
         cpu_stats: cpu(&stats),
         memory_stats: memory(&stats, engine.host.cgroup_v2),
         pids_stats: PidsStats { current: stats.pids.current, limit: stats.pids.limit },
         blkio_stats: blkio(&stats.blkio, engine.host.cgroup_v2),
-        networks: networks(engine, snapshot),
+        networks: networks(snapshot),
         ..empty
     })
 }
@@ -119,8 +125,7 @@ fn system_usage() -> u64 {
 
 fn memory(stats: &Stats, v2: bool) -> MemoryStats {
     let memory = &stats.memory;
-    let limit =
-        if memory.limit == u64::MAX || memory.limit > host_memory() { host_memory() } else { memory.limit };
+    let limit = memory.limit.min(crate::host::memory());
     MemoryStats {
         usage: memory.usage,
         max_usage: if v2 { 0 } else { memory.max_usage },
@@ -129,12 +134,6 @@ fn memory(stats: &Stats, v2: bool) -> MemoryStats {
         limit,
         ..MemoryStats::default()
     }
-}
-
-fn host_memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
 fn blkio(entries: &[BlkioEntry], v2: bool) -> BlkioStats {
@@ -161,7 +160,7 @@ fn blkio(entries: &[BlkioEntry], v2: bool) -> BlkioStats {
 }
 
 /// Of the container's own interfaces; a container that uses another's network shows none.
-fn networks(_engine: &Inner, snapshot: &Snapshot) -> Map<NetworkStats> {
+fn networks(snapshot: &Snapshot) -> Map<NetworkStats> {
     let mode = snapshot.container.host_config.network_mode.as_str();
     if mode == "host" || mode.starts_with("container:") {
         return Map::nil();

@@ -154,6 +154,6 @@ pub struct Wait(pub(crate) oneshot::Receiver<WaitResponse>);
 impl Wait {
     /// How it ended.
     pub async fn outcome(self) -> Result<WaitResponse> {
-        self.0.await.map_err(|_| Error::Unavailable("the engine is shutting down".to_owned()))
+        self.0.await.map_err(|_| Error::NotFound("the container is gone".to_owned()))
     }
 }

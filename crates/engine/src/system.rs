@@ -104,7 +104,7 @@ pub(crate) fn info(engine: &Inner) -> Result<Info> {
         index_server_address: "https://index.docker.io/v1/".to_owned(),
         registry_config: Some(registries(engine)),
         n_cpu: i64::try_from(std::thread::available_parallelism().map_or(1, |n| n.get())).unwrap_or(1),
-        mem_total: memory_total(),
+        mem_total: i64::try_from(crate::host::memory()).unwrap_or(i64::MAX),
         docker_root_dir: config.data_root.to_string_lossy().into_owned(),
         http_proxy: proxy(&config.proxies.http, "HTTP_PROXY"),
         https_proxy: proxy(&config.proxies.https, "HTTPS_PROXY"),
@@ -193,12 +193,6 @@ fn masked(url: &str) -> String {
     let tail = rest.strip_prefix(authority).unwrap_or_default();
     let separator = if scheme.is_empty() { "" } else { "://" };
     format!("{scheme}{separator}xxxxx:xxxxx@{host}{tail}")
-}
-
-pub(crate) fn memory_total() -> i64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or("");
-    line.split_whitespace().next().and_then(|kb| kb.parse::<i64>().ok()).map_or(0, |kb| kb * 1024)
 }
 
 /// `PRETTY_NAME` and `VERSION_ID` of os-release(5).

@@ -229,15 +229,12 @@ impl Host {
         });
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
         let boot = stat.lines().find_map(|line| line.strip_prefix("btime "));
-        let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let memory = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
         Self {
             users: users.collect(),
             boot_s: boot.and_then(|t| t.trim().parse().ok()).unwrap_or(0),
             ticks_per_s: rustix::param::clock_ticks_per_second(),
             now_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-            memory_bytes: memory.and_then(|t| t.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0)
-                * 1024,
+            memory_bytes: crate::host::memory(),
         }
     }
 
@@ -281,7 +278,7 @@ fn start_time(process: &Process, host: &Host) -> String {
     let at = i64::try_from(host.started_s(process)).unwrap_or(0);
     let Ok(time) = jiff::Timestamp::from_second(at) else { return "?".to_owned() };
     let format = if host.now_s.saturating_sub(host.started_s(process)) < 86_400 { "%H:%M" } else { "%b%d" };
-    time.to_zoned(jiff::tz::TimeZone::UTC).strftime(format).to_string()
+    time.to_zoned(jiff::tz::TimeZone::system()).strftime(format).to_string()
 }
 
 /// `pts/0`; `?` without a terminal.

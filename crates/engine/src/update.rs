@@ -31,13 +31,16 @@ pub(crate) async fn update(engine: &Engine, entry: &Entry, request: UpdateReques
     let old = snapshot.container.host_config.resources.clone();
     let merged = merge(&old, &request.resources).map_err(cannot)?;
     validate::resources(&merged)?;
-    if merged.cpuset_cpus != old.cpuset_cpus || merged.cpuset_mems != old.cpuset_mems {
-        crate::create::cpusets_available(&merged)?;
+    let cpus = |r: &Resources| (r.nano_cpus, r.cpuset_cpus.clone(), r.cpuset_mems.clone());
+    // What it has it may keep, though the host has less by now.
+    if cpus(&merged) != cpus(&old) {
+        crate::create::cpus_available(&merged)?;
     }
     let edit = Edit::of(&request, &snapshot.container)?;
     if merged != old && snapshot.is_live() {
-        let (container, resources) = (Arc::clone(&snapshot.container), merged.clone());
-        engine.blocking(move |engine| set_limits(engine, &container, resources)).await?;
+        let mut changed = Container::clone(&snapshot.container);
+        changed.host_config.resources = merged.clone();
+        engine.blocking(move |engine| set_limits(engine, &changed)).await?;
     }
     let commit = async |row: Option<RowChange>| {
         let change = move |container: &mut Container| {
@@ -57,11 +60,10 @@ pub(crate) async fn update(engine: &Engine, entry: &Entry, request: UpdateReques
     }
 }
 
-fn set_limits(engine: &Inner, container: &Container, resources: Resources) -> Result<()> {
-    let mut changed = container.clone();
-    changed.host_config.resources = resources;
-    let facts = crate::start::gather_facts(engine, &changed)?;
-    let limits = spec::resources(&changed.host_config.resources, &facts);
+/// Puts the limits of a container's row in force, of one that runs.
+pub(crate) fn set_limits(engine: &Inner, container: &Container) -> Result<()> {
+    let facts = crate::start::gather_facts(engine, container)?;
+    let limits = spec::resources(&container.host_config.resources, &facts);
     Cgroup::new(&engine.cgroup_path(container))?
         .apply(&limits)
         .map_err(|e| Error::Internal(format!("Cannot update container {}: {e}", container.id)))
@@ -104,7 +106,8 @@ fn merge(old: &Resources, new: &Resources) -> Result<Resources, &'static str> {
             "Conflicting options: CPU Quota cannot be updated as NanoCPUs has already been set",
         ),
         (
-            new.memory > 0 && new.memory_swap == 0 && old.memory_swap > 0 && new.memory > old.memory_swap,
+            // Also one that was never set, or has no end.
+            new.memory > old.memory_swap && new.memory != 0 && new.memory_swap == 0,
             "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
         ),
     ];
@@ -151,7 +154,13 @@ mod tests {
         let new = Resources { cpu_shares: 7, pids_limit: Some(9), ..Resources::default() };
         let merged = merge(&old, &new).unwrap();
         assert_eq!((merged.memory, merged.cpu_shares, merged.pids_limit), (100 << 20, 7, Some(9)));
-        assert!(merge(&old, &Resources { memory: 300 << 20, ..Resources::default() }).is_err());
+        let memory = |memory, memory_swap| Resources { memory, memory_swap, ..Resources::default() };
+        for (had, asked) in [(&old, memory(300 << 20, 0)), (&memory(0, 0), memory(64 << 20, 0))] {
+            let text = merge(had, &asked).unwrap_err();
+            assert!(text.starts_with("Memory limit should be smaller than already set memoryswap"), "{text}");
+        }
+        assert_eq!(merge(&old, &memory(150 << 20, 0)).unwrap().memory, 150 << 20);
+        assert_eq!(merge(&memory(0, 0), &memory(64 << 20, -1)).unwrap().memory_swap, -1);
         let both = Resources { nano_cpus: 1, ..Resources::default() };
         assert!(merge(&both, &Resources { cpu_quota: 5, ..Resources::default() }).is_err());
     }

@@ -199,15 +199,28 @@ pub(crate) fn clean(engine: &Inner, policy: &CleanPolicy, dry_run: bool) -> Resu
     Ok(CleanReport { dry_run, disk_used_percent: disk.percent(), images: images.collect(), space_reclaimed })
 }
 
-/// Looks at the policy again and again, as long as the engine lives.
+/// Looks at the policy that is in force again and again, as long as the engine lives.
 pub(crate) fn watch(engine: &Arc<Inner>) {
-    let Some(policy) = engine.config().clean_up.clone().filter(|policy| !policy.is_empty()) else { return };
+    let mut config = engine.watch_config();
     let engine: Weak<Inner> = Arc::downgrade(engine);
     tokio::spawn(async move {
         loop {
-            tokio::time::sleep(policy.interval).await;
-            let Some(engine) = engine.upgrade() else { return };
-            let (inner, policy) = (Arc::clone(&engine), policy.clone());
+            let policy = config.borrow_and_update().clean_up.clone().filter(|policy| !policy.is_empty());
+            let pause = async {
+                match &policy {
+                    Some(policy) => tokio::time::sleep(policy.interval).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = pause => {}
+                changed = config.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
+            }
+            let (Some(engine), Some(policy)) = (engine.upgrade(), policy) else { return };
+            let inner = Arc::clone(&engine);
             match engine.pool.run(move || clean(&inner, &policy, false)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) | Err(error) => tracing::warn!(%error, "clean-up failed"),

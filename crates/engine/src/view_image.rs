@@ -1,6 +1,6 @@
 //! How images are shown. Reads only.
 use crate::engine::Inner;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::record::Time;
 use knarr_base::ImageId;
 use knarr_docker_types::container_config::HealthConfig;
@@ -55,18 +55,8 @@ fn filter(filters: &Filters, all: bool) -> Result<ImageFilter> {
         references: values("reference"),
         before: values("before").pop(),
         since: values("since").pop(),
-        until_nanos: filters.get("until").next().map(until).transpose()?,
+        until_nanos: filters.get("until").next().map(crate::prune::until).transpose()?,
     })
-}
-
-/// A time, or how long ago: `24h`, RFC 3339, seconds since the epoch.
-pub(crate) fn until(text: &str) -> Result<i64> {
-    if let Some(nanos) = crate::duration::parse(text) {
-        return Ok(Time::now().0 - nanos);
-    }
-    let invalid = || Error::Invalid(format!("failed to parse value as time or duration: {text:?}"));
-    let time = crate::logs::time(text).map_err(|_| invalid())?;
-    time.map(|t| Time::from(t).0).ok_or_else(invalid)
 }
 
 fn number(n: u64) -> i64 {

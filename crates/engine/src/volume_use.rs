@@ -9,6 +9,7 @@ use knarr_base::{ContainerId, VolumeId};
 use knarr_docker_types::mount::MountPoint;
 use knarr_state::Event;
 use knarr_volume::Volume;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 impl Inner {
@@ -21,13 +22,28 @@ impl Inner {
         self.containers.all().iter().filter(|s| holds(&s.container)).map(|s| s.id().to_string()).collect()
     }
 
+    /// Which containers hold which volumes: for whoever asks about many.
+    pub fn volume_holders(&self) -> HashMap<VolumeId, Vec<String>> {
+        let mut holders: HashMap<VolumeId, Vec<String>> = HashMap::new();
+        for snapshot in self.containers.all() {
+            // One that has a volume at two places holds it once.
+            let held: BTreeSet<VolumeId> =
+                snapshot.container.mounts.iter().filter_map(|row| self.held(row)).collect();
+            for volume in held {
+                holders.entry(volume).or_default().push(snapshot.id().to_string());
+            }
+        }
+        holders
+    }
+
     /// The id of the volume that a mount holds, if it holds one that is there.
     fn held(&self, row: &MountRow) -> Option<VolumeId> {
         if row.kind != MountKind::Volume {
             return None;
         }
         let held = row.volume.as_ref().filter(|id| self.volumes.name_of(id).is_some());
-        held.cloned().or_else(|| self.volumes.get(&row.name).ok().map(|volume| volume.id))
+        // No row is read: this is asked in the middle of a transaction, too.
+        held.cloned().or_else(|| self.volumes.id_of(&row.name))
     }
 
     /// The volume of a mount.
@@ -83,13 +99,12 @@ impl Inner {
 
     /// After a start of the engine: volumes that containers which run have mounted stay so; others are unmounted.
     pub fn adopt_volumes(&self) -> Result<()> {
-        let live: Vec<_> = self.containers.all().into_iter().filter(|snapshot| snapshot.is_live()).collect();
+        let live: HashSet<String> =
+            self.containers.all().iter().filter(|s| s.is_live()).map(|s| s.id().to_string()).collect();
+        let mut holders = self.volume_holders();
         for volume in self.volumes.list()?.iter().filter(|volume| !volume.options.is_empty()) {
-            let holds = |container: &Container| {
-                container.mounts.iter().any(|row| self.held(row).as_ref() == Some(&volume.id))
-            };
-            let users = live.iter().filter(|snapshot| holds(&snapshot.container));
-            let users: Vec<String> = users.map(|snapshot| snapshot.id().to_string()).collect();
+            let mut users = holders.remove(&volume.id).unwrap_or_default();
+            users.retain(|id| live.contains(id));
             if let Err(error) = self.volumes.adopt(volume, &users) {
                 tracing::warn!(volume = %volume.name, %error, "volume left mounted");
             }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a message is given out only when its whole block was read; what is damaged is skipped up to the next block.
 use crate::reader::Entry;
+use crate::window::Window;
 use knarr_shim_proto::local_log::{BLOCK_HEADER, FILE_HEADER, Header, Kind, MAX_ATTRS};
 use knarr_shim_proto::stdcopy::Stream;
 use std::collections::BTreeMap;
@@ -23,11 +24,7 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Blocks {
     mark: u64,
-    /// Where the next read starts.
-    offset: u64,
-    buffer: Vec<u8>,
-    /// What is given out already.
-    start: usize,
+    window: Window,
     current: Option<Current>,
     /// Messages that are not wanted.
     skip: u64,
@@ -39,16 +36,15 @@ pub struct Blocks {
 struct Current {
     header: Header,
     stream: Stream,
-    end: usize,
+    /// Bytes of it that are not given out.
+    left: usize,
 }
 
 impl Blocks {
     pub fn at(place: Place, mark: u64) -> Self {
         Self {
             mark,
-            offset: place.offset.max(FILE_HEADER as u64),
-            buffer: Vec::new(),
-            start: 0,
+            window: Window::at(place.offset.max(FILE_HEADER as u64)),
             current: None,
             skip: place.skip,
             attrs: (0, Arc::default()),
@@ -57,19 +53,17 @@ impl Blocks {
 
     /// Where the next read starts.
     pub fn offset(&self) -> u64 {
-        self.offset
+        self.window.offset()
     }
 
     /// Goes on behind what was given out, with what the file has now.
     pub fn reread(&mut self) {
-        let keep = self.current.as_ref().map_or(self.start, |current| current.end);
-        self.offset -= (self.buffer.len() - keep) as u64;
-        self.buffer.truncate(keep);
+        self.window.cut(self.current.as_ref().map_or(0, |current| current.left));
     }
 
     /// What was given out so far.
     pub fn consumed(&self) -> u64 {
-        self.offset - (self.buffer.len() - self.start) as u64
+        self.window.consumed()
     }
 
     /// The next message that is in memory.
@@ -78,53 +72,53 @@ impl Blocks {
             if self.current.is_none() && !self.next_block(file)? {
                 return Ok(None);
             }
-            let Some(current) = &self.current else { continue };
-            if self.start >= current.end {
+            let Some(current) = &mut self.current else { continue };
+            if current.left == 0 {
                 self.current = None;
                 continue;
             }
-            let rest = &self.buffer[self.start..current.end];
+            let rest = &self.window.rest()[..current.left];
             let length = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
             let (time, stream) = (current.header.timestamp(), current.stream);
-            let log = rest[..length].to_vec();
-            self.start += length;
+            current.left -= length;
+            let log = self.window.take(length);
             if self.skip > 0 {
                 self.skip -= 1;
                 continue;
             }
-            return Ok(Some(Entry { time, stream, log, attrs: Arc::clone(&self.attrs.1) }));
+            return Ok(Some(Entry { time, stream, log: log.to_vec(), attrs: Arc::clone(&self.attrs.1) }));
         }
     }
 
     /// Goes to the next block of messages; false: it is not in memory as a whole.
     fn next_block(&mut self, file: &File) -> io::Result<bool> {
         loop {
-            let bytes = &self.buffer[self.start..];
+            let bytes = self.window.rest();
             let Some(header) = Header::parse(bytes, self.mark) else {
                 if bytes.len() < BLOCK_HEADER {
                     return Ok(false);
                 }
                 // Damaged.
                 let next = memchr::memmem::find(&bytes[1..], &self.mark.to_le_bytes());
-                self.start = next.map_or(self.buffer.len() - 7, |at| self.start + 1 + at);
+                self.window.take(next.map_or(bytes.len() - 7, |at| 1 + at));
                 continue;
             };
             if bytes.len() < header.size() {
                 return Ok(false);
             }
-            self.start += BLOCK_HEADER;
-            let end = self.start + header.length as usize;
+            self.window.take(BLOCK_HEADER);
+            let length = header.length as usize;
             match header.kind {
-                Kind::Attributes => self.start = end,
+                Kind::Attributes => drop(self.window.take(length)),
                 Kind::Messages(_) if self.skip > 0 && self.skip >= u64::from(header.messages) => {
                     self.skip -= u64::from(header.messages);
-                    self.start = end;
+                    self.window.take(length);
                 }
                 Kind::Messages(stream) => {
                     if header.attrs_at != self.attrs.0 {
                         self.attrs = (header.attrs_at, attributes(file, header.attrs_at, self.mark)?);
                     }
-                    self.current = Some(Current { header, stream, end });
+                    self.current = Some(Current { header, stream, left: length });
                     return Ok(true);
                 }
             }
@@ -133,23 +127,7 @@ impl Blocks {
 
     /// Reads more; false at end-of-file.
     pub fn fill(&mut self, file: &File) -> io::Result<bool> {
-        if let Some(current) = &mut self.current {
-            current.end -= self.start;
-        }
-        self.buffer.drain(..self.start);
-        self.start = 0;
-        let length = self.buffer.len();
-        self.buffer.resize(length + READ, 0);
-        let read = loop {
-            match file.read_at(&mut self.buffer[length..], self.offset) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read,
-            }
-        };
-        let count = *read.as_ref().unwrap_or(&0);
-        self.buffer.truncate(length + count);
-        self.offset += count as u64;
-        read.map(|count| count > 0)
+        self.window.fill(file, READ)
     }
 }
 

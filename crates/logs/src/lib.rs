@@ -14,6 +14,7 @@ mod lines;
 mod query;
 mod reader;
 mod seek;
+mod window;
 
 pub use error::{Error, Result};
 pub use follow::Control;

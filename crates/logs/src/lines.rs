@@ -1,9 +1,9 @@
 //! Lines of one file, forward from an offset.
 //!
 //! Invariant: a line is given out only when its newline was read; the unfinished rest stays until there is more.
+use crate::window::Window;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 /// Bytes read at a time.
 pub const BLOCK: usize = 64 * 1024;
@@ -12,12 +12,8 @@ const LINE_MAX: usize = 1 << 20;
 
 #[derive(Debug)]
 pub struct Lines {
-    /// Where the next read starts.
-    offset: u64,
-    buffer: Vec<u8>,
-    /// What is given out already.
-    start: usize,
-    /// Where the search for a newline goes on.
+    window: Window,
+    /// How much of the rest has no newline.
     searched: usize,
     /// In the middle of a line that is too long.
     skipping: bool,
@@ -25,16 +21,16 @@ pub struct Lines {
 
 impl Lines {
     pub fn at(offset: u64) -> Self {
-        Self { offset, buffer: Vec::new(), start: 0, searched: 0, skipping: false }
+        Self { window: Window::at(offset), searched: 0, skipping: false }
     }
 
     pub fn offset(&self) -> u64 {
-        self.offset
+        self.window.offset()
     }
 
     /// What was given out so far.
     pub fn consumed(&self) -> u64 {
-        self.offset - (self.buffer.len() - self.start) as u64
+        self.window.consumed()
     }
 
     /// Goes on behind what was given out, with what the file has now.
@@ -45,48 +41,38 @@ impl Lines {
     /// The next whole line that is in memory, without its newline.
     pub fn next_line(&mut self) -> Option<&[u8]> {
         loop {
-            let at = memchr::memchr(b'\n', &self.buffer[self.searched..]);
-            let Some(at) = at.map(|at| at + self.searched) else {
-                self.searched = self.buffer.len();
+            let rest = self.window.rest();
+            let Some(at) = memchr::memchr(b'\n', &rest[self.searched..]) else {
+                self.searched = rest.len();
                 return None;
             };
-            let start = std::mem::replace(&mut self.start, at + 1);
-            self.searched = self.start;
-            if !std::mem::take(&mut self.skipping) {
-                return Some(&self.buffer[start..at]);
+            let length = std::mem::take(&mut self.searched) + at;
+            if std::mem::take(&mut self.skipping) {
+                self.window.take(length + 1);
+                continue;
             }
+            return Some(&self.window.take(length + 1)[..length]);
         }
     }
 
     /// Reads more; false at end-of-file.
     pub fn fill(&mut self, file: &File) -> io::Result<bool> {
-        self.buffer.drain(..self.start);
-        self.searched -= self.start;
-        self.start = 0;
-        if self.buffer.len() > LINE_MAX {
-            self.buffer.clear();
-            self.searched = 0;
+        if self.window.rest().len() > LINE_MAX {
+            self.drop_rest();
             self.skipping = true;
         }
-        let length = self.buffer.len();
-        self.buffer.resize(length + BLOCK, 0);
-        let read = loop {
-            match file.read_at(&mut self.buffer[length..], self.offset) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read,
-            }
-        };
-        let count = *read.as_ref().unwrap_or(&0);
-        self.buffer.truncate(length + count);
-        self.offset += count as u64;
-        read.map(|count| count > 0)
+        self.window.fill(file, BLOCK)
+    }
+
+    fn drop_rest(&mut self) -> &[u8] {
+        self.searched = 0;
+        self.window.take(self.window.rest().len())
     }
 
     /// What is left without a newline, when nothing more comes.
     pub fn rest(&mut self) -> &[u8] {
-        let start = self.start;
-        self.start = self.buffer.len();
-        self.searched = self.start;
-        if self.skipping { &[] } else { &self.buffer[start..] }
+        let skipping = self.skipping;
+        let rest = self.drop_rest();
+        if skipping { &[] } else { rest }
     }
 }

@@ -9,20 +9,32 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
 
 /// Deepest nesting that is copied.
 const MAX_DEPTH: usize = 256;
 /// Hard links that are remembered; further ones become copies.
 const MAX_LINKS: usize = 1 << 20;
+/// Directories that are kept open for them; files of further ones are not remembered.
+const MAX_OPEN: usize = 4096;
 
 struct Copy {
     /// First place of each file with several names.
-    links: HashMap<(u64, u64), (Dir, OsString)>,
+    links: HashMap<(u64, u64), (Rc<Dir>, OsString)>,
+    /// Directories that these are in.
+    open: usize,
+}
+
+/// A directory that is being filled.
+struct Target<'a> {
+    dir: &'a Dir,
+    /// The same, for whoever links to what is in it later.
+    kept: Option<Rc<Dir>>,
 }
 
 /// Copies what is in `from`, and the attributes of `from` itself, to the empty directory `to`.
 pub fn copy_tree(from: &Dir, to: &Dir) -> Result<()> {
-    let mut copy = Copy { links: HashMap::new() };
+    let mut copy = Copy { links: HashMap::new(), open: 0 };
     copy.children(from, to, 0)?;
     attributes_of_dir(from, to)
 }
@@ -32,13 +44,15 @@ impl Copy {
         if depth > MAX_DEPTH {
             return Err(Errno::NAMETOOLONG);
         }
+        let mut target = Target { dir: to, kept: None };
         for (name, _) in from.entries()? {
-            self.entry(from, to, &name, depth)?;
+            self.entry(from, &mut target, &name, depth)?;
         }
         Ok(())
     }
 
-    fn entry(&mut self, from: &Dir, to: &Dir, name: &OsStr, depth: usize) -> Result<()> {
+    fn entry(&mut self, from: &Dir, target: &mut Target<'_>, name: &OsStr, depth: usize) -> Result<()> {
+        let to = target.dir;
         let stat = from.metadata(name)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         let several = stat.st_nlink > 1 && kind != FileType::Directory;
@@ -56,10 +70,22 @@ impl Copy {
             other => to.mknod(name, other, stat.st_mode & 0o7777, stat.st_rdev)?,
         }
         attributes(from, to, name, &stat)?;
-        if several && self.links.len() < MAX_LINKS {
-            self.links.insert(key, (to.try_clone()?, name.to_owned()));
+        if several
+            && self.links.len() < MAX_LINKS
+            && let Some(dir) = self.keep(target)?
+        {
+            self.links.insert(key, (dir, name.to_owned()));
         }
         Ok(())
+    }
+
+    /// One descriptor for all links into a directory.
+    fn keep(&mut self, target: &mut Target<'_>) -> Result<Option<Rc<Dir>>> {
+        if target.kept.is_none() && self.open < MAX_OPEN {
+            target.kept = Some(Rc::new(target.dir.try_clone()?));
+            self.open += 1;
+        }
+        Ok(target.kept.clone())
     }
 }
 

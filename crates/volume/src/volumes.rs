@@ -9,7 +9,7 @@ use knarr_linux::path::{Dir, Root};
 use knarr_state::{Event, Record, Store};
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
@@ -22,11 +22,29 @@ pub struct Volumes {
     root: PathBuf,
     trash: PathBuf,
     store: Store,
-    /// How the volumes are called now.
-    names: RwLock<BTreeMap<VolumeId, String>>,
+    names: RwLock<Names>,
     mounted: Mounted,
     /// Two volumes of one size limit each must not take one number.
     projects: Mutex<()>,
+}
+
+/// How the volumes are called now.
+#[derive(Default)]
+struct Names {
+    of: BTreeMap<VolumeId, String>,
+    ids: BTreeMap<String, VolumeId>,
+}
+
+impl Names {
+    fn add(&mut self, volume: &Volume) {
+        self.of.insert(volume.id.clone(), volume.name.clone());
+        self.ids.insert(volume.name.clone(), volume.id.clone());
+    }
+
+    fn remove(&mut self, volume: &Volume) {
+        self.of.remove(&volume.id);
+        self.ids.remove(&volume.name);
+    }
 }
 
 impl Volumes {
@@ -52,8 +70,9 @@ impl Volumes {
 
     fn sweep(&self) -> Result<()> {
         let rows: BTreeMap<String, Volume> = self.store.list::<Volume>()?.into_iter().collect();
-        let names = rows.values().map(|volume| (volume.id.clone(), volume.name.clone()));
-        *self.names.write().unwrap_or_else(PoisonError::into_inner) = names.collect();
+        let mut names = Names::default();
+        rows.values().for_each(|volume| names.add(volume));
+        *self.names.write().unwrap_or_else(PoisonError::into_inner) = names;
         // After the list, which puts damaged rows aside: what a volume holds does not go with its record.
         let damaged = self.store.quarantined()?;
         let is_damaged = |name: &str| damaged.iter().any(|row| row.table == Volume::TABLE && row.key == name);
@@ -127,8 +146,7 @@ impl Volumes {
             }
         });
         let made = made?;
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
-        names.insert(made.id.clone(), made.name.clone());
+        self.names.write().unwrap_or_else(PoisonError::into_inner).add(&made);
         Ok(made)
     }
 
@@ -169,7 +187,12 @@ impl Volumes {
 
     /// How the volume is called now; `None`: there is none (any more).
     pub fn name_of(&self, id: &VolumeId) -> Option<String> {
-        self.names.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.names.read().unwrap_or_else(PoisonError::into_inner).of.get(id).cloned()
+    }
+
+    /// The volume that has this name now.
+    pub fn id_of(&self, name: &str) -> Option<VolumeId> {
+        self.names.read().unwrap_or_else(PoisonError::into_inner).ids.get(name).cloned()
     }
 
     pub fn get(&self, name: &str) -> Result<Volume> {
@@ -202,7 +225,7 @@ impl Volumes {
         if !removed? {
             return Err(Error::NotFound(name.to_owned()));
         }
-        self.names.write().unwrap_or_else(PoisonError::into_inner).remove(&volume.id);
+        self.names.write().unwrap_or_else(PoisonError::into_inner).remove(&volume);
         if volume.project.is_some()
             && let Ok(dir) = open(&self.mountpoint(name))
         {
@@ -243,24 +266,6 @@ impl Volumes {
     /// The directory that containers see.
     pub fn mountpoint(&self, name: &str) -> PathBuf {
         self.root.join(name).join("_data")
-    }
-
-    /// Bytes on disk.
-    pub fn size(&self, name: &str) -> Result<u64> {
-        fn sum(dir: &Path) -> std::io::Result<u64> {
-            let mut total = 0;
-            for entry in fs::read_dir(dir)? {
-                let entry = entry?;
-                let metadata = entry.metadata()?;
-                total += metadata.blocks() * 512;
-                if metadata.is_dir() {
-                    total += sum(&entry.path()).unwrap_or(0);
-                }
-            }
-            Ok(total)
-        }
-        let path = self.mountpoint(name);
-        sum(&path).map_err(|source| Error::Io { action: "measure", path, source })
     }
 
     /// Fills an empty volume with what the image has at `path`, as Docker does when a container is created with it.

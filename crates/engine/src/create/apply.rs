@@ -93,7 +93,7 @@ fn build(
     {
         warnings.push("IPv4 forwarding is disabled. Networking will not work.".to_owned());
     }
-    let undo = Undo { engine, dir: &dir, done: false };
+    let mut undo = Undo { engine, dir: &dir, volumes: Vec::new(), done: false };
     std::fs::create_dir_all(&dir).map_err(Error::path("make", &dir))?;
     // A power cut ends a container that removes itself, and then it is removed.
     let keep = if host.auto_remove { Keep::Volatile } else { Keep::Durable };
@@ -103,7 +103,7 @@ fn build(
     }
     knarr_base::failpoint!("create.prepared", Error::Failpoint("create.prepared"));
     prepare_images(engine, &mut planned, &dir, keep)?;
-    make_volumes(engine, &id, &mut planned, &rootfs)?;
+    make_volumes(engine, &id, &mut planned, &rootfs, &mut undo.volumes)?;
     let rows = planned.into_iter().map(|one| one.row).collect();
     knarr_base::failpoint!("create.volumes", Error::Failpoint("create.volumes"));
     // An object also when it is empty.
@@ -153,10 +153,12 @@ fn sync(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Takes the container's directory back when its creation fails.
+/// Takes the container's directory back when its creation fails, and the volumes that nobody else knows of.
 struct Undo<'a> {
     engine: &'a Inner,
     dir: &'a Path,
+    /// Names of those that were made without one.
+    volumes: Vec<String>,
     done: bool,
 }
 
@@ -168,9 +170,16 @@ impl Undo<'_> {
 
 impl Drop for Undo<'_> {
     fn drop(&mut self) {
-        if !self.done {
-            self.engine.trash.discard(self.dir);
+        if self.done {
+            return;
         }
+        self.engine.trash.discard(self.dir);
+        for name in &self.volumes {
+            if let Err(error) = self.engine.volumes.remove(name, &|_| Vec::new()) {
+                tracing::warn!(volume = %name, %error, "volume of a container that was not made is left");
+            }
+        }
+        self.engine.trash.empty();
     }
 }
 
@@ -240,14 +249,7 @@ fn adapt(engine: &Inner, host: &mut HostConfig) -> Result<Vec<String>> {
         host.runtime.clone_from(&engine.config().default_runtime);
     }
     crate::runtimes::program(&engine.config(), &host.runtime)?;
-    let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let wanted = resources.nano_cpus;
-    if wanted < 0 || wanted > i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000) {
-        return Err(Error::Invalid(format!(
-            "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
-        )));
-    }
-    cpusets_available(resources)?;
+    cpus_available(resources)?;
     if engine.systemd_cgroup() && !resources.cgroup_parent.is_empty() {
         crate::cgroups::check_slice(resources.cgroup_parent.trim_matches('/'))?;
     }
@@ -266,7 +268,15 @@ fn adapt(engine: &Inner, host: &mut HostConfig) -> Result<Vec<String>> {
     Ok(warnings)
 }
 
-pub(crate) fn cpusets_available(resources: &Resources) -> Result<()> {
+/// What can be had of the host's CPUs and memory nodes.
+pub(crate) fn cpus_available(resources: &Resources) -> Result<()> {
+    let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
+    let wanted = resources.nano_cpus;
+    if wanted < 0 || wanted > i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000) {
+        return Err(Error::Invalid(format!(
+            "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
+        )));
+    }
     available("CPUs", &resources.cpuset_cpus, "/sys/devices/system/cpu/online")?;
     available("memory nodes", &resources.cpuset_mems, "/sys/devices/system/node/online")
 }
@@ -387,12 +397,13 @@ fn check_volume_driver(driver: &str, planned: &[Planned]) -> Result<()> {
     }
 }
 
-/// Makes the volumes that do not exist and fills the empty ones from the image.
+/// Makes the volumes that do not exist and fills the empty ones from the image. `nameless` are those that it gave a name to.
 fn make_volumes(
     engine: &Inner,
     id: &ContainerId,
     planned: &mut [Planned],
     rootfs: &RootfsMount,
+    nameless: &mut Vec<String>,
 ) -> Result<()> {
     let mut image: Option<Root> = None;
     for one in planned.iter_mut().filter(|one| one.row.kind == MountKind::Volume) {
@@ -403,6 +414,9 @@ fn make_volumes(
             None => engine.volumes.create(&CreateVolume { name: row.name.clone(), ..one.volume.clone() })?,
         };
         row.volume = Some(volume.id.clone());
+        if row.name.is_empty() {
+            nameless.push(volume.name.clone());
+        }
         row.name.clone_from(&volume.name);
         let copies = !row.no_copy && row.subpath.is_empty();
         if image.is_none() && (copies || one.needs_directory) {

@@ -8,4 +8,4 @@ pub mod name;
 pub(crate) mod security_opt;
 pub mod validate;
 
-pub(crate) use apply::{cpusets_available, create, open_subpath, random, random_id};
+pub(crate) use apply::{cpus_available, create, open_subpath, random, random_id};

@@ -106,10 +106,23 @@ pub fn host_config(host: &HostConfig) -> Result<()> {
             return invalid(format!("invalid IP address in add-host: {address:?}"));
         }
     }
-    if !host.resources.device_requests.is_empty() {
-        return invalid("could not select device driver \"\" with capabilities: [[gpu]]");
+    devices(&host.resources)
+}
+
+fn devices(resources: &Resources) -> Result<()> {
+    // There is no driver for any; the words are Docker's, who prints lists as Go does.
+    if let Some(request) = resources.device_requests.first() {
+        let sets: Vec<_> = request.capabilities.iter().map(|set| format!("[{}]", set.join(" "))).collect();
+        return invalid(format!(
+            "could not select device driver {:?} with capabilities: [{}]",
+            request.driver,
+            sets.join(" ")
+        ));
     }
-    Ok(())
+    match resources.device_cgroup_rules.iter().find(|rule| crate::spec::device_rule(rule).is_none()) {
+        Some(rule) => invalid(format!("invalid device cgroup rule format: '{rule}'")),
+        None => Ok(()),
+    }
 }
 
 /// `no`, `always`, `unless-stopped`, `on-failure`.
@@ -299,6 +312,8 @@ fn log_config(host: &HostConfig) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use knarr_docker_types::List;
+    use knarr_docker_types::resources::DeviceRequest;
 
     fn policy(name: &str, maximum_retry_count: i64) -> RestartPolicy {
         RestartPolicy { name: name.into(), maximum_retry_count }
@@ -337,6 +352,14 @@ mod tests {
         check(|h| drop(h.sysctls.insert("vm.swappiness".into(), "1".into())));
         check(|h| h.log_config.kind = "splunk".into());
         check(|h| h.extra_hosts = ["nohost".to_owned()].into());
+        check(|h| h.resources.device_cgroup_rules = ["c 1:3 xyz".to_owned()].into());
+        check(|h| {
+            let sets: [List<String>; 2] =
+                [["gpu".to_owned(), "x".to_owned()].into(), ["y".to_owned()].into()];
+            let request =
+                DeviceRequest { driver: "cdi".into(), capabilities: sets.into(), ..Default::default() };
+            h.resources.device_requests = [request].into();
+        });
         check(|h| {
             h.auto_remove = true;
             h.restart_policy.name = "always".into();

@@ -5,9 +5,9 @@ use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::machine::Event;
 use crate::metrics::Action;
+use crate::prune::Prune;
 use crate::registry::Snapshot;
 use crate::stream::{Body, ByteStream};
-use crate::view_image::until;
 use knarr_cgroup::Cgroup;
 use knarr_docker_types::container::{
     FilesystemChange, PathStat, PruneReport, StatsResponse, TopResponse, UpdateRequest, UpdateResponse,
@@ -167,18 +167,13 @@ impl Engine {
     }
 
     pub async fn container_prune(&self, filters: Filters) -> Result<PruneReport> {
-        filters.validate(&["label", "label!", "until"])?;
-        let before = filters.get("until").next().map(until).transpose()?;
+        let prune = Prune::new(filters, &["label", "label!", "until"])?;
         let mut report = PruneReport { containers_deleted: List::nil(), space_reclaimed: 0 };
         for entry in self.inner.containers.entries() {
             let snapshot = &entry.snapshot;
             let labels = &snapshot.container.config.labels;
             let idle = !snapshot.is_live() && snapshot.status.phase != crate::machine::Phase::Restarting;
-            let wanted = idle
-                && before.is_none_or(|before| snapshot.container.created.0 < before)
-                && filters.labels_match("label", labels)
-                && !(filters.contains("label!") && filters.labels_match("label!", labels));
-            if !wanted {
+            if !idle || !prune.wants(snapshot.container.created.0, labels) {
                 continue;
             }
             let measured = Arc::clone(snapshot);

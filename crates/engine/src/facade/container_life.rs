@@ -130,7 +130,10 @@ impl Engine {
         if name.trim_start_matches('/').is_empty() {
             return Err(Error::Invalid("Neither old nor new names may be empty".to_owned()));
         }
-        let entry = self.entry(container)?;
+        // Names of endpoints are changed in the same order as the rows.
+        let id = self.entry(container)?.snapshot.id().clone();
+        let _edit = self.inner.edits.of(&id).await;
+        let entry = self.entry(id.as_str())?;
         let allocating = |error: &Error| format!("Error when allocating new name: {error}");
         let path = format!("/{}", name.trim_start_matches('/'));
         let name = crate::create::name::check(&path).map_err(|e| Error::Invalid(allocating(&e)))?;
@@ -140,7 +143,6 @@ impl Engine {
                 "Renaming a container with the same name as its current name".to_owned(),
             ));
         }
-        let id = entry.snapshot.id().clone();
         let new = name.clone();
         let extra = vec![("oldName".to_owned(), format!("/{old}"))];
         let renamed = entry.inbox.configure("rename", extra, move |c| c.name = new).await;
@@ -218,7 +220,8 @@ fn refusal_error(entry: &Entry, refusal: Refusal) -> Error {
         }
         Refusal::NotRunning => Error::Conflict(format!("container {id} is not running")),
         Refusal::AlreadyPaused => Error::Conflict(format!("Container {id} is already paused")),
-        Refusal::NotPaused => Error::Conflict(format!("Container {id} is not paused")),
+        // Docker's status.
+        Refusal::NotPaused => Error::Internal(format!("Container {id} is not paused")),
         Refusal::IsRestarting => {
             Error::Conflict(format!("Container {id} is restarting, wait until the container is running"))
         }

@@ -48,7 +48,7 @@ impl Engine {
                 // It ended between the look and the call.
                 Err(_) => Source::None,
             },
-            (true, None) => Source::Later(entry.inbox.attach_next(streams).await?),
+            (true, None) => Source::Later(entry.inbox.attach(streams).await?),
         };
         self.inner.emit(snapshot.container.event("attach")).await;
         let engine = self.inner.clone();

@@ -31,7 +31,7 @@ impl From<InvalidFilter> for Error {
 
 fn list(engine: &Inner, options: &ContainerList) -> Result<Vec<Summary>> {
     let filters = &options.filters;
-    filters.validate(view::FILTERS)?;
+    let matcher = view::Matcher::new(engine, filters)?;
     let mut all = engine.containers.all();
     all.sort_by_key(|s| std::cmp::Reverse((s.container.created, s.id().clone())));
     let bound = |name: &str| -> Result<Option<Time>> {
@@ -47,7 +47,7 @@ fn list(engine: &Inner, options: &ContainerList) -> Result<Vec<Summary>> {
         let created = snapshot.container.created;
         let in_range = before.is_none_or(|b| created < b) && since.is_none_or(|s| created > s);
         let shown = everything || snapshot.is_live() || snapshot.status.phase == Phase::Restarting;
-        if in_range && shown && view::matches(engine, &snapshot, filters)? {
+        if in_range && shown && matcher.matches(&snapshot) {
             found.push(snapshot);
         }
         if options.limit > 0 && found.len() as i64 >= options.limit {

@@ -277,6 +277,13 @@ pub(crate) fn adopt(
             }
             continue;
         }
+        if engine.execs.has(&state.exec_id) {
+            // Only the connection was lost, and with it maybe the news of its end.
+            if let Some(exit) = &state.exit {
+                engine.execs.exited(engine, container, &state.exec_id, exit);
+            }
+            continue;
+        }
         let known = ExecState::Running { pid: state.pid };
         let exec = Exec {
             id: state.exec_id.clone(),

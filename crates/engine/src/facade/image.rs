@@ -3,6 +3,7 @@ use crate::byte_channel;
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::progress::{Sender, message};
+use crate::prune::Prune;
 use crate::registry_auth::credentials;
 use crate::stream::{Body, ByteStream, STREAM_DEPTH};
 use crate::view_image as view;
@@ -173,18 +174,12 @@ impl Engine {
     }
 
     pub async fn image_prune(&self, filters: Filters) -> Result<PruneReport> {
-        filters.validate(&["dangling", "label", "label!", "until"])?;
         let all = filters.boolean("dangling")? == Some(false);
-        let before = filters.get("until").next().map(view::until).transpose()?;
+        let prune = Prune::new(filters, &["dangling", "label", "label!", "until"])?;
         let _creating = self.inner.image_use.write().await;
         self.blocking(move |engine| {
-            let keep = |image: &knarr_image::Listed| {
-                let labels = &image.labels;
-                let old_enough = before.is_none_or(|before| image.created_nanos.unwrap_or(0) < before);
-                !(old_enough
-                    && filters.labels_match("label", labels)
-                    && !(filters.contains("label!") && filters.labels_match("label!", labels)))
-            };
+            let keep =
+                |image: &knarr_image::Listed| !prune.wants(image.created_nanos.unwrap_or(0), &image.labels);
             let (removed, space_reclaimed) = engine.images.prune(all, &keep, &|id| users(engine, id))?;
             engine
                 .emit_now(Event::now("image", "prune", "").with("reclaimed", space_reclaimed.to_string()))?;

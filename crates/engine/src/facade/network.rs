@@ -2,10 +2,10 @@
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
 use crate::name_server;
+use crate::prune::Prune;
 use crate::record::Container;
 use crate::registry::Snapshot;
 use crate::start;
-use crate::view_image::until;
 use knarr_docker_types::network::{
     ConfigReference, ConnectRequest, CreateRequest, CreateResponse, DisconnectRequest, EndpointResource,
     EndpointSettings, Inspect, Ipam, IpamConfig, IpamStatus, Network, PruneReport, Status, SubnetStatus,
@@ -136,14 +136,9 @@ impl Engine {
     }
 
     pub async fn network_prune(&self, filters: Filters) -> Result<PruneReport> {
-        filters.validate(&["label", "label!", "until"])?;
-        let before = filters.get("until").next().map(until).transpose()?;
+        let prune = Prune::new(filters, &["label", "label!", "until"])?;
         self.blocking(move |engine| {
-            let wanted = |n: &net::Network| {
-                before.is_none_or(|before| n.created_nanos < before)
-                    && filters.labels_match("label", &n.labels)
-                    && !(filters.contains("label!") && filters.labels_match("label!", &n.labels))
-            };
+            let wanted = |n: &net::Network| prune.wants(n.created_nanos, &n.labels);
             let deleted = engine.networks.prune(&wanted)?;
             Ok(PruneReport {
                 networks_deleted: if deleted.is_empty() { List::nil() } else { deleted.into() },

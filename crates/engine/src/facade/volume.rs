@@ -1,6 +1,7 @@
 //! Volumes.
 use crate::engine::{Engine, Inner};
 use crate::error::{Error, Result};
+use crate::prune::Prune;
 use crate::record::Time;
 use knarr_docker_types::volume::{CreateRequest, ListResponse, PruneReport, UsageData, Volume};
 use knarr_docker_types::{Filters, List, Map};
@@ -28,11 +29,12 @@ impl Engine {
             let any = |name: &str, test: &dyn Fn(&str) -> bool| {
                 !filters.contains(name) || filters.get(name).any(test)
             };
+            let holders = engine.volume_holders();
             let passes = |row: &Row| {
                 any("name", &|name| row.name.contains(name))
                     && any("driver", &|driver| driver == "local")
                     && filters.labels_match("label", &row.labels)
-                    && dangling.is_none_or(|wanted| engine.volume_users(row, None).is_empty() == wanted)
+                    && dangling.is_none_or(|wanted| !holders.contains_key(&row.id) == wanted)
             };
             let rows = engine.volumes.list()?;
             let volumes: List<Volume> =
@@ -64,23 +66,23 @@ impl Engine {
     }
 
     pub async fn volume_prune(&self, filters: Filters) -> Result<PruneReport> {
-        filters.validate(&["all", "label", "label!"])?;
         let all = all_volumes(&filters)?;
+        let prune = Prune::new(filters, &["all", "label", "label!"])?;
         let _removing = self.inner.image_use.write().await;
         self.blocking(move |engine| {
             let wanted = |row: &Row| {
                 (all || row.labels.contains_key(knarr_volume::ANONYMOUS_LABEL))
                     // What lies elsewhere gives no room back.
                     && row.options.is_empty()
-                    && filters.labels_match("label", &row.labels)
-                    && !(filters.contains("label!") && filters.labels_match("label!", &row.labels))
+                    && prune.wants(row.created_nanos, &row.labels)
             };
+            let holders = engine.volume_holders();
             let mut report = PruneReport { volumes_deleted: List::empty(), space_reclaimed: 0 };
             for row in engine.volumes.list()?.iter().filter(|row| wanted(row)) {
-                if !engine.volume_users(row, None).is_empty() {
+                if holders.contains_key(&row.id) {
                     continue;
                 }
-                let size = engine.volumes.size(&row.name).unwrap_or(0);
+                let size = size(engine, row).unwrap_or(0);
                 if engine.volumes.remove(&row.name, &|volume| engine.volume_users(volume, None)).is_ok() {
                     report.volumes_deleted.push(row.name.clone());
                     report.space_reclaimed += size;
@@ -114,6 +116,11 @@ fn all_volumes(filters: &Filters) -> Result<bool> {
     }
 }
 
+/// Bytes on the disk; `None`: what is in it cannot be looked at.
+fn size(engine: &Inner, row: &Row) -> Option<u64> {
+    knarr_snapshot::disk_usage(&engine.volumes.mountpoint(&row.name)).ok()
+}
+
 pub(crate) fn shown(engine: &Inner, row: &Row) -> Volume {
     let map = |entries: &std::collections::BTreeMap<String, String>| -> Map<String> {
         if entries.is_empty() { Map::nil() } else { entries.clone().into() }
@@ -132,11 +139,11 @@ pub(crate) fn shown(engine: &Inner, row: &Row) -> Volume {
 }
 
 /// With its size and users, for `df`.
-pub(crate) fn with_usage(engine: &Inner, row: &Row) -> Volume {
+pub(crate) fn with_usage(engine: &Inner, row: &Row, holders: usize) -> Volume {
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let usage = UsageData {
-        ref_count: i64::try_from(engine.volume_users(row, None).len()).unwrap_or(-1),
-        size: engine.volumes.size(&row.name).map_or(-1, number),
+        ref_count: i64::try_from(holders).unwrap_or(-1),
+        size: size(engine, row).map_or(-1, number),
     };
     Volume { usage_data: Some(usage), ..shown(engine, row) }
 }

@@ -1,37 +1,27 @@
 //! What a probe said: a bounded part of Docker's multiplexed stream.
-use knarr_docker_types::stdcopy::HEADER_LEN;
+use crate::frames::Frames;
 
 /// Bytes of output that are kept.
 pub(super) const MAX_OUTPUT: usize = 4096;
 
 /// Puts the payloads of frames together, whatever pieces they come in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Output {
     kept: Vec<u8>,
     truncated: bool,
-    header: Vec<u8>,
-    /// Bytes that the frame still has.
-    left: usize,
+    frames: Frames,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self { kept: Vec::new(), truncated: false, frames: Frames::between(true, false) }
+    }
 }
 
 impl Output {
-    pub fn push(&mut self, mut piece: &[u8]) {
-        while !piece.is_empty() {
-            if self.left == 0 {
-                let (head, rest) = piece.split_at(piece.len().min(HEADER_LEN - self.header.len()));
-                self.header.extend_from_slice(head);
-                piece = rest;
-                if let Ok([.., a, b, c, d]) = <[u8; HEADER_LEN]>::try_from(self.header.as_slice()) {
-                    self.left = u32::from_be_bytes([a, b, c, d]) as usize;
-                    self.header.clear();
-                }
-                continue;
-            }
-            let (payload, rest) = piece.split_at(piece.len().min(self.left));
-            self.left -= payload.len();
-            self.keep(payload);
-            piece = rest;
-        }
+    pub fn push(&mut self, piece: &[u8]) {
+        let payload = self.frames.pass(piece).unwrap_or_default();
+        self.keep(&payload);
     }
 
     fn keep(&mut self, payload: &[u8]) {

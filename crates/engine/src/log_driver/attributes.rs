@@ -1,7 +1,7 @@
 //! What is logged beside a message: labels, variables, the tag.
 use super::options::text;
+use crate::expression::Expression;
 use crate::record::Container;
-use crate::view::Expression;
 use knarr_gotemplate::{MissingKey, Template, Value};
 use std::collections::BTreeMap;
 

@@ -82,7 +82,7 @@ pub(crate) fn validate(driver: &str, options: &BTreeMap<String, String>) -> Resu
     }
     for key in ["env-regex", "labels-regex"] {
         if let Some(pattern) = options.get(key).filter(|pattern| !pattern.is_empty()) {
-            crate::view::Expression::parse(pattern)
+            crate::expression::Expression::parse(pattern)
                 .ok_or_else(|| format!("invalid value for {key}: {pattern:?} is no regular expression"))?;
         }
     }

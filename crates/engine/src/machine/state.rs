@@ -78,6 +78,8 @@ pub struct State {
     pub wishes: Wishes,
     /// A stop that came while the start table ran.
     pub stop_after_start: Option<StopWish>,
+    /// A signal that came then and ends nothing; of several the last.
+    pub signal_after_start: Option<i32>,
     /// SIGKILL was sent because of a stop: nothing stronger is left.
     pub killed: bool,
     pub restarts: u32,

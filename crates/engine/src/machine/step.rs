@@ -58,7 +58,7 @@ fn start(state: &mut State, effects: &mut Vec<Effect>) -> Reply {
 fn launch(state: &mut State, effects: &mut Vec<Effect>) {
     state.stopped_by_user = false;
     state.wishes = Wishes { start_again: state.wishes.start_again, ..Wishes::default() };
-    state.stop_after_start = None;
+    (state.stop_after_start, state.signal_after_start) = (None, None);
     state.killed = false;
     state.activity = Activity::Starting;
     effects.push(Effect::Launch);
@@ -158,8 +158,9 @@ fn kill(state: &mut State, signal: i32, ends: bool, effects: &mut Vec<Effect>) -
             Reply::Done
         }
         (_, Activity::Starting) => {
-            if ends {
-                stop_after_start(state, StopWish { signal, timeout_ms: None });
+            match ends {
+                true => stop_after_start(state, StopWish { signal, timeout_ms: None }),
+                false => state.signal_after_start = Some(signal),
             }
             Reply::Done
         }
@@ -341,6 +342,7 @@ fn started(state: &mut State, effects: &mut Vec<Effect>) {
     state.activity = Activity::Idle;
     state.wishes.start_again = false;
     effects.extend([Effect::Commit, Effect::Reached(Milestone::Started)]);
+    effects.extend(state.signal_after_start.take().map(Effect::Signal));
     if let Some(wish) = state.stop_after_start.take() {
         begin_stop(state, wish, effects);
     }
@@ -349,7 +351,7 @@ fn started(state: &mut State, effects: &mut Vec<Effect>) {
 fn start_failed(state: &mut State, code: i32, effects: &mut Vec<Effect>) {
     state.activity = Activity::Idle;
     state.exit_code = code;
-    state.stop_after_start = None;
+    (state.stop_after_start, state.signal_after_start) = (None, None);
     state.wishes.start_again = false;
     if state.phase != Phase::Created {
         state.phase = Phase::Exited;

@@ -83,6 +83,18 @@ fn a_stop_or_removal_during_the_start_is_not_lost() {
     assert!(effects.contains(&Effect::Delete { volumes: false }));
 }
 
+#[test]
+fn a_signal_during_the_start_reaches_the_process() {
+    let hangup = Event::Kill { signal: 1, ends: false };
+    let (state, _) = run(State::default(), &[Event::Start, hangup]);
+    let (state, effects, _) = step(state, Event::Started);
+    assert!(effects.contains(&Effect::Signal(1)), "{effects:?}");
+    assert_eq!((state.activity, state.signal_after_start), (Activity::Idle, None));
+    let (state, _) = run(State::default(), &[Event::Start, hangup, Event::StartFailed { code: 127 }]);
+    let (_, effects, _) = step(run(state, &[Event::Start]).0, Event::Started);
+    assert!(!effects.contains(&Effect::Signal(1)), "it was for another process: {effects:?}");
+}
+
 /// The end of a stop that nothing answers: SIGKILL, another time, and then those who wait are told.
 #[test]
 fn a_stop_ends_even_when_its_process_does_not() {

@@ -15,6 +15,7 @@ use crate::record::{Container, Health, Status, Time};
 use crate::task::{self, Connected, Found, Restored};
 use knarr_base::ContainerId;
 use knarr_shim_proto::{ExitRecord, Phase as ShimPhase};
+use observe::Observed;
 use plan::{Action, Recorded, plan};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -80,8 +81,7 @@ async fn containers(engine: &Arc<Inner>, rows: Vec<Row>) -> Result<Vec<(Containe
             let engine = Arc::clone(engine);
             working.spawn(async move {
                 let observed = observe::container(&engine.paths.run(&container.id), &container.rootfs).await;
-                let action = plan(&recorded(&container, &status), &observed);
-                let how = carry_out(&engine, &container, &mut status, action, observed.exit).await;
+                let how = bring_back(&engine, &container, &mut status, observed).await;
                 (container, status, how)
             });
         }
@@ -163,8 +163,24 @@ fn recorded(container: &Container, status: &Status) -> Recorded {
     }
 }
 
-async fn carry_out(
+async fn bring_back(
     engine: &Arc<Inner>,
+    container: &Container,
+    status: &mut Status,
+    observed: Observed,
+) -> Restored {
+    let mut action = plan(&recorded(container, status), &observed);
+    if action == Action::Reconnect {
+        match reconnect(engine, container, status).await {
+            Some(restored) => return restored,
+            // It stood before its program, and is gone: the plan is the one that there is without it.
+            None => action = plan(&recorded(container, status), &Observed::default()),
+        }
+    }
+    carry_out(container, status, action, observed.exit)
+}
+
+fn carry_out(
     container: &Container,
     status: &mut Status,
     action: Action,
@@ -175,7 +191,8 @@ async fn carry_out(
         status.phase = Phase::Exited;
     }
     match action {
-        Action::Nothing => Restored::default(),
+        // Who has to be spoken with was; what is planned without a supervisor never says so.
+        Action::Nothing | Action::Reconnect => Restored::default(),
         Action::Start => Restored { start: true, ..Restored::default() },
         Action::Remove => {
             let volumes = status.wishes.remove.unwrap_or(container.host_config.auto_remove);
@@ -193,25 +210,22 @@ async fn carry_out(
             was_running(status, None);
             Restored { lost: true, ..Restored::default() }
         }
-        Action::Reconnect => {
-            match task::find_supervisor(&engine.paths.run(&container.id), Some(PATIENCE)).await {
-                Found::Connected(connected) => took_over(engine, container, status, *connected).await,
-                Found::Ended(record) => {
-                    was_running(status, None);
-                    Restored { ended: Some(record), ..Restored::default() }
-                }
-                Found::Dead => {
-                    was_running(status, None);
-                    Restored { lost: true, ..Restored::default() }
-                }
-                Found::Busy => {
-                    tracing::warn!(container = container.id.short(), "its supervisor does not answer yet");
-                    was_running(status, None);
-                    Restored { busy: true, ..Restored::default() }
-                }
-            }
-        }
     }
+}
+
+/// Goes on with a supervisor that lives. `None`: it had begun nothing, and was sent away.
+async fn reconnect(engine: &Arc<Inner>, container: &Container, status: &mut Status) -> Option<Restored> {
+    let how = match task::find_supervisor(&engine.paths.run(&container.id), Some(PATIENCE)).await {
+        Found::Connected(connected) => return took_over(engine, container, status, *connected).await,
+        Found::Ended(record) => Restored { ended: Some(record), ..Restored::default() },
+        Found::Dead => Restored { lost: true, ..Restored::default() },
+        Found::Busy => {
+            tracing::warn!(container = container.id.short(), "its supervisor does not answer yet");
+            Restored { busy: true, ..Restored::default() }
+        }
+    };
+    was_running(status, None);
+    Some(how)
 }
 
 /// An engine that died between the start and its commit left a status of before.
@@ -230,11 +244,11 @@ async fn took_over(
     container: &Container,
     status: &mut Status,
     connected: Connected,
-) -> Restored {
+) -> Option<Restored> {
     let Connected { handle, events, report } = connected;
     if let Some(exit) = report.exit {
         was_running(status, report.started_at.map(Time::from));
-        return Restored { ended: Some(exit), ..Restored::default() };
+        return Some(Restored { ended: Some(exit), ..Restored::default() });
     }
     if report.phase == ShimPhase::Created {
         // Made but never started: nobody waits for it any more.
@@ -247,7 +261,7 @@ async fn took_over(
         if let Err(error) = undone.await {
             tracing::error!(container = container.id.short(), %error, "start not undone");
         }
-        return Restored::default();
+        return None;
     }
     let late = !status.phase.is_live();
     let before = status.clone();
@@ -275,5 +289,5 @@ async fn took_over(
     }
     crate::name_server::resume(engine, container, status).await;
     crate::facade::adopt_execs(engine, container, &handle, report.execs);
-    Restored { live: Some((handle, events)), ..Restored::default() }
+    Some(Restored { live: Some((handle, events)), ..Restored::default() })
 }

@@ -10,7 +10,7 @@ mod process;
 mod security;
 
 pub use facts::{DeviceNode, Facts};
-pub(crate) use limits::resources;
+pub(crate) use limits::{parse_rule as device_rule, resources};
 pub(crate) use process::override_with;
 pub(crate) use security::{for_user, masked_paths, option as security_option, readonly_paths};
 

@@ -1,7 +1,7 @@
 //! Undoing: after an exit, after a failed start, at removal.
 use crate::engine::Inner;
 use crate::error::{Error, Result};
-use crate::record::{Container, MountKind};
+use crate::record::{Container, MountKind, MountRow};
 use crate::supervisor::ShimHandle;
 use knarr_state::Event;
 use std::fs;
@@ -76,6 +76,12 @@ pub(crate) async fn remove(
     volumes: bool,
     mut events: Vec<Event>,
 ) -> Result<()> {
+    let guarded = Arc::clone(engine);
+    // One that is being made has no row yet that says that it holds one of them.
+    let _creating = match volumes && container.mounts.iter().any(is_own_volume) {
+        true => Some(guarded.image_use.write().await),
+        false => None,
+    };
     let (pool, engine, container) = (Arc::clone(engine), Arc::clone(engine), Arc::clone(container));
     pool.pool
         .run(move || {
@@ -128,11 +134,15 @@ fn discard(engine: &Inner, container: &Container) {
 
 /// The volumes that were made for this container and that no other uses.
 fn remove_volumes(engine: &Inner, container: &Container) {
-    for row in container.mounts.iter().filter(|row| row.kind == MountKind::Volume && row.anonymous) {
+    for row in container.mounts.iter().filter(|row| is_own_volume(row)) {
         let Ok(volume) = engine.volume_of(row) else { continue };
         let users = |volume: &knarr_volume::Volume| engine.volume_users(volume, Some(&container.id));
         if let Err(error) = engine.volumes.remove(&volume.name, &users) {
             tracing::debug!(volume = %volume.name, %error, "anonymous volume kept");
         }
     }
+}
+
+fn is_own_volume(row: &MountRow) -> bool {
+    row.kind == MountKind::Volume && row.anonymous
 }

@@ -172,6 +172,9 @@ impl Task {
         }
         if ended && self.state.activity == Activity::Idle || exited {
             self.waiters.exited(self.state.exit_code);
+        } else if !self.is_busy() {
+            // A start that failed, of a container that never ran.
+            self.waiters.exited_now(self.state.exit_code);
         }
     }
 }

@@ -4,9 +4,11 @@ use crate::error::{Error, Result};
 use crate::machine;
 use crate::record::{Container, ProbeResult};
 use crate::start::{Failed, Launched};
+use knarr_base::ContainerId;
 use knarr_docker_types::container::WaitResponse;
 use knarr_docker_types::options::WaitCondition;
 use knarr_shim_proto::Streams;
+use std::sync::Arc;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,8 +24,8 @@ pub(crate) enum Message {
         outcome: oneshot::Sender<WaitResponse>,
         registered: oneshot::Sender<()>,
     },
-    /// The stream of the container's next process; dropped when it does not start.
-    AttachNext {
+    /// The stream of the container's process, or of its next one; dropped when that does not start.
+    Attach {
         streams: Streams,
         stream: oneshot::Sender<UnixStream>,
         registered: oneshot::Sender<()>,
@@ -63,40 +65,46 @@ pub(crate) enum Outcome {
 
 /// Where a task is reached.
 #[derive(Clone)]
-pub(crate) struct Inbox(mpsc::Sender<Message>);
+pub(crate) struct Inbox {
+    sender: mpsc::Sender<Message>,
+    id: Arc<str>,
+}
 
 impl Inbox {
-    pub fn new() -> (Self, mpsc::Receiver<Message>) {
+    pub fn new(id: &ContainerId) -> (Self, mpsc::Receiver<Message>) {
         let (sender, receiver) = mpsc::channel(DEPTH);
-        (Self(sender), receiver)
+        (Self { sender, id: id.as_str().into() }, receiver)
+    }
+
+    /// A task ends when its container was removed; what was asked meanwhile is never answered.
+    fn gone(&self) -> Error {
+        Error::NoSuchContainer(self.id.to_string())
     }
 
     pub async fn send(&self, message: Message) -> Result<()> {
-        self.0.send(message).await.map_err(|_| Error::NotFound("the container is gone".to_owned()))
+        self.sender.send(message).await.map_err(|_| self.gone())
     }
 
     /// Asks for something and waits until it is so.
     pub async fn request(&self, event: machine::Event) -> Result<(), Refused> {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Request(event, reply)).await.map_err(Refused::Failed)?;
-        answer.await.unwrap_or_else(|_| {
-            Err(Refused::Failed(Error::Unavailable("the engine is shutting down".into())))
-        })
+        answer.await.unwrap_or_else(|_| Err(Refused::Failed(self.gone())))
     }
 
     pub async fn wait(&self, condition: WaitCondition) -> Result<oneshot::Receiver<WaitResponse>> {
         let (outcome, receiver) = oneshot::channel();
         let (registered, done) = oneshot::channel();
         self.send(Message::Wait { condition, outcome, registered }).await?;
-        let _ = done.await;
+        done.await.map_err(|_| self.gone())?;
         Ok(receiver)
     }
 
-    pub async fn attach_next(&self, streams: Streams) -> Result<oneshot::Receiver<UnixStream>> {
+    pub async fn attach(&self, streams: Streams) -> Result<oneshot::Receiver<UnixStream>> {
         let (stream, receiver) = oneshot::channel();
         let (registered, done) = oneshot::channel();
-        self.send(Message::AttachNext { streams, stream, registered }).await?;
-        let _ = done.await;
+        self.send(Message::Attach { streams, stream, registered }).await?;
+        done.await.map_err(|_| self.gone())?;
         Ok(receiver)
     }
 
@@ -108,6 +116,6 @@ impl Inbox {
     ) -> Result<()> {
         let (reply, answer) = oneshot::channel();
         self.send(Message::Configure { change: Box::new(change), action, extra, reply }).await?;
-        answer.await.map_err(|_| Error::Unavailable("the engine is shutting down".to_owned()))?
+        answer.await.map_err(|_| self.gone())?
     }
 }

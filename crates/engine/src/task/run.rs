@@ -71,7 +71,7 @@ pub(super) struct Task {
 
 /// Starts the task of a container whose rows are committed, and makes it known.
 pub(crate) fn spawn(engine: &Arc<Inner>, container: Container, status: Status, restored: Restored) {
-    let (inbox, receiver) = Inbox::new();
+    let (inbox, receiver) = Inbox::new(&container.id);
     let container = Arc::new(container);
     // Of one that runs, the wishes are asked for again below; otherwise they decide what follows from its end.
     let wishes = if restored.runs() { Wishes::default() } else { status.wishes };
@@ -189,9 +189,8 @@ impl Task {
                 self.wait(condition, outcome);
                 let _ = registered.send(());
             }
-            Message::AttachNext { streams, stream, registered } => {
-                self.attachers.retain(|(_, stream)| !stream.is_closed());
-                self.attachers.push((streams, stream));
+            Message::Attach { streams, stream, registered } => {
+                self.attach(streams, stream);
                 let _ = registered.send(());
             }
             Message::Configure { change, action, extra, reply } => {
@@ -234,12 +233,35 @@ impl Task {
         outcome: oneshot::Sender<knarr_docker_types::container::WaitResponse>,
     ) {
         use knarr_docker_types::options::WaitCondition::NotRunning;
-        let busy = self.state.phase.is_live()
-            || self.state.phase == Phase::Restarting
-            || self.state.activity == Activity::Starting;
         self.waiters.add_exit(condition, outcome);
-        if condition == NotRunning && !busy {
+        if condition == NotRunning && !self.is_busy() {
             self.waiters.exited_now(self.state.exit_code);
+        }
+    }
+
+    /// It runs, or is about to.
+    pub(super) fn is_busy(&self) -> bool {
+        self.state.phase.is_live()
+            || self.state.phase == Phase::Restarting
+            || self.state.activity == Activity::Starting
+    }
+
+    /// A client sees the process that runs, or else the next one: whoever looked before the start sees that one.
+    fn attach(&mut self, streams: Streams, client: oneshot::Sender<UnixStream>) {
+        match &self.live {
+            Some(handle) if self.state.phase.is_live() => {
+                let handle = handle.clone();
+                tokio::spawn(async move {
+                    // An error: it ended meanwhile, which is what the client sees.
+                    if let Ok(stream) = handle.attach(streams).await {
+                        let _ = client.send(stream);
+                    }
+                });
+            }
+            _ => {
+                self.attachers.retain(|(_, client)| !client.is_closed());
+                self.attachers.push((streams, client));
+            }
         }
     }
 
@@ -256,6 +278,10 @@ impl Task {
                 self.outbox.extend(launched.network_events);
                 self.outbox.push(self.container.event("start"));
                 self.step(Happening::Started).await;
+                // Those who came while it was being started.
+                for (streams, client) in std::mem::take(&mut self.attachers) {
+                    self.attach(streams, client);
+                }
                 if let Some(before) =
                     self.launching.take().filter(|c| crate::edit::differs(c, &self.container))
                 {
@@ -436,6 +462,12 @@ impl Task {
         action: &'static str,
         extra: Vec<(String, String)>,
     ) -> Result<()> {
+        if matches!(self.state.phase, Phase::Removing | Phase::Dead) {
+            let id = &self.container.id;
+            return Err(Error::Conflict(format!(
+                "container {id} is marked for removal and cannot be changed"
+            )));
+        }
         let mut container = Container::clone(&self.container);
         let old_name = container.name.clone();
         change(&mut container);
@@ -489,6 +521,10 @@ fn commit_configuration(
 ) -> Result<()> {
     use crate::record::NameOwner;
     store.write(|tx| {
+        // A container whose rows are gone is not brought back.
+        if tx.get::<Container>(row.id.as_str())?.is_none() {
+            return Err(Error::NoSuchContainer(row.id.to_string()));
+        }
         if row.name != old_name {
             if let Some(owner) = tx.get::<NameOwner>(&row.name)? {
                 return Err(Error::NameTaken { name: row.name.clone(), id: owner.id.to_string() });

@@ -14,10 +14,13 @@ pub(super) struct Waiters {
 
 impl Waiters {
     pub fn add(&mut self, milestone: Milestone, reply: oneshot::Sender<Result<(), Refused>>) {
+        self.milestones.retain(|(_, reply)| !reply.is_closed());
         self.milestones.push((milestone, reply));
     }
 
     pub fn add_exit(&mut self, condition: WaitCondition, outcome: oneshot::Sender<WaitResponse>) {
+        // Whoever asks again and again and gives up each time takes no more room than one.
+        self.exits.retain(|(_, outcome)| !outcome.is_closed());
         self.exits.push((condition, outcome));
     }
 

@@ -1,13 +1,14 @@
 //! `ps --filter`.
 use crate::engine::Inner;
 use crate::error::{Error, Result};
+use crate::expression::Expression;
 use crate::machine::Phase;
 use crate::registry::Snapshot;
+use knarr_base::ImageId;
 use knarr_docker_types::Filters;
-use regex_automata::Input;
-use regex_automata::dfa::{Automaton, StartKind, dense};
+use std::collections::{HashMap, HashSet};
 
-pub(crate) const FILTERS: &[&str] = &[
+const FILTERS: &[&str] = &[
     "ancestor",
     "before",
     "exited",
@@ -60,11 +61,71 @@ fn ports(filters: &Filters, name: &str) -> Result<Vec<PortRange>> {
     filters.get(name).map(parse).collect()
 }
 
-/// Whether the container passes all filters; values of one filter are alternatives.
-pub(crate) fn matches(engine: &Inner, snapshot: &Snapshot, filters: &Filters) -> Result<bool> {
-    let container = &snapshot.container;
-    let any =
-        |name: &str, test: &dyn Fn(&str) -> bool| !filters.contains(name) || filters.get(name).any(test);
+/// All filters of one list, checked and made ready once, however many containers are looked at. Values of one filter are
+/// alternatives.
+pub(crate) struct Matcher<'a> {
+    engine: &'a Inner,
+    filters: &'a Filters,
+    /// As Docker: regular expressions; a text that is none matches nothing.
+    names: Vec<Expression>,
+    published: Vec<PortRange>,
+    exposed: Vec<PortRange>,
+    /// Images that are meant by `ancestor`, and those that were made from them.
+    images: HashSet<ImageId>,
+}
+
+impl<'a> Matcher<'a> {
+    /// Refuses what makes no sense, whether there are containers or not.
+    pub fn new(engine: &'a Inner, filters: &'a Filters) -> Result<Self> {
+        filters.validate(FILTERS)?;
+        check(filters)?;
+        Ok(Self {
+            engine,
+            filters,
+            names: filters.get("name").filter_map(Expression::parse).collect(),
+            published: ports(filters, "publish")?,
+            exposed: ports(filters, "expose")?,
+            images: descendants(engine, filters.get("ancestor"))?,
+        })
+    }
+
+    pub fn matches(&self, snapshot: &Snapshot) -> bool {
+        let (engine, filters) = (self.engine, self.filters);
+        let container = &snapshot.container;
+        let any =
+            |name: &str, test: &dyn Fn(&str) -> bool| !filters.contains(name) || filters.get(name).any(test);
+        let exited = |code: &str| {
+            let ended = matches!(snapshot.status.phase, Phase::Exited | Phase::Dead)
+                && !snapshot.status.finished_at.is_never();
+            ended && code.parse() == Ok(snapshot.status.exit_code)
+        };
+        any("id", &|id| container.id.as_str().starts_with(id))
+            && (!filters.contains("name") || name_matches(&self.names, &container.name))
+            && any("status", &|status| snapshot.status.phase.as_str() == status)
+            && any("exited", &exited)
+            && (!filters.contains("ancestor")
+                || container.image.as_ref().is_some_and(|id| self.images.contains(id)))
+            && any("volume", &|volume| {
+                engine
+                    .mounts_of(container)
+                    .iter()
+                    .any(|m| m.name == volume || m.destination == volume || m.source.as_os_str() == volume)
+            })
+            && any("network", &|network| in_network(engine, snapshot, network))
+            && any("health", &|wanted| {
+                snapshot.health.as_ref().map_or("none", |h| h.status.as_str()) == wanted
+            })
+            && any("is-task", &|value| matches!(value, "false" | "0"))
+            && (self.published.is_empty() && self.exposed.is_empty()
+                || super::ports(engine, snapshot).iter().any(|port| {
+                    self.published.iter().any(|range| range.has(port.public_port, &port.kind))
+                        || self.exposed.iter().any(|range| range.has(port.private_port, &port.kind))
+                }))
+            && filters.labels_match("label", &container.config.labels)
+    }
+}
+
+fn check(filters: &Filters) -> Result<()> {
     for wanted in filters.get("status") {
         if !Phase::ALL.iter().any(|phase| phase.as_str() == wanted) {
             return Err(Error::Invalid(format!(
@@ -87,67 +148,36 @@ pub(crate) fn matches(engine: &Inner, snapshot: &Snapshot, filters: &Filters) ->
         )));
     }
     filters.boolean("is-task")?;
-    let published = ports(filters, "publish")?;
-    let exposed = ports(filters, "expose")?;
-    let exited = |code: &str| {
-        let ended = matches!(snapshot.status.phase, Phase::Exited | Phase::Dead)
-            && !snapshot.status.finished_at.is_never();
-        ended && code.parse() == Ok(snapshot.status.exit_code)
-    };
-    Ok(any("id", &|id| container.id.as_str().starts_with(id))
-        && any("name", &|name| name_matches(name, &container.name))
-        && any("status", &|status| snapshot.status.phase.as_str() == status)
-        && any("exited", &exited)
-        && any("ancestor", &|image| is_ancestor(engine, snapshot, image))
-        && any("volume", &|volume| {
-            engine
-                .mounts_of(container)
-                .iter()
-                .any(|m| m.name == volume || m.destination == volume || m.source.as_os_str() == volume)
-        })
-        && any("network", &|network| in_network(engine, snapshot, network))
-        && any("health", &|wanted| snapshot.health.as_ref().map_or("none", |h| h.status.as_str()) == wanted)
-        && any("is-task", &|value| matches!(value, "false" | "0"))
-        && (published.is_empty() && exposed.is_empty()
-            || super::ports(engine, snapshot).iter().any(|port| {
-                published.iter().any(|range| range.has(port.public_port, &port.kind))
-                    || exposed.iter().any(|range| range.has(port.private_port, &port.kind))
-            }))
-        && filters.labels_match("label", &container.config.labels))
+    Ok(())
 }
 
-/// As Docker: a regular expression, tried on the name with and without its slash; a text that is none matches nothing.
-fn name_matches(pattern: &str, name: &str) -> bool {
-    let Some(expression) = Expression::parse(pattern) else { return false };
-    expression.finds(name) || expression.finds(&format!("/{name}"))
+/// Tried on the name with and without its slash.
+fn name_matches(patterns: &[Expression], name: &str) -> bool {
+    let whole = format!("/{name}");
+    patterns.iter().any(|pattern| pattern.finds(name) || pattern.finds(&whole))
 }
 
-/// A regular expression of bounded size and linear time.
-pub(crate) struct Expression(dense::DFA<Vec<u32>>);
-
-/// Most memory that an expression's automaton may take, in bytes.
-const MAX_AUTOMATON: usize = 4 << 20;
-
-impl Expression {
-    pub fn parse(pattern: &str) -> Option<Self> {
-        let limits = dense::Config::new()
-            .dfa_size_limit(Some(MAX_AUTOMATON))
-            .determinize_size_limit(Some(MAX_AUTOMATON))
-            .start_kind(StartKind::Unanchored);
-        dense::Builder::new().configure(limits).build(pattern).ok().map(Self)
+/// The images of these names or ids, and all that were made from them. What is no image has no containers.
+fn descendants<'a>(engine: &Inner, ancestors: impl Iterator<Item = &'a str>) -> Result<HashSet<ImageId>> {
+    let mut found: HashSet<ImageId> = ancestors.filter_map(|name| engine.images.find(name).ok()).collect();
+    if found.is_empty() {
+        return Ok(found);
     }
-
-    pub fn finds(&self, text: &str) -> bool {
-        self.0.try_search_fwd(&Input::new(text)).is_ok_and(|found| found.is_some())
+    let mut children: HashMap<ImageId, Vec<ImageId>> = HashMap::new();
+    for image in engine.images.list()?.iter() {
+        if let Some(parent) = &image.parent {
+            children.entry(parent.clone()).or_default().push(image.id.clone());
+        }
     }
-}
-
-fn is_ancestor(engine: &Inner, snapshot: &Snapshot, image: &str) -> bool {
-    let container = &snapshot.container;
-    if container.config.image == image {
-        return true;
+    let mut open: Vec<ImageId> = found.iter().cloned().collect();
+    while let Some(image) = open.pop() {
+        for child in children.remove(&image).unwrap_or_default() {
+            if found.insert(child.clone()) {
+                open.push(child);
+            }
+        }
     }
-    engine.images.find(image).is_ok_and(|found| Some(&found) == container.image.as_ref())
+    Ok(found)
 }
 
 fn in_network(engine: &Inner, snapshot: &Snapshot, network: &str) -> bool {
@@ -159,7 +189,7 @@ fn in_network(engine: &Inner, snapshot: &Snapshot, network: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{PortRange, name_matches};
+    use super::{Expression, PortRange};
 
     #[test]
     fn port_ranges() {
@@ -175,6 +205,8 @@ mod tests {
 
     #[test]
     fn names() {
+        let name_matches =
+            |pattern: &str, name: &str| super::name_matches(&[Expression::parse(pattern).unwrap()], name);
         assert!(
             name_matches("eb", "web-1") && name_matches("^web", "web-1") && name_matches("^/web-1$", "web-1")
         );
