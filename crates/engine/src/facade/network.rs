@@ -132,7 +132,7 @@ impl Engine {
     /// The same for a network that its row does not have.
     pub(crate) async fn leave_joined(&self, snapshot: &Snapshot, network: &str) -> Result<()> {
         let (leaving, name) = (snapshot.clone(), network.to_owned());
-        self.blocking(move |engine| take_off(engine, &leaving, &engine.networks.inspect(&name)?)).await
+        self.blocking(move |engine| take_off(engine, &leaving, &engine.networks.find(&name)?)).await
     }
 
     pub async fn network_prune(&self, filters: Filters) -> Result<PruneReport> {
@@ -190,7 +190,7 @@ fn connect(
     name: &str,
     settings: &EndpointSettings,
 ) -> Result<net::Network> {
-    let network = engine.networks.inspect(name)?;
+    let network = engine.networks.find(name)?;
     let container = &snapshot.container;
     connectable(&network, &container.host_config.network_mode)?;
     let mut request = start::endpoint_request(container, &network.name, Some(settings))?;
@@ -230,7 +230,7 @@ fn undo_connect(engine: &Inner, snapshot: &Snapshot, network: &net::Network) {
 }
 
 fn disconnect(engine: &Inner, snapshot: &Snapshot, name: &str) -> Result<net::Network> {
-    let network = engine.networks.inspect(name)?;
+    let network = engine.networks.find(name)?;
     let container = &snapshot.container;
     if container.host_config.network_mode == "host" && network.driver == net::Driver::Host {
         let text =
