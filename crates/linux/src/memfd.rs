@@ -92,7 +92,11 @@ mod tests {
         let (out, into) = pipe().unwrap();
         let mut from = 0;
         assert_eq!(splice(&file, Some(&mut from), &into, None, 4096, SpliceFlags::empty()), Ok(4096));
-        assert_eq!(rustix::fs::fcntl_add_seals(&file, ALL_SEALS), Err(Errno::BUSY), "the kernel's own patience");
+        assert_eq!(
+            rustix::fs::fcntl_add_seals(&file, ALL_SEALS),
+            Err(Errno::BUSY),
+            "the kernel's own patience"
+        );
         let reader = std::thread::spawn(move || {
             sleep(Duration::from_millis(300));
             rustix::io::read(&out, &mut [0; 4096]).unwrap();

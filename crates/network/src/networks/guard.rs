@@ -88,7 +88,9 @@ impl Guard {
             return;
         }
         match unseen {
-            true => tracing::info!("too many changes of firewalls at once: that of containers is put in place anew"),
+            true => tracing::info!(
+                "too many changes of firewalls at once: that of containers is put in place anew"
+            ),
             false => tracing::warn!("another program changed the firewall of containers: it is put back"),
         }
         let facts = lock(&self.state).facts(&self.config);

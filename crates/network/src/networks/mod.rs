@@ -217,6 +217,13 @@ impl Networks {
         self.disconnect_one(container, network, netns)
     }
 
+    /// An endpoint of a container that ended while it was made, so that `release` knew nothing of it.
+    pub fn give_up(&self, endpoint: &Endpoint) -> Result<()> {
+        let same = |known: &Endpoint| known.id == endpoint.id;
+        let is_known = self.state().endpoints.get(&endpoint.key()).is_some_and(same);
+        if is_known { self.release_endpoints(std::slice::from_ref(endpoint)) } else { Ok(()) }
+    }
+
     /// The container ended: all its endpoints, addresses and ports are free again. Idempotent.
     pub fn release(&self, container: &ContainerId) -> Result<()> {
         self.release_all(container)
