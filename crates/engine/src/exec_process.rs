@@ -65,7 +65,13 @@ fn read_process(engine: &Inner, snapshot: &Snapshot) -> Result<Process> {
         process: Option<Process>,
     }
     let path = engine.paths.run(snapshot.id()).join(knarr_shim_proto::file::CONFIG);
-    let file = std::fs::File::open(&path).map_err(Error::path("open", &path))?;
+    let file = match std::fs::File::open(&path) {
+        // It ended a moment ago, and what there was of its run is gone.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::Conflict(format!("container {} is not running", snapshot.id())));
+        }
+        file => file.map_err(Error::path("open", &path))?,
+    };
     let length = file.metadata().map_err(Error::path("read", &path))?.len().min(MAX_CONFIG);
     // One more, so that the end is seen without another buffer.
     let mut bytes = Vec::with_capacity(length as usize + 1);

@@ -132,7 +132,7 @@ impl Engine {
     /// The same for a network that its row does not have.
     pub(crate) async fn leave_joined(&self, snapshot: &Snapshot, network: &str) -> Result<()> {
         let (leaving, name) = (snapshot.clone(), network.to_owned());
-        self.blocking(move |engine| take_off(engine, &leaving, &engine.networks.inspect(&name)?)).await
+        self.blocking(move |engine| take_off(engine, &leaving, &engine.networks.find(&name)?)).await
     }
 
     pub async fn network_prune(&self, filters: Filters) -> Result<PruneReport> {
@@ -185,7 +185,7 @@ fn connect(
     name: &str,
     settings: &EndpointSettings,
 ) -> Result<net::Network> {
-    let network = engine.networks.inspect(name)?;
+    let network = engine.networks.find(name)?;
     let container = &snapshot.container;
     connectable(&network, &container.host_config.network_mode)?;
     let mut request = start::endpoint_request(container, &network.name, Some(settings))?;
@@ -197,6 +197,11 @@ fn connect(
     (request.default4, request.default6) = (false, false);
     let namespace = start::network_namespace(&snapshot.status)?;
     let endpoint = engine.networks.connect_in(&request, namespace.as_fd())?;
+    // Its end is published before its endpoints are released: either that is seen here, or the release sees this one.
+    if !is_same_run(engine, snapshot) {
+        engine.networks.give_up(&endpoint)?;
+        return Ok(network);
+    }
     let settled =
         engine.networks.settle(snapshot.id(), namespace.as_fd(), &start::published_ports(container)?);
     if let Err(error) = settled {
@@ -209,10 +214,27 @@ fn connect(
     Ok(network)
 }
 
+/// Whether the container still runs as it did.
+fn is_same_run(engine: &Inner, snapshot: &Snapshot) -> bool {
+    engine.containers.resolve(snapshot.id().as_str()).is_ok_and(|entry| {
+        let now = &entry.snapshot;
+        now.is_live()
+            && now.status.pid == snapshot.status.pid
+            && now.status.started_at == snapshot.status.started_at
+    })
+}
+
 /// Takes a running container off a network again. What fails is logged: the reason for it is what the client hears.
 fn undo_connect(engine: &Inner, snapshot: &Snapshot, network: &net::Network) {
     let (id, network) = (snapshot.id(), network.id.as_str());
     let undo = || -> Result<()> {
+        if !is_same_run(engine, snapshot) {
+            let endpoints = engine.networks.endpoints(id)?;
+            return endpoints
+                .iter()
+                .filter(|e| e.network.as_str() == network)
+                .try_for_each(|e| Ok(engine.networks.give_up(e)?));
+        }
         let namespace = start::network_namespace(&snapshot.status)?;
         let endpoint = engine.networks.disconnect(id, network, namespace.as_fd())?;
         start::left(engine, &snapshot.container, &endpoint)?;
@@ -225,7 +247,7 @@ fn undo_connect(engine: &Inner, snapshot: &Snapshot, network: &net::Network) {
 }
 
 fn disconnect(engine: &Inner, snapshot: &Snapshot, name: &str) -> Result<net::Network> {
-    let network = engine.networks.inspect(name)?;
+    let network = engine.networks.find(name)?;
     let container = &snapshot.container;
     if container.host_config.network_mode == "host" && network.driver == net::Driver::Host {
         let text =

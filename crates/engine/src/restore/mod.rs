@@ -177,10 +177,11 @@ async fn bring_back(
             None => action = plan(&recorded(container, status), &Observed::default()),
         }
     }
-    carry_out(container, status, action, observed.exit)
+    carry_out(engine, container, status, action, observed.exit).await
 }
 
-fn carry_out(
+async fn carry_out(
+    engine: &Arc<Inner>,
     container: &Container,
     status: &mut Status,
     action: Action,
@@ -203,11 +204,11 @@ fn carry_out(
             Restored { remove: Some(volumes), ..Restored::default() }
         }
         Action::Ended => {
-            was_running(status, None);
+            ran_unseen(engine, container, status, None).await;
             Restored { ended: exit, ..Restored::default() }
         }
         Action::Lost => {
-            was_running(status, None);
+            ran_unseen(engine, container, status, None).await;
             Restored { lost: true, ..Restored::default() }
         }
     }
@@ -224,7 +225,7 @@ async fn reconnect(engine: &Arc<Inner>, container: &Container, status: &mut Stat
             Restored { busy: true, ..Restored::default() }
         }
     };
-    was_running(status, None);
+    ran_unseen(engine, container, status, None).await;
     Some(how)
 }
 
@@ -239,6 +240,36 @@ fn was_running(status: &mut Status, started_at: Option<Time>) {
     }
 }
 
+/// The same for a run that is over, or that nobody can be asked about yet: its start comes among the events before its end does.
+async fn ran_unseen(
+    engine: &Arc<Inner>,
+    container: &Container,
+    status: &mut Status,
+    started_at: Option<Time>,
+) {
+    if !status.phase.is_live() {
+        was_running(status, started_at);
+        write(engine, container, status, true).await;
+    }
+}
+
+async fn write(engine: &Arc<Inner>, container: &Container, status: &Status, started: bool) {
+    let (store, row, id) = (engine.store.clone(), status.clone(), container.id.clone());
+    let event = started.then(|| container.event("start"));
+    let written = engine.pool.run(move || {
+        store.write(|tx| {
+            tx.put(id.as_str(), &row)?;
+            if let Some(event) = event {
+                tx.emit(event);
+            }
+            Ok::<_, knarr_state::Error>(())
+        })
+    });
+    if let Ok(Err(error)) = written.await {
+        tracing::error!(%error, "status not written");
+    }
+}
+
 async fn took_over(
     engine: &Arc<Inner>,
     container: &Container,
@@ -247,7 +278,7 @@ async fn took_over(
 ) -> Option<Restored> {
     let Connected { handle, events, report } = connected;
     if let Some(exit) = report.exit {
-        was_running(status, report.started_at.map(Time::from));
+        ran_unseen(engine, container, status, report.started_at.map(Time::from)).await;
         return Some(Restored { ended: Some(exit), ..Restored::default() });
     }
     if report.phase == ShimPhase::Created {
@@ -272,20 +303,7 @@ async fn took_over(
         status.phase = if frozen { Phase::Paused } else { Phase::Running };
     }
     if *status != before {
-        let (store, row, id) = (engine.store.clone(), status.clone(), container.id.clone());
-        let event = late.then(|| container.event("start"));
-        let written = engine.pool.run(move || {
-            store.write(|tx| {
-                tx.put(id.as_str(), &row)?;
-                if let Some(event) = event {
-                    tx.emit(event);
-                }
-                Ok::<_, knarr_state::Error>(())
-            })
-        });
-        if let Ok(Err(error)) = written.await {
-            tracing::error!(%error, "status not written");
-        }
+        write(engine, container, status, late).await;
     }
     crate::name_server::resume(engine, container, status).await;
     crate::facade::adopt_execs(engine, container, &handle, report.execs);

@@ -73,15 +73,15 @@ impl Task {
         let (engine, container, live) = (self.engine.clone(), self.container.clone(), self.live.clone());
         tokio::spawn(async move {
             let delivered = deliver::signal(&engine, &container, live, signal).await;
-            let arrived = delivered.is_ok();
-            if let Err(error) = &delivered {
-                tracing::debug!(container = container.id.short(), signal, %error, "signal not delivered");
+            match &delivered {
+                Err(error) => {
+                    tracing::debug!(container = container.id.short(), signal, %error, "signal not delivered");
+                }
+                Ok(()) if reply.is_some() => engine.emit_done(event).await,
+                Ok(()) => engine.emit(event).await,
             }
             if let Some(reply) = reply {
                 let _ = reply.send(delivered.map_err(Refused::Failed));
-            }
-            if arrived {
-                engine.emit(event).await;
             }
         });
     }
