@@ -79,7 +79,8 @@ pub async fn exec(cli: Shared, m: Matches) -> Outcome {
     // the connection of the last question, opened while the command runs; whether that succeeds is seen then
     let (ended, _) = tokio::join!(streaming.run(hijacked), client.reach());
     if ended? == Ended::Detached {
-        return Ok(());
+        // as in Docker's client: how the command ends nobody will know
+        return Err(Failure::new("read escape sequence"));
     }
     let ended: InspectResponse = client.get(format!("/exec/{id}/json")).fetch().await?;
     match ended.exit_code {
