@@ -457,6 +457,13 @@ pub(crate) fn open_subpath(mountpoint: &Path, subpath: &str) -> Result<OwnedFd> 
                 "path concatenation escapes the base directory, base: {}, subpath: {subpath}",
                 mountpoint.display()
             ),
+            // Go's words: Docker's client makes its exit code of them.
+            Errno::NOENT => {
+                format!(
+                    "cannot access path {}: no such file or directory",
+                    mountpoint.join(subpath).display()
+                )
+            }
             errno => format!("cannot access path {}: {errno}", mountpoint.join(subpath).display()),
         })
     })

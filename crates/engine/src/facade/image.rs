@@ -93,7 +93,7 @@ impl Engine {
         let text = joined(&options.name, &options.tag);
         let reference = if options.tag.is_empty() { parse_name(&text)? } else { parse(&text)? };
         // An unknown image is an error reply.
-        let (name, every, repository) = (text.clone(), options.tag.is_empty(), options.name.clone());
+        let (name, every, repository) = (text.clone(), options.tag.is_empty(), reference.familiar_name());
         self.blocking(move |engine| match engine.images.resolve(&name) {
             Err(_) if every => Ok(()),
             Err(knarr_image::Error::NotFound(_)) => {
