@@ -10,6 +10,7 @@ use crate::spec;
 use knarr_cgroup::Cgroup;
 use knarr_docker_types::container::UpdateRequest;
 use knarr_docker_types::resources::Resources;
+use knarr_oci::runtime::Pids;
 use std::sync::Arc;
 
 pub(crate) async fn update(engine: &Engine, entry: &Entry, request: UpdateRequest) -> Result<()> {
@@ -63,7 +64,11 @@ pub(crate) async fn update(engine: &Engine, entry: &Entry, request: UpdateReques
 /// Puts the limits of a container's row in force, of one that runs.
 pub(crate) fn set_limits(engine: &Inner, container: &Container) -> Result<()> {
     let facts = crate::start::gather_facts(engine, container)?;
-    let limits = spec::resources(&container.host_config.resources, &facts);
+    let mut limits = spec::resources(&container.host_config.resources, &facts);
+    // At creation no limit is nothing to write; here it takes away the one from before.
+    if container.host_config.resources.pids_limit.is_some_and(|limit| limit <= 0) {
+        limits.pids = Some(Pids { limit: -1 });
+    }
     Cgroup::new(&engine.cgroup_path(container))?
         .apply(&limits)
         .map_err(|e| Error::Internal(format!("Cannot update container {}: {e}", container.id)))
