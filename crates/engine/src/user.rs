@@ -34,8 +34,12 @@ impl Default for User {
 }
 
 impl User {
+    /// The group itself is the first of the supplementary ones: a program that changes its group must not leave what a mode
+    /// forbids to the old one (CVE-2022-2995).
     pub fn oci(&self) -> OciUser {
-        OciUser { uid: self.uid, gid: self.gid, umask: None, additional_gids: self.groups.clone() }
+        let mut groups = vec![self.gid];
+        groups.extend(self.groups.iter().filter(|gid| **gid != self.gid));
+        OciUser { uid: self.uid, gid: self.gid, umask: None, additional_gids: groups }
     }
 }
 
@@ -204,6 +208,8 @@ mod tests {
         assert_eq!(find("app:7777", &[]).unwrap(), user(1000, 7777, &[], "/home/app"));
         assert_eq!(find("7", &[]).unwrap(), user(7, 0, &[], "/"), "a number is no name");
         assert_eq!(find("1234", &["staff", "99"]).unwrap(), user(1234, 0, &[50, 99], "/"));
+        assert_eq!(find("", &["99"]).unwrap().oci().additional_gids, [0, 4, 99]);
+        assert_eq!(find("app:7777", &[]).unwrap().oci().additional_gids, [7777]);
     }
 
     #[test]
