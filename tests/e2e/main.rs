@@ -5,6 +5,7 @@ mod archives;
 mod bad_input;
 mod cli_parity;
 mod commands;
+mod compose;
 mod copies;
 mod cves;
 mod daemon;

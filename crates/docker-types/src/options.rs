@@ -19,6 +19,8 @@ pub struct ContainerList {
 pub struct ContainerCreate {
     pub name: Option<String>,
     pub platform: Option<Platform>,
+    /// The client's choice where neither the request nor the configuration names a log driver.
+    pub log_driver: Option<&'static str>,
 }
 
 /// `POST /containers/{id}/stop` and `/restart`.

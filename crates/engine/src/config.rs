@@ -54,8 +54,8 @@ pub struct EngineConfig {
     pub cgroup_parent: Option<String>,
     /// Whether systemd makes the control groups; `None`: where it runs, on cgroup v2.
     pub systemd_cgroup: Option<bool>,
-    /// Default log driver.
-    pub log_driver: String,
+    /// Default log driver, if one was chosen.
+    pub log_driver: Option<String>,
     /// Default options of the log driver (`max-size`, `max-file`, ...).
     pub log_opts: BTreeMap<String, String>,
     /// Labels of the engine, shown by `info`.
@@ -120,7 +120,7 @@ impl Default for EngineConfig {
             max_concurrent_uploads: knarr_image::MAX_UPLOADS,
             cgroup_parent: None,
             systemd_cgroup: None,
-            log_driver: crate::log_driver::DEFAULT.to_owned(),
+            log_driver: None,
             log_opts: BTreeMap::new(),
             labels: Vec::new(),
             debug: false,

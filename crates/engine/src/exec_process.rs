@@ -46,8 +46,12 @@ fn environment(
     if !has(&config.env, "HOME") {
         env.retain(|entry| !entry.starts_with("HOME="));
     }
-    if request.tty && !has(env, "TERM") {
-        env.push("TERM=xterm".to_owned());
+    // Docker's own variable goes with the command's terminal, not with the container's.
+    if !has(&config.env, "TERM") {
+        env.retain(|entry| !entry.starts_with("TERM="));
+        if request.tty {
+            env.push("TERM=xterm".to_owned());
+        }
     }
     spec::override_with(env, &request.env);
     if !has(env, "HOME") {

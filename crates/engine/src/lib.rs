@@ -69,5 +69,5 @@ pub use doctor::examine;
 pub use engine::Engine;
 pub use error::{Error, NOT_A_MANAGER, Result};
 pub use facade::{LogStream, Progress, parse_platform};
-pub use log_driver::check as check_log_driver;
+pub use log_driver::{DEFAULT as DEFAULT_LOG_DRIVER, check as check_log_driver};
 pub use stream::{AttachSession, Body, ByteStream, Wait};

@@ -94,7 +94,7 @@ pub(crate) fn info(engine: &Inner) -> Result<Info> {
         n_fd: i64::try_from(fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)).unwrap_or(0),
         oom_kill_disable: !engine.host.cgroup_v2,
         system_time: Time::now().rfc3339(),
-        logging_driver: config.log_driver.clone(),
+        logging_driver: config.log_driver.clone().unwrap_or_else(|| crate::log_driver::DEFAULT.to_owned()),
         cgroup_driver: if engine.systemd_cgroup() { "systemd" } else { "cgroupfs" }.to_owned(),
         cgroup_version: if engine.host.cgroup_v2 { "2" } else { "1" }.to_owned(),
         n_events_listener: i64::try_from(engine.store.subscribers()).unwrap_or(0),

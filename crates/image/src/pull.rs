@@ -245,6 +245,10 @@ impl Pull {
         let (config, fetched) = self.config(&wanted).await?;
         let layers = layers_of(&config, &wanted.manifest)?;
         let missing = self.missing(&layers).await?;
+        // As Docker: of an image that is here, and whole, no layer is worth a line.
+        if !missing.is_empty() || !self.is_image(&wanted.manifest.config.digest).await? {
+            self.announce(&layers, &missing);
+        }
         let held = self.hold(reference, &wanted, &layers, fetched, missing.len());
         let (held, arrived) = tokio::join!(held, self.fetch_layers(&layers, &missing));
         // The row that holds what arrived is there before a failure is told.
@@ -450,7 +454,13 @@ impl Pull {
         Ok(())
     }
 
-    async fn fetch_layers(&self, layers: &[LayerRef], missing: &[usize]) -> Result<(), Error> {
+    /// Whether there is an image of this configuration.
+    async fn is_image(&self, config: &Digest) -> Result<bool, Error> {
+        let (images, key) = (self.images.clone(), config.to_string());
+        self.blocking(move || Ok(images.store.read(|tx| tx.get::<ImageRecord>(&key))?.is_some())).await
+    }
+
+    fn announce(&self, layers: &[LayerRef], missing: &[usize]) {
         for (place, layer) in layers.iter().enumerate() {
             let id = layer.blob.digest.short();
             (self.report)(if missing.contains(&place) {
@@ -459,6 +469,9 @@ impl Pull {
                 Progress::status(id, "Already exists")
             });
         }
+    }
+
+    async fn fetch_layers(&self, layers: &[LayerRef], missing: &[usize]) -> Result<(), Error> {
         let mut tasks = JoinSet::new();
         for place in missing {
             let (pull, layer) = (self.clone(), layers[*place].clone());

@@ -1,6 +1,7 @@
 //! Requests that create or update containers, upgraded to the newest version.
 use crate::error::ApiError;
 use crate::json;
+use http::header::{HeaderMap, USER_AGENT};
 use knarr_docker_types::container::{CreateRequest, UpdateRequest};
 use knarr_docker_types::container_config::Config;
 use knarr_docker_types::host_config::{HostConfig, PortBinding};
@@ -24,6 +25,13 @@ api_struct! {
     pub struct LegacyHostConfig {
         capabilities: List<String> = "Capabilities",
     }
+}
+
+/// The log driver that the client counts on. Docker's library for Python gives a container's output (`containers.run`) only with
+/// `json-file` and `journald`, whatever the engine can read: without a choice of the user's, what it makes has the former.
+pub fn log_driver(headers: &HeaderMap) -> Option<&'static str> {
+    let agent = headers.get(USER_AGENT)?.as_bytes();
+    agent.starts_with(b"docker-sdk-python/").then_some("json-file")
 }
 
 pub fn upgrade(version: ApiVersion, body: &[u8]) -> Result<Upgraded, ApiError> {

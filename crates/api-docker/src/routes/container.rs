@@ -27,6 +27,7 @@ pub async fn create(mut cx: Context) -> Answer {
     let options = ContainerCreate {
         name: Some(cx.query.get("name").to_owned()).filter(|name| !name.is_empty()),
         platform: if cx.version.before(41) { None } else { cx.query.platform_text("platform")? },
+        log_driver: compat::create::log_driver(&cx.headers),
     };
     let mut created = cx.engine.container_create(upgraded.request, options).await?;
     let mut warnings = created.warnings.not_nil();

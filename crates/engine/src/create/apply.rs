@@ -51,7 +51,9 @@ fn build(
     let wanted_name = options.name.as_deref().filter(|n| !n.is_empty()).map(name::check).transpose()?;
     validate::config(&config)?;
     let defaults = engine.config();
-    crate::log_driver::merge(&mut host.log_config, &defaults.log_driver, &defaults.log_opts);
+    let log_driver =
+        defaults.log_driver.as_deref().or(options.log_driver).unwrap_or(crate::log_driver::DEFAULT);
+    crate::log_driver::merge(&mut host.log_config, log_driver, &defaults.log_opts);
     validate::host_config(&host)?;
     if let Some(name) = &wanted_name
         && let Some(id) = engine.containers.owner(name)

@@ -136,7 +136,8 @@ impl Engine {
         let inner = self.inner.clone();
         let extracted = self.inner.streams.run(move || {
             let engine = &inner;
-            let owner = match options.copy_uid_gid {
+            // Without a user in the configuration Docker keeps the archive's owners.
+            let owner = match options.copy_uid_gid && !snapshot.container.config.user.is_empty() {
                 false => None,
                 true => {
                     let user = crate::start::resolve_user(&snapshot.container)?;

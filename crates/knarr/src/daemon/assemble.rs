@@ -45,7 +45,8 @@ pub fn run(config: Config, flags: Flags, level: LogLevel) -> anyhow::Result<()> 
 }
 
 pub fn engine_config(c: &Config) -> anyhow::Result<EngineConfig> {
-    knarr_engine::check_log_driver(&c.log_driver, &c.log_opts).map_err(|why| anyhow!(why))?;
+    let log_driver = c.log_driver.as_deref().unwrap_or(knarr_engine::DEFAULT_LOG_DRIVER);
+    knarr_engine::check_log_driver(log_driver, &c.log_opts).map_err(|why| anyhow!(why))?;
     for label in &c.labels {
         anyhow::ensure!(label.contains('='), "bad attribute format: {label}");
     }

@@ -334,7 +334,8 @@ pub struct Config {
     pub dns_search: Vec<String>,
     pub host_gateway_ips: Vec<String>,
     pub labels: Vec<String>,
-    pub log_driver: String,
+    /// `None`: `local`, or what a client can read.
+    pub log_driver: Option<String>,
     pub log_opts: BTreeMap<String, String>,
     pub cgroup_parent: Option<String>,
     /// `None`: whatever fits the machine.
@@ -587,7 +588,7 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
             Vec::new,
         ),
         labels: non_empty(f.labels, file.labels, Vec::new),
-        log_driver: f.log_driver.or(file.log_driver).unwrap_or_else(|| "local".into()),
+        log_driver: f.log_driver.or(file.log_driver),
         log_opts: if f.log_opts.is_empty() {
             file.log_opts.unwrap_or_default()
         } else {

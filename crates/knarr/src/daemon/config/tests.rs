@@ -18,7 +18,7 @@ fn defaults_follow_the_roots() {
     assert_eq!(c.hosts, ["unix:///tmp/x/knarr.sock"]);
     assert_eq!(c.pidfile, Path::new("/tmp/x/knarr.pid"));
     assert_eq!(c.data_root, Path::new(DEFAULT_DATA_ROOT));
-    assert_eq!(c.log_driver, "local");
+    assert_eq!(c.log_driver, None);
     assert!(c.icc && c.ip_masq && c.ip_forward && c.firewall && c.tls.is_none());
 }
 
