@@ -35,7 +35,7 @@ impl Engine {
                 any("name", &|name| row.name.contains(name))
                     && any("driver", &|driver| driver == "local")
                     && filters.labels_match("label", &row.labels)
-                    && dangling.is_none_or(|wanted| !holders.contains_key(&row.id) == wanted)
+                    && dangling.is_none_or(|wanted| holders.contains_key(&row.id) != wanted)
             };
             let rows = engine.volumes.list()?;
             let volumes: List<Volume> =
