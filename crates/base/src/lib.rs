@@ -4,6 +4,7 @@
 pub mod failpoint;
 pub mod id;
 pub mod kind;
+pub mod units;
 
 pub use id::{ContainerId, ExecId, Id, ImageId, NetworkId, VolumeId};
 pub use kind::{ErrorKind, Kind};

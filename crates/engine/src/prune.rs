@@ -14,12 +14,10 @@ impl Prune {
     /// `known` are all filters that this clean-up has.
     pub fn new(filters: Filters, known: &[&str]) -> Result<Self> {
         filters.validate(known)?;
-        let mut times = filters.get("until");
-        let before = times.next().map(until).transpose()?;
-        if times.next().is_some() {
+        if filters.get("until").nth(1).is_some() {
             return Err(Error::Invalid("more than one until filter specified".to_owned()));
         }
-        drop(times);
+        let before = filters.get("until").next().map(until).transpose()?;
         Ok(Self { filters, before })
     }
 

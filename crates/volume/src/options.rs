@@ -3,6 +3,7 @@
 //! Standard: Docker's local driver, whose options are those of mount(8).
 use crate::Result;
 use crate::error::Error;
+use knarr_base::units;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -42,7 +43,7 @@ impl Options {
         }
         let size = match options.get("size") {
             None => 0,
-            Some(text) => bytes(text)?,
+            Some(text) => units::size(text, units::Base::Binary)?,
         };
         for (option, needed) in NEEDS {
             let missing = needed.iter().find(|needed| !options.contains_key(**needed));
@@ -54,26 +55,6 @@ impl Options {
         let mount = (!asked.kind.is_empty() || !asked.device.is_empty()).then_some(asked);
         Ok(Self { mount, size })
     }
-}
-
-/// Bytes with binary units, as Docker reads sizes: `512m`, `1.5GiB`, `100`.
-fn bytes(text: &str) -> Result<u64, String> {
-    let invalid = || format!("invalid size: '{text}'");
-    let end = text.rfind(|c: char| c.is_ascii_digit() || c == '.' || c == ' ').ok_or_else(invalid)?;
-    let (number, unit) = text.split_at(end + 1);
-    let number = if unit.is_empty() { number } else { number.strip_suffix(' ').unwrap_or(number) };
-    let value: f64 = number.parse().ok().filter(|n: &f64| n.is_finite() && *n >= 0.0).ok_or_else(invalid)?;
-    let power = match unit.to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 1,
-        "m" | "mb" | "mib" => 2,
-        "g" | "gb" | "gib" => 3,
-        "t" | "tb" | "tib" => 4,
-        "p" | "pb" | "pib" => 5,
-        unit => return Err(format!("invalid suffix: '{unit}'")),
-    };
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    Ok((value * 1024f64.powi(power)) as u64)
 }
 
 /// `//host[:port]/path`.

@@ -6,8 +6,9 @@ use crate::flag::{BYTES, FILTER, Flag, LABEL, Ty};
 use crate::format::listing::{Listing, Row, label_method, label_text};
 use crate::format::order::natural;
 use crate::format::units;
-use crate::spec::filter;
+use crate::spec::{filter, size};
 use knarr_docker_types::volume::{CreateRequest, ListResponse, PruneReport, Volume};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 use super::ps::FORMAT_HELP;
@@ -25,7 +26,7 @@ pub static CREATE_FLAGS: &[Flag] = &[
     Flag::new("name", Ty::Str, "Specify volume name").hidden(),
     Flag::new("opt", Ty::Map, "Set driver specific options").short('o').default("map[]"),
 ];
-/// Flags for volumes of a swarm, which an engine without one refuses.
+/// Flags for volumes of a swarm; one of them makes the request one for such a volume.
 pub static CLUSTER_FLAGS: &[Flag] = &[
     Flag::new("availability", Ty::Str, "Cluster Volume availability (\"active\", \"pause\", \"drain\")")
         .default("active")
@@ -132,12 +133,6 @@ pub async fn create(cli: Shared, m: Matches) -> Outcome {
             "conflicting options: cannot specify a volume-name through both --name and as a positional arg",
         ));
     }
-    if CLUSTER_FLAGS.iter().any(|flag| m.changed(flag.long)) {
-        return Err(Failure::new(
-            "Error response from daemon: This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect \
-             this node to swarm and try again.",
-        ));
-    }
     let pairs = |items: Vec<String>| {
         let cut = items.iter().map(|i| i.split_once('=').unwrap_or((i, "")));
         cut.map(|(k, v)| (k.to_owned(), v.to_owned())).collect::<BTreeMap<_, _>>()
@@ -147,11 +142,42 @@ pub async fn create(cli: Shared, m: Matches) -> Outcome {
         driver_opts: pairs(m.list("opt")).into(),
         labels: pairs(m.list("label")).into(),
         name: if argument.is_empty() { flag } else { argument }.to_owned(),
-        ..CreateRequest::default()
+        cluster_volume_spec: CLUSTER_FLAGS.iter().any(|flag| m.changed(flag.long)).then(|| cluster(&m)),
     };
     let client = cli.client().await?;
     let volume: Volume = client.post("/volumes/create").json(&body).fetch().await?;
     cli.println(&volume.name)
+}
+
+/// A volume of a swarm, as the API has it (`ClusterVolumeSpec`).
+fn cluster(m: &Matches) -> Value {
+    let access = match m.text("type") {
+        "mount" => "MountVolume",
+        _ => "BlockVolume",
+    };
+    let bytes = |flag: &str| size::memory(m.text(flag)).unwrap_or(0);
+    let given = m.list("secret");
+    let secrets: BTreeMap<&str, &str> = given.iter().filter_map(|secret| secret.split_once('=')).collect();
+    let secrets: Vec<Value> =
+        secrets.into_iter().map(|(key, secret)| json!({ "Key": key, "Secret": secret })).collect();
+    let topology = |flag: &str| -> Vec<Value> {
+        let segments = |text: &String| {
+            let pairs = text.split(',').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+            json!({ "Segments": pairs.collect::<BTreeMap<_, _>>() })
+        };
+        m.list(flag).iter().map(segments).collect()
+    };
+    json!({
+        "Group": m.text("group"),
+        "AccessMode": { "Scope": m.text("scope"), "Sharing": m.text("sharing"), access: {} },
+        "AccessibilityRequirements": {
+            "Requisite": topology("topology-required"),
+            "Preferred": topology("topology-preferred"),
+        },
+        "CapacityRange": { "RequiredBytes": bytes("required-bytes"), "LimitBytes": bytes("limit-bytes") },
+        "Secrets": secrets,
+        "Availability": m.text("availability"),
+    })
 }
 
 /// Only volumes of a swarm can be updated, so this finds out what is wrong.

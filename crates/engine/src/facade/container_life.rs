@@ -108,7 +108,8 @@ impl Engine {
         let path = path.trim_start_matches('/');
         let Some((container, alias)) = path.rsplit_once('/') else {
             self.entry(path)?;
-            return Err(Error::Conflict(
+            // Docker's status.
+            return Err(Error::Internal(
                 "Conflict, cannot remove the default link name of the container".to_owned(),
             ));
         };

@@ -6,6 +6,7 @@ use crate::record::Time;
 use knarr_docker_types::volume::{CreateRequest, ListResponse, PruneReport, UsageData, Volume};
 use knarr_docker_types::{Filters, List, Map};
 use knarr_volume::{CreateVolume, Volume as Row};
+use std::os::unix::fs::MetadataExt;
 
 impl Engine {
     pub async fn volume_create(&self, request: CreateRequest) -> Result<Volume> {
@@ -34,7 +35,7 @@ impl Engine {
                 any("name", &|name| row.name.contains(name))
                     && any("driver", &|driver| driver == "local")
                     && filters.labels_match("label", &row.labels)
-                    && dangling.is_none_or(|wanted| !holders.contains_key(&row.id) == wanted)
+                    && dangling.is_none_or(|wanted| holders.contains_key(&row.id) != wanted)
             };
             let rows = engine.volumes.list()?;
             let volumes: List<Volume> =
@@ -116,9 +117,12 @@ fn all_volumes(filters: &Filters) -> Result<bool> {
     }
 }
 
-/// Bytes on the disk; `None`: what is in it cannot be looked at.
+/// Bytes on the disk of what is in it; `None`: it cannot be looked at.
 fn size(engine: &Inner, row: &Row) -> Option<u64> {
-    knarr_snapshot::disk_usage(&engine.volumes.mountpoint(&row.name)).ok()
+    let place = engine.volumes.mountpoint(&row.name);
+    // As Docker: an empty one takes nothing.
+    let own = std::fs::symlink_metadata(&place).ok()?.blocks() * 512;
+    Some(knarr_snapshot::disk_usage(&place).ok()?.saturating_sub(own))
 }
 
 pub(crate) fn shown(engine: &Inner, row: &Row) -> Volume {

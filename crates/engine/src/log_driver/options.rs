@@ -1,4 +1,5 @@
 //! Options of log drivers: which are known, and how their values are read.
+use knarr_base::units;
 use knarr_shim_proto::LogDriver;
 use std::collections::BTreeMap;
 
@@ -52,8 +53,7 @@ pub(crate) fn validate(driver: &str, options: &BTreeMap<String, String>) -> Resu
                 "logger: max-buffer-size option is only supported with 'mode=non-blocking'".to_owned()
             );
         }
-        binary_size(size)
-            .ok_or_else(|| format!("error parsing option max-buffer-size: invalid size: '{size}'"))?;
+        binary_size(size).map_err(|why| format!("error parsing option max-buffer-size: {why}"))?;
     }
     if let Some(value) = options.get("cache-disabled").filter(|value| !value.is_empty()) {
         boolean(value).ok_or_else(|| format!("invalid value for option cache-disabled: {value}"))?;
@@ -97,8 +97,8 @@ pub(crate) fn validate(driver: &str, options: &BTreeMap<String, String>) -> Resu
 }
 
 fn json_file(options: &Options) -> Result<(), String> {
-    let size = options.get("max-size").map(|text| decimal_size(text).ok_or(text)).transpose();
-    let size = size.map_err(|text| format!("failed to parse max-size: invalid size: '{text}'"))?;
+    let size = options.get("max-size").map(|text| decimal_size(text)).transpose();
+    let size = size.map_err(|why| format!("failed to parse max-size: {why}"))?;
     if size == Some(0) {
         return Err("max-size must be a positive number".to_owned());
     }
@@ -126,8 +126,7 @@ fn json_file(options: &Options) -> Result<(), String> {
 fn local(options: &Options, prefix: &str) -> Result<(), String> {
     let get = |key: &str| options.get(&format!("{prefix}{key}"));
     if let Some(text) = get("max-size") {
-        decimal_size(text)
-            .ok_or_else(|| format!("invalid value for {prefix}max-size: {text}: invalid size: '{text}'"))?;
+        decimal_size(text).map_err(|why| format!("invalid value for {prefix}max-size: {text}: {why}"))?;
     }
     let mut files = i64::from(LOCAL_MAX_FILE);
     if let Some(text) = get("max-file") {
@@ -219,7 +218,7 @@ pub(super) struct Limits {
 
 pub(super) fn limits(options: &Options, prefix: &str, files: LogDriver) -> Limits {
     let get = |key: &str| options.get(&format!("{prefix}{key}"));
-    let size = get("max-size").and_then(|text| decimal_size(text));
+    let size = get("max-size").and_then(|text| decimal_size(text).ok());
     let count = get("max-file").and_then(|text| text.parse::<u32>().ok());
     let compress = get("compress").and_then(|text| boolean(text));
     if files == LogDriver::JsonFile {
@@ -236,7 +235,7 @@ pub(super) fn limits(options: &Options, prefix: &str, files: LogDriver) -> Limit
 pub(super) fn buffer(options: &Options) -> u64 {
     options
         .get("max-buffer-size")
-        .and_then(|text| binary_size(text))
+        .and_then(|text| binary_size(text).ok())
         .filter(|size| *size > 0)
         .unwrap_or(BUFFER)
 }
@@ -259,35 +258,13 @@ fn boolean(text: &str) -> Option<bool> {
 }
 
 /// `10m`, `1g`, `512`: in powers of 1000, as Docker reads `max-size`.
-pub(crate) fn decimal_size(text: &str) -> Option<u64> {
-    size(text, 1000)
+pub(crate) fn decimal_size(text: &str) -> Result<u64, String> {
+    units::size(text, units::Base::Decimal)
 }
 
 /// In powers of 1024.
-fn binary_size(text: &str) -> Option<u64> {
-    size(text, 1024)
-}
-
-fn size(text: &str, base: u64) -> Option<u64> {
-    let lower = text.trim().to_ascii_lowercase();
-    let lower = lower.strip_suffix('b').unwrap_or(&lower);
-    let lower = lower.strip_suffix('i').unwrap_or(lower);
-    let (digits, power) = match lower.char_indices().last()? {
-        (at, 'k') => (&lower[..at], 1),
-        (at, 'm') => (&lower[..at], 2),
-        (at, 'g') => (&lower[..at], 3),
-        (at, 't') => (&lower[..at], 4),
-        (at, 'p') => (&lower[..at], 5),
-        _ => (lower, 0),
-    };
-    let factor = base.checked_pow(power)?;
-    let digits = digits.trim_end();
-    if let Ok(whole) = digits.parse::<u64>() {
-        return whole.checked_mul(factor);
-    }
-    let fraction = digits.chars().all(|c| c.is_ascii_digit() || c == '.') && digits.contains('.');
-    let value = digits.parse::<f64>().ok().filter(|_| fraction)?;
-    Some((value * factor as f64) as u64)
+fn binary_size(text: &str) -> Result<u64, String> {
+    units::size(text, units::Base::Binary)
 }
 
 /// An error of the operating system as Go prints it.

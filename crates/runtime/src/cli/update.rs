@@ -6,6 +6,7 @@ use super::arguments::Arguments;
 use super::container::Container;
 use super::{Global, cgroup_error, file_error, unknown};
 use crate::{Error, Result};
+use knarr_base::units;
 use knarr_oci::runtime::{BlockIo, Cpu, Memory, Pids, Resources};
 use std::io::Read;
 use std::path::PathBuf;
@@ -92,18 +93,7 @@ fn size(text: &str) -> Option<i64> {
     if text == "-1" {
         return Some(-1);
     }
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        "t" | "tb" | "tib" => 40,
-        "p" | "pb" | "pib" => 50,
-        _ => return None,
-    };
-    number.parse::<i64>().ok()?.checked_mul(1 << shift)
+    i64::try_from(units::size(text, units::Base::Binary).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! How single values of flags and of `daemon.json` are read: sizes, pools, limits, runtimes. Pure.
 use super::{ConfigError, Pool, RuntimeEntry, Tls, Ulimit};
+use knarr_base::units;
 use knarr_engine::config::StorageDriver;
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -212,16 +213,7 @@ pub fn parse_size(text: &str) -> Result<u64, ConfigError> {
         value: text.into(),
         why: "expected a size such as 64m",
     };
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match &lower[digits.len()..] {
-        "" | "b" => 1u64,
-        "k" | "kb" | "kib" => 1 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        _ => return Err(bad()),
-    };
-    digits.trim().parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).ok_or_else(bad)
+    units::size(text.trim(), units::Base::Binary).map_err(|_| bad())
 }
 
 /// `None`: what works best.
