@@ -5,6 +5,7 @@ use crate::frames::Frames;
 use bytes::Bytes;
 use knarr_docker_types::container::WaitResponse;
 use std::pin::Pin;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
@@ -13,6 +14,10 @@ use tokio::sync::{mpsc, oneshot};
 pub const STREAM_DEPTH: usize = 16;
 /// Bytes copied at a time.
 const COPY_BYTES: usize = 32 << 10;
+
+/// How long a client is waited for that has been told the end, and for how long it must be quiet.
+const LINGER: Duration = Duration::from_secs(20);
+const QUIET: Duration = Duration::from_millis(500);
 
 /// A request's body: an image to load, an archive to extract.
 pub type Body = Pin<Box<dyn AsyncRead + Send>>;
@@ -75,6 +80,7 @@ impl AttachSession {
         };
         let Some(stream) = stream else {
             let _ = client.shutdown().await;
+            unsent(&mut client).await;
             return Ok(Ended::Streams);
         };
         let ended = copy(&mut client, stream, stdin, detach_keys, frames).await;
@@ -89,8 +95,20 @@ impl AttachSession {
         {
             on_detach();
         }
+        unsent(&mut client).await;
         ended
     }
+}
+
+/// Takes what the client still sends, until it has seen the end: a connection that is closed with unread input is reset,
+/// and who reads from it gets an error instead of the rest of the output.
+async fn unsent<C: AsyncRead + Unpin>(client: &mut C) {
+    let mut buffer = vec![0; COPY_BYTES];
+    let taken = async {
+        // who is quiet has nothing under way
+        while let Ok(Ok(1..)) = tokio::time::timeout(QUIET, client.read(&mut buffer)).await {}
+    };
+    let _ = tokio::time::timeout(LINGER, taken).await;
 }
 
 async fn copy<C: AsyncRead + AsyncWrite + Unpin + Send>(
