@@ -262,3 +262,119 @@ fn clients_honour_hosts_and_contexts() {
         assert!(cmd.output().unwrap().status.success(), "KNARR_HOST wins over DOCKER_HOST");
     }
 }
+
+/// What the version history says of 1.52 to 1.55, which no released daemon of this suite speaks: members that came and
+/// went, each on both sides of its version.
+#[test]
+fn members_that_came_and_went_since_1_51() {
+    let e = Engine::start();
+    let d = e.docker();
+    d.ok(&["run", "-d", "--name", "web", "-p", "80", "--health-cmd", "true", "busybox", "sleep", "600"]);
+    let a = e.api();
+    let get = |minor: u32, path: &str| a.get(&format!("/v1.{minor}{path}")).unwrap().expect(200).json();
+    // resource, pointer, the versions that have the member
+    let members: &[(&str, &str, std::ops::RangeInclusive<u32>)] = &[
+        ("/containers/web/json", "/NetworkSettings/Bridge", 24..=51),
+        ("/containers/web/json", "/NetworkSettings/HairpinMode", 24..=51),
+        ("/containers/web/json", "/NetworkSettings/LinkLocalIPv6Address", 24..=51),
+        ("/containers/web/json", "/NetworkSettings/LinkLocalIPv6PrefixLen", 24..=51),
+        ("/containers/web/json", "/NetworkSettings/SecondaryIPAddresses", 24..=51),
+        ("/containers/web/json", "/NetworkSettings/SecondaryIPv6Addresses", 24..=51),
+        ("/containers/web/json", "/NetworkSettings/EndpointID", 24..=51),
+        ("/containers/web/json", "/NetworkSettings/Gateway", 24..=51),
+        ("/containers/web/json", "/NetworkSettings/GlobalIPv6Address", 24..=51),
+        ("/containers/web/json", "/NetworkSettings/GlobalIPv6PrefixLen", 24..=51),
+        ("/containers/web/json", "/NetworkSettings/IPAddress", 24..=51),
+        ("/containers/web/json", "/NetworkSettings/IPPrefixLen", 24..=51),
+        ("/containers/web/json", "/NetworkSettings/IPv6Gateway", 24..=51),
+        ("/containers/web/json", "/NetworkSettings/MacAddress", 24..=51),
+        ("/containers/web/json", "/NetworkSettings/Networks/bridge/IPAddress", 24..=55),
+        ("/containers/web/json", "/Config/OnBuild", 24..=51),
+        ("/containers/web/json", "/HostConfig/KernelMemoryTCP", 24..=41),
+        ("/containers/json", "/0/Health/Status", 52..=55),
+        ("/images/busybox/json", "/Config/User", 24..=51),
+        ("/images/busybox/json", "/Config/WorkingDir", 24..=51),
+        ("/images/busybox/json", "/Config/Volumes", 24..=51),
+        ("/images/busybox/json", "/Config/Entrypoint", 24..=51),
+        ("/images/busybox/json", "/Config/OnBuild", 24..=51),
+        ("/images/busybox/json", "/Config/Labels", 24..=51),
+        ("/images/busybox/json", "/Parent", 24..=51),
+        ("/images/busybox/json", "/Comment", 24..=51),
+        ("/images/busybox/json", "/DockerVersion", 24..=51),
+        ("/images/busybox/json", "/Author", 24..=51),
+        ("/networks/bridge", "/Status/IPAM/Subnets", 52..=55),
+        ("/system/df", "/ImageUsage/TotalCount", 52..=55),
+        ("/system/df?verbose=1", "/ImageUsage/Items", 52..=55),
+        ("/system/df?verbose=1", "/Images", 25..=51),
+        ("/system/df", "/Images", 25..=55),
+        ("/info", "/KernelMemoryTCP", 24..=41),
+    ];
+    for minor in [24, 41, 42, 51, 52, 53, 54, 55] {
+        for (path, pointer, versions) in
+            members.iter().filter(|(path, ..)| minor > 24 || !path.contains("/df"))
+        {
+            let there = get(minor, path).pointer(pointer).is_some();
+            assert_eq!(there, versions.contains(&minor), "1.{minor} {path} {pointer}");
+        }
+        let events =
+            a.get(&format!("/v1.{minor}/events?since=0&until=1&filters=%7B%7D")).unwrap().expect(200);
+        assert_eq!(events.header("content-type"), Some("application/json"), "1.{minor}");
+        // an event of a container had three members more
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 1;
+        let filter = "filters=%7B%22type%22%3A%5B%22container%22%5D%2C%22event%22%3A%5B%22start%22%5D%7D";
+        let text =
+            a.get(&format!("/v1.{minor}/events?since=1&until={now}&{filter}")).unwrap().expect(200).text();
+        let event: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        for name in ["status", "id", "from"] {
+            assert_eq!(event.get(name).is_some(), minor <= 51, "1.{minor} {name}: {event}");
+        }
+        assert_eq!(event["Action"], "start", "1.{minor}");
+    }
+
+    // requests: a container-wide address is nothing from 1.52 on, and who lists no bindings is told
+    let body =
+        r#"{"Image":"busybox","MacAddress":"02:42:ac:11:00:09","HostConfig":{"PortBindings":{"81/tcp":[]}}}"#;
+    for minor in [51, 52, 55] {
+        let created = a.post(&format!("/v1.{minor}/containers/create"), body).expect(201).json();
+        let id = created["Id"].as_str().unwrap();
+        let settings = get(minor, &format!("/containers/{id}/json"));
+        let mac =
+            settings["NetworkSettings"]["Networks"]["bridge"]["MacAddress"].as_str().unwrap_or_default();
+        assert_eq!(mac == "02:42:ac:11:00:09", minor == 51, "1.{minor}: {settings}");
+        let warned = created["Warnings"].to_string().contains("empty list of port-bindings: 81/tcp");
+        assert_eq!(warned, minor >= 52, "1.{minor}: {created}");
+        a.delete(&format!("/containers/{id}")).unwrap().expect(204);
+    }
+    // endpoints that came
+    let attestations =
+        |minor: u32| a.get(&format!("/v1.{minor}/images/busybox/attestations")).unwrap().status;
+    assert_eq!((attestations(54), attestations(55)), (404, 501));
+}
+
+/// An image has one platform: what is asked of another one finds nothing, and removes nothing.
+#[test]
+fn platforms_that_an_image_does_not_have() {
+    let e = Engine::start();
+    let a = e.api();
+    let arm = "%7B%22os%22%3A%22linux%22%2C%22architecture%22%3A%22arm64%22%7D";
+    let own = a.get("/images/busybox/json").unwrap().expect(200).json()["Architecture"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let own = format!("%7B%22os%22%3A%22linux%22%2C%22architecture%22%3A%22{own}%22%7D");
+    let message = "was found but its platform (linux/";
+    let history = |minor: u32, platform: &str| {
+        a.get(&format!("/v1.{minor}/images/busybox/history?platform={platform}")).unwrap()
+    };
+    assert!(history(48, arm).expect(404).message().contains(message));
+    history(47, arm).expect(200);
+    history(55, &own).expect(200);
+    let remove = |minor: u32, query: &str| a.delete(&format!("/v1.{minor}/images/busybox?{query}")).unwrap();
+    assert!(remove(50, &format!("platforms={arm}")).expect(404).message().contains(message));
+    let several = remove(50, &format!("platforms={arm}&platforms={own}")).expect(400);
+    assert_eq!(several.message(), "multiple platforms are not supported");
+    remove(50, "platforms=nonsense").expect(400);
+    a.get("/images/busybox/json").unwrap().expect(200);
+    remove(50, &format!("platforms={own}")).expect(200);
+    a.get("/images/busybox/json").unwrap().expect(404);
+}

@@ -4,7 +4,9 @@ use crate::context::Context;
 use crate::error::ApiError;
 use crate::reply::{self, Answer};
 use http::StatusCode;
+use knarr_docker_types::image::InspectResponse;
 use knarr_docker_types::options::{ImageList, ImageRemove, ImageSearch};
+use knarr_docker_types::platform::Platform;
 
 pub async fn list(cx: Context) -> Answer {
     let mut filters = cx.query.filters()?;
@@ -36,22 +38,33 @@ pub async fn inspect(cx: Context) -> Answer {
         ));
     }
     let mut image = cx.engine.image_inspect(&cx.name, manifests).await?;
-    if let Some(platform) = platform.filter(|p| (&p.os, &p.architecture) != (&image.os, &image.architecture))
-    {
-        return Err(ApiError::new(
-            knarr_base::ErrorKind::NotFound,
-            format!(
-                "image with reference {} was found but its platform ({}/{}) does not match the specified platform ({}/{})",
-                cx.name, image.os, image.architecture, platform.os, platform.architecture
-            ),
-        ));
+    if let Some(platform) = platform {
+        check_platform(&cx.name, &image, &platform)?;
     }
     image.repo_tags = image.repo_tags.not_nil();
     image.repo_digests = image.repo_digests.not_nil();
     compat::reply(cx.version, &image, compat::image::inspect)
 }
 
+/// An image has one platform here: another one is not there.
+fn check_platform(name: &str, image: &InspectResponse, wanted: &Platform) -> Result<(), ApiError> {
+    if (&wanted.os, &wanted.architecture) == (&image.os, &image.architecture) {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        knarr_base::ErrorKind::NotFound,
+        format!(
+            "image with reference {name} was found but its platform ({}/{}) does not match the specified platform ({}/{})",
+            image.os, image.architecture, wanted.os, wanted.architecture
+        ),
+    ))
+}
+
 pub async fn history(cx: Context) -> Answer {
+    let platform = if cx.version.before(48) { None } else { cx.query.platform_json("platform")? };
+    if let Some(platform) = platform {
+        check_platform(&cx.name, &cx.engine.image_inspect(&cx.name, false).await?, &platform)?;
+    }
     reply::json(&cx.engine.image_history(&cx.name).await?)
 }
 
@@ -63,6 +76,12 @@ pub async fn tag(cx: Context) -> Answer {
 pub async fn remove(cx: Context) -> Answer {
     if cx.name.trim().is_empty() {
         return Err(ApiError::invalid("image name cannot be blank"));
+    }
+    let platforms = if cx.version.before(50) { Vec::new() } else { cx.query.platforms_json("platforms")? };
+    match platforms.as_slice() {
+        [] => {}
+        [platform] => check_platform(&cx.name, &cx.engine.image_inspect(&cx.name, false).await?, platform)?,
+        _ => return Err(ApiError::invalid("multiple platforms are not supported")),
     }
     let options = ImageRemove { force: cx.query.bool("force"), no_prune: cx.query.bool("noprune") };
     reply::json(&cx.engine.image_remove(&cx.name, options).await?)
