@@ -116,26 +116,22 @@ containers!(
     lifecycle::wait,
     &[]
 );
-pub static RM: Command = Command::new(
-    "rm",
-    "[OPTIONS] CONTAINER [CONTAINER...]",
-    "Remove one or more containers",
-    Args::AtLeast(1),
-    run!(lifecycle::rm),
-)
-.flags(&[lifecycle::RM_FLAGS])
-.paths(RM_PATHS);
-static RM_PATHS: &[&str] = &["knarr container rm", "knarr container remove", "knarr rm"];
-pub static CONTAINER_RM: Command = Command::new(
-    "rm",
-    "[OPTIONS] CONTAINER [CONTAINER...]",
-    "Remove one or more containers",
-    Args::AtLeast(1),
-    run!(lifecycle::rm),
-)
-.flags(&[lifecycle::RM_FLAGS])
-.aliases(&["remove"])
-.paths(RM_PATHS);
+static RM_TABLE: &[&[Flag]] = &[lifecycle::RM_FLAGS];
+
+/// `rm`, at the top and (with its other name) among the commands of `container`.
+const fn removal() -> Command {
+    Command::new(
+        "rm",
+        "[OPTIONS] CONTAINER [CONTAINER...]",
+        "Remove one or more containers",
+        Args::AtLeast(1),
+        run!(lifecycle::rm),
+    )
+    .flags(RM_TABLE)
+    .paths(&["knarr container rm", "knarr container remove", "knarr rm"])
+}
+pub static RM: Command = removal();
+pub static CONTAINER_RM: Command = removal().aliases(&["remove"]);
 
 pub static ATTACH: Command = Command::new(
     "attach",
