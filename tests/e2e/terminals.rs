@@ -80,6 +80,24 @@ fn detach_keys_leave_it_running() {
 }
 
 #[test]
+fn detach_keys_leave_a_command_running() {
+    let e = Engine::start();
+    for c in e.clients() {
+        c.ok(&["run", "-d", "--name", "ex", "busybox", "sleep", "600"]);
+        let t = Terminal::new(&c, &e.fresh_dir("tmux"));
+        t.line("$C exec -it ex sh -c 'echo ready $((40 + 2)); sleep 600'");
+        t.sees("ready 42");
+        t.keys(&["C-p", "C-q"]);
+        t.sees("read escape sequence");
+        t.prompt("host>");
+        t.line("echo code $?");
+        t.sees("code 1");
+        assert_eq!(c.ok(&["top", "ex", "-o", "args"]).matches("sleep 600").count(), 3, "{}", c.name);
+        c.ok(&["rm", "-f", "ex"]);
+    }
+}
+
+#[test]
 fn exec_with_a_terminal() {
     let e = Engine::start();
     for c in e.clients() {
@@ -103,8 +121,9 @@ fn exec_with_a_terminal() {
 fn signals_are_proxied() {
     let e = Engine::start();
     for c in e.clients() {
-        let script = "trap 'echo got-int; exit 11' INT; trap 'echo got-term; exit 12' TERM; echo up; while :; do sleep 0.05; done";
-        for (signal, code) in [("INT", 11), ("TERM", 12)] {
+        let script = "trap 'echo got-int; exit 11' INT; trap 'echo got-term; exit 12' TERM; trap 'exit 13' 37; trap 'exit 14' XCPU; echo up; while :; do sleep 0.05; done";
+        // 37 is RTMIN+3, which halts a systemd
+        for (signal, code) in [("INT", 11), ("TERM", 12), ("37", 13), ("XCPU", 14)] {
             let mut child = c.spawn(&["run", "--rm", "--name", "sig", "busybox", "sh", "-c", script]);
             eventually("up", Duration::from_secs(10), || {
                 (c.run(&["logs", "sig"]).text() == "up").then_some(())

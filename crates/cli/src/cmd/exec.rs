@@ -77,7 +77,8 @@ pub async fn exec(cli: Shared, m: Matches) -> Outcome {
     let _resizing =
         (tty && crate::term::stdin_is_terminal()).then(|| resize::follow(&client, Resized::Exec(id.clone())));
     if streaming.run(hijacked).await? == Ended::Detached {
-        return Ok(());
+        // as in Docker's client: how the command ends nobody will know
+        return Err(Failure::new("read escape sequence"));
     }
     let ended: InspectResponse = client.get(format!("/exec/{id}/json")).fetch().await?;
     match ended.exit_code {

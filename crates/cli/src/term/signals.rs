@@ -7,24 +7,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-/// Number and name of what is passed on. SIGCHLD, SIGPIPE and SIGURG are our own business, SIGWINCH is a resize.
-const FORWARDED: [(i32, &str); 15] = [
-    (1, "HUP"),
-    (2, "INT"),
-    (3, "QUIT"),
-    (10, "USR1"),
-    (12, "USR2"),
-    (14, "ALRM"),
-    (15, "TERM"),
-    (18, "CONT"),
-    (20, "TSTP"),
-    (21, "TTIN"),
-    (22, "TTOU"),
-    (26, "VTALRM"),
-    (27, "PROF"),
-    (29, "IO"),
-    (30, "PWR"),
-];
+/// What is passed on: HUP, INT, QUIT, TRAP, ABRT, USR1, USR2, ALRM, TERM, STKFLT, CONT, TSTP, TTIN, TTOU, XCPU, XFSZ, VTALRM, PROF,
+/// IO, PWR, SYS, and the real-time signals (with which systemd as the first process of a container is told what to do).
+/// CHLD, PIPE and URG are our own business, WINCH is a resize: some servers end by it.
+const FORWARDED: [i32; 21] = [1, 2, 3, 5, 6, 10, 12, 14, 15, 16, 18, 20, 21, 22, 24, 25, 26, 27, 29, 30, 31];
+/// Those that are nobody's but the C library's come before.
+const REAL_TIME: std::ops::RangeInclusive<i32> = 35..=64;
+const ENDINGS: [i32; 2] = [2, 15];
 /// Signals remembered while one is being delivered.
 const QUEUE: usize = 128;
 
@@ -61,27 +50,27 @@ pub fn proxy(client: &Client, container: &str) -> Proxy {
     let (sender, mut receiver) = tokio::sync::mpsc::channel(QUEUE);
     let mut tasks = Vec::new();
     let (forced, endings) = (Rc::new(Notify::new()), Rc::new(Cell::new(0)));
-    for (number, name) in FORWARDED {
+    for number in FORWARDED.into_iter().chain(REAL_TIME) {
         let Ok(mut caught) = signal(SignalKind::from_raw(number)) else { continue };
         let sender = sender.clone();
         let (forced, endings) = (Rc::clone(&forced), Rc::clone(&endings));
         tasks.push(tokio::task::spawn_local(async move {
             while caught.recv().await.is_some() {
-                if matches!(name, "INT" | "TERM") {
+                if ENDINGS.contains(&number) {
                     endings.set(endings.get() + 1);
                     if endings.get() == FORCE {
                         forced.notify_one();
                     }
                 }
-                let _ = sender.try_send(name);
+                let _ = sender.try_send(number);
             }
         }));
     }
     let (client, path) = (client.clone(), format!("/containers/{container}/kill"));
     tasks.push(tokio::task::spawn_local(async move {
-        while let Some(name) = receiver.recv().await {
+        while let Some(number) = receiver.recv().await {
             // the container may be gone already
-            let _ = client.post(path.clone()).query("signal", name).done().await;
+            let _ = client.post(path.clone()).query("signal", number.to_string()).done().await;
         }
     }));
     Proxy { tasks, forced }
