@@ -358,6 +358,33 @@ fn plugins_of_the_command_line() {
             client.name
         );
         assert!(client.ok(&["__complete", "ec"]).contains("echo\tSays what it got"), "{}", client.name);
+        let help = client.ok(&["--help"]);
+        assert!(help.contains("\n  echo*       Says what it got\n"), "{}: {help}", client.name);
+        let facts = client.ok(&["info"]);
+        let shown =
+            format!(" Plugins:\n  echo: Says what it got (test)\n    Path:     {}\n", program.display());
+        assert!(facts.contains(&shown), "{}: {facts}", client.name);
+    }
+    // what lies there and does not say what it is, is no command
+    for (name, answer, problem) in [
+        ("mute", "", "invalid metadata: "),
+        ("nobody", r#"{"SchemaVersion":"0.1.0"}"#, "plugin metadata does not define a vendor"),
+        ("ps", r#"{"SchemaVersion":"0.1.0","Vendor":"test"}"#, "plugin \"ps\" duplicates builtin command"),
+    ] {
+        let program = plugins.join(format!("docker-{name}"));
+        std::fs::write(&program, format!("#!/bin/sh\necho '{answer}'\n")).expect("plugin");
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("mode");
+        for client in both(&e) {
+            let client = client.env("DOCKER_CONFIG", config.to_str().expect("UTF-8"));
+            let help = client.ok(&["--help"]);
+            let (_, invalid) = help.split_once("\nInvalid Plugins:\n").expect("plugins that cannot be used");
+            assert!(invalid.contains(&format!("  {name:<11} {problem}")), "{}: {invalid}", client.name);
+            if name != "ps" {
+                client.fails(1, &[name, "x"]).says("unknown command");
+            }
+            assert_eq!(client.ok(&["ps", "-q"]), "");
+        }
     }
     let own = e.knarr().env("DOCKER_CONFIG", config.to_str().expect("UTF-8"));
     let own = own.env("DOCKER_HOST", "").env("KNARR_HOST", &e.host());
@@ -544,7 +571,7 @@ fn config_json_is_read_alike() {
     let document = format!(
         r#"{{"psFormat": "table {{{{.Names}}}}\t{{{{.Image}}}}", "imagesFormat": "{{{{.Repository}}}}|{{{{.Tag}}}}",
             "networksFormat": "{{{{.Name}}}}", "volumesFormat": "{{{{.Name}}}}!", "statsFormat": "{{{{.Name}}}} stats",
-            "HttpHeaders": {{"X-Meta": "value"}}, "detachKeys": "ctrl-x,x",
+            "HttpHeaders": {{"X-Meta": "value", "User-Agent": "nobody"}}, "detachKeys": "ctrl-x,x",
             "proxies": {{"default": {{"httpProxy": "http://default:1", "noProxy": "a,b"}},
                          "{}": {{"httpsProxy": "http://of-this-engine:2", "allProxy": "socks5://x"}}}}}}"#,
         e.host()
@@ -578,8 +605,171 @@ fn config_json_is_read_alike() {
     for client in [&docker, &knarr] {
         let request = first_request(client, &["ps"]);
         assert!(request.to_lowercase().contains("\r\nx-meta: value\r\n"), "{request}");
+        assert_eq!(request.to_lowercase().matches("\r\nuser-agent: ").count(), 1, "{request}");
+        let own = (*client).clone().env("DOCKER_CUSTOM_HEADERS", "X-Other=a=b,\"X-More=c,d\"");
+        let request = first_request(&own, &["ps"]).to_lowercase();
+        assert!(
+            request.contains("\r\nx-other: a=b\r\n") && request.contains("\r\nx-more: c,d\r\n"),
+            "{request}"
+        );
+        assert!(!request.contains("x-meta"), "{request}");
+        for (text, why) in
+            [("X", "missing \"=\""), ("=x", "with an empty key"), ("\"", "must be formatted as")]
+        {
+            (*client).clone().env("DOCKER_CUSTOM_HEADERS", text).fails(1, &["ps"]).says(why);
+        }
     }
     let _ = docker.run(&["rm", "-f", "cold"]);
+}
+
+/// A configuration file that cannot be used is told about, and nothing is written over it.
+#[test]
+fn an_unusable_config_json() {
+    let e = Engine::start();
+    for client in both(&e) {
+        for (text, usable) in
+            [("not json", false), ("[]", false), ("null", true), (" \n", true), ("{}", true)]
+        {
+            let config = e.fresh_dir("config");
+            let file = config.join("config.json");
+            std::fs::write(&file, text).expect("config.json");
+            let here = client.clone().env("DOCKER_CONFIG", config.to_str().expect("UTF-8"));
+            let o = here.run(&["ps", "-q"]).code(0);
+            let warned = o.stderr.contains("WARNING: Error parsing config file (");
+            assert_eq!(warned, !usable, "{}: {text}: {}", client.name, o.stderr);
+            if client.name != "docker" && !usable {
+                here.ok(&["context", "create", "other"]);
+                here.fails(1, &["context", "use", "other"]).says("Error parsing config file");
+                assert_eq!(std::fs::read_to_string(&file).expect("config.json"), text);
+            }
+        }
+    }
+}
+
+/// What the file adds to every prune protects what is labelled so.
+#[test]
+fn standing_filters_of_prunes() {
+    let e = Engine::start();
+    let config = e.fresh_dir("prune");
+    std::fs::write(config.join("config.json"), r#"{"pruneFilters": ["label!=keep"]}"#).expect("config.json");
+    for client in both(&e) {
+        let here = client.clone().env("DOCKER_CONFIG", config.to_str().expect("UTF-8"));
+        client.ok(&["create", "--name", "kept", "--label", "keep", "busybox"]);
+        client.ok(&["create", "--name", "not", "busybox"]);
+        client.ok(&["volume", "create", "--label", "keep", "kept"]);
+        client.ok(&["volume", "create", "not"]);
+        client.ok(&["network", "create", "--label", "keep", "--internal", "kept"]);
+        let asked = here.run_with_stdin(&["system", "prune", "--filter", "label=a"], b"n\n").code(0);
+        let shown = "with:\n  - label!=keep\n  - label=a\n";
+        assert!(asked.stdout.contains(shown), "{}: {}", client.name, asked.stdout);
+        here.ok(&["container", "prune", "-f"]);
+        here.ok(&["volume", "prune", "-af"]);
+        here.ok(&["network", "prune", "-f"]);
+        here.ok(&["system", "prune", "-f", "--volumes"]);
+        assert_eq!(client.ok(&["ps", "-a", "--format", "{{.Names}}"]), "kept\n", "{}", client.name);
+        assert_eq!(client.ok(&["volume", "ls", "-q"]), "kept\n", "{}", client.name);
+        client.ok(&["network", "inspect", "kept"]);
+        client.ok(&["rm", "kept"]);
+        client.ok(&["volume", "rm", "kept"]);
+        client.ok(&["network", "rm", "kept"]);
+    }
+}
+
+/// Variables that stand for flags.
+#[test]
+fn variables_are_read_alike() {
+    let e = Engine::start();
+    let [docker, knarr] = both(&e);
+    for (variable, value, line) in [
+        ("DOCKER_DEFAULT_PLATFORM", "linux/amd64", "run --rm busybox echo ok"),
+        ("DOCKER_DEFAULT_PLATFORM", "linux/arm64", "create --pull never busybox"),
+        ("DOCKER_DEFAULT_PLATFORM", "linux/arm64", "run --rm --platform linux/amd64 busybox echo ok"),
+        ("DOCKER_DEFAULT_PLATFORM", "linux/arm64", "image inspect -f {{.Architecture}} busybox"),
+        ("DOCKER_DEFAULT_PLATFORM", "a/b/c/d", "create busybox"),
+        ("DOCKER_CONTENT_TRUST", "0", "run --rm busybox echo ok"),
+        ("DOCKER_CONTENT_TRUST", "1", "run --rm --disable-content-trust busybox echo ok"),
+    ] {
+        let [a, b] = [&docker, &knarr].map(|client| client.clone().env(variable, value).run(&words(line)));
+        assert!(differences(line, &a, &b, true).is_none(), "{variable}={value} {line}: {a:?} {b:?}");
+    }
+    let arm = knarr.clone().env("DOCKER_DEFAULT_PLATFORM", "linux/arm64");
+    assert!(arm.ok(&["run", "--help"]).contains("(default \"linux/arm64\")"));
+    // a container of another platform than the one asked for is none
+    arm.fails(1, &["create", "--pull", "never", "busybox"]);
+
+    let hidden = |client: &Cli| {
+        let text = client.clone().env("DOCKER_HIDE_LEGACY_COMMANDS", "1").ok(&["--help"]);
+        (text.contains("\n  ps "), text.contains("\n  attach "), text.contains("\n  container "))
+    };
+    assert_eq!(hidden(&docker), (true, false, true));
+    assert_eq!(hidden(&knarr), (true, false, true));
+}
+
+/// Nobody verifies images here: who wants them verified gets none rather than any.
+#[test]
+fn content_trust_is_refused() {
+    let e = Engine::start();
+    let trusting = e.knarr().env("DOCKER_CONTENT_TRUST", "1");
+    let says = "content trust is asked for";
+    trusting.fails(125, &["run", "--rm", "busybox", "true"]).says(says);
+    trusting.fails(1, &["create", "busybox"]).says(says);
+    trusting.fails(1, &["pull", "localhost:1/x"]).says(says);
+    trusting.fails(1, &["push", "localhost:1/x"]).says(says);
+    e.knarr().fails(125, &["run", "--rm", "--disable-content-trust=false", "busybox", "true"]).says(says);
+    assert_eq!(e.knarr().ok(&["ps", "-aq"]), "");
+    let odd = e.knarr().env("DOCKER_CONTENT_TRUST", "perhaps");
+    odd.fails(1, &["create", "busybox"]).says(says);
+}
+
+/// Output that cannot be written is an error or a silent end, and never a panic.
+#[test]
+fn readers_that_go_away() {
+    let e = Engine::start();
+    e.docker().ok(&["run", "-d", "--name", "up", "busybox", "sleep", "600"]);
+    let program = e.knarr().program.display().to_string();
+    let shell = |line: &str| {
+        let mut command = std::process::Command::new("bash");
+        let line = line.replace('@', &program);
+        command.env("DOCKER_HOST", e.host()).args(["-o", "pipefail", "-c", &line]);
+        let output = command.output().expect("bash");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!stderr.contains("panicked"), "{line}: {stderr}");
+        (output.status.code().unwrap_or(-1), stderr)
+    };
+    for command in
+        ["--help", "ps --help", "help", "help ps", "--version", "ps", "inspect up", "images", "man run"]
+    {
+        let (code, stderr) = shell(&format!("@ {command} >/dev/full"));
+        assert_eq!((code, stderr.as_str()), (1, "no space left on device\n"), "{command}");
+        // the reader is gone before anything is written
+        let (code, stderr) = shell(&format!("(sleep 0.3; exec @ {command}) | true"));
+        assert_eq!((code, stderr.as_str()), (141, ""), "{command}");
+        shell(&format!("@ {command} >&-"));
+    }
+    let (code, _) = shell("@ nosuch 2>/dev/full");
+    assert_eq!(code, 1);
+    let (code, _) = shell("(sleep 0.3; exec @ nosuch 2>&1) | true");
+    assert_eq!(code, 1);
+}
+
+/// A program that does not read its input is no error, however much of it comes: both clients see the end, and not a
+/// connection that was reset.
+#[test]
+fn input_that_nobody_reads() {
+    let e = Engine::start();
+    e.docker().ok(&["run", "-d", "--name", "up", "busybox", "sleep", "600"]);
+    let much = vec![b'x'; 8 << 20];
+    for client in e.clients() {
+        for (line, text) in [
+            ("run --rm -i busybox true", ""),
+            ("run --rm -i busybox head -c 3", "xxx"),
+            ("exec -i up true", ""),
+            ("exec -i up head -c 3", "xxx"),
+        ] {
+            let o = client.run_with_stdin(&words(line), &much).code(0);
+            assert_eq!((o.stdout.as_str(), o.stderr.as_str()), (text, ""), "{}: {line}", client.name);
+        }
+    }
 }
 
 /// The head of the first request about containers that a client sends.

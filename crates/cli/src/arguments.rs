@@ -1,5 +1,5 @@
 //! Arguments -> values of flags and the rest, by pflag's rules.
-use crate::flag::{Flag, Ty, parse_bool};
+use crate::flag::{Flag, PLATFORM_VARIABLE, Ty, parse_bool, parse_int};
 use knarr_gotemplate::quote;
 
 /// What the arguments of one command said.
@@ -7,6 +7,8 @@ pub struct Matches {
     flags: &'static [&'static [Flag]],
     values: Vec<(&'static Flag, String)>,
     pub args: Vec<String>,
+    /// The platform for who names none.
+    platform: String,
     /// `--help`, or `-h` where that is not a flag of its own.
     pub help: bool,
     /// It was `-h`.
@@ -20,8 +22,14 @@ impl Matches {
         args: &[String],
         interspersed: bool,
     ) -> Result<Self, String> {
-        let mut matches =
-            Self { flags, values: Vec::new(), args: Vec::new(), help: false, short_help: false };
+        let mut matches = Self {
+            flags,
+            values: Vec::new(),
+            args: Vec::new(),
+            platform: std::env::var(PLATFORM_VARIABLE).unwrap_or_default(),
+            help: false,
+            short_help: false,
+        };
         let mut rest = args.iter();
         while let Some(arg) = rest.next() {
             if arg == "--" {
@@ -141,7 +149,10 @@ impl Matches {
         let given = self.values.iter().rev().find(|(flag, _)| flag.long == long);
         match given {
             Some((_, value)) => value,
-            None => self.find(|f| f.long == long).map_or("", |f| f.default),
+            None => match self.find(|f| f.long == long).map_or("", |f| f.default) {
+                PLATFORM_VARIABLE => &self.platform,
+                default => default,
+            },
         }
     }
 
@@ -158,7 +169,7 @@ impl Matches {
 
     /// A number; the table has checked it.
     pub fn int(&self, long: &str) -> i64 {
-        self.text(long).parse().unwrap_or(0)
+        parse_int(self.text(long)).and_then(|number| i64::try_from(number).ok()).unwrap_or(0)
     }
 }
 

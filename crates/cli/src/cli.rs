@@ -4,11 +4,11 @@ use crate::command::GLOBAL_TABLE;
 use crate::config_file::ConfigFile;
 use crate::connection;
 use crate::failure::{Failure, Outcome};
+use crate::term::output;
 use knarr_docker_client::Client;
 use knarr_docker_types::upkeep::DoctorReport;
 use std::cell::OnceCell;
 use std::future::Future;
-use std::io::Write;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -48,12 +48,8 @@ impl Cli {
     }
 
     /// The configuration file, read at the first use.
-    pub fn config(&self) -> Outcome<&ConfigFile> {
-        if let Some(config) = self.config.get() {
-            return Ok(config);
-        }
-        let config = ConfigFile::load(&self.config_dir())?;
-        Ok(self.config.get_or_init(|| config))
+    pub fn config(&self) -> &ConfigFile {
+        self.config.get_or_init(|| ConfigFile::load(&self.config_dir()))
     }
 
     pub fn config_dir(&self) -> PathBuf {
@@ -67,7 +63,7 @@ impl Cli {
             return Ok(client.clone());
         }
         let target = connection::choose(self)?;
-        let client = connection::open(&target, self.starter.as_deref(), self.config()?).await?;
+        let client = connection::open(&target, self.starter.as_deref(), self.config()).await?;
         Ok(self.client.get_or_init(|| client).clone())
     }
 
@@ -76,7 +72,7 @@ impl Cli {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
         }
-        let client = connection::client_of(&connection::choose(self)?, self.config()?)?;
+        let client = connection::client_of(&connection::choose(self)?, self.config())?;
         Ok(self.client.get_or_init(|| client).clone())
     }
 
@@ -95,16 +91,14 @@ impl Cli {
 
     /// Prints on standard output.
     pub fn print(&self, text: &str) -> Outcome {
-        let mut out = std::io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        Ok(out.flush()?)
+        output::print(text)
     }
     pub fn println(&self, text: &str) -> Outcome {
         self.print(&format!("{text}\n"))
     }
     /// Prints a line on standard error.
     pub fn warn(&self, text: &str) {
-        let _ = writeln!(std::io::stderr().lock(), "{text}");
+        output::complain(text);
     }
 
     /// Asks a question that takes `y`; anything else, and no terminal, is no.

@@ -7,6 +7,7 @@ use crate::flag::{Flag, Ty};
 use crate::help;
 use crate::plugin;
 use crate::program;
+use crate::term::output::{complain, print};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -240,21 +241,19 @@ pub async fn dispatch(args: &[String], starter: Option<Box<dyn EngineStarter>>) 
     };
     let globals = Matches::parse(GLOBAL_TABLE, args, false).map_err(wrong)?;
     if globals.flag("version") {
-        println!("{}", help::version_line());
-        return Ok(());
+        return print(&format!("{}\n", help::version_line()));
     }
     let level = globals.text("log-level");
     if !LOG_LEVELS.contains(&level) {
         return Err(Failure::new(format!("Unable to parse logging level: {level}")));
     }
     if globals.help {
-        print!("{}", help::top());
-        return Ok(());
+        return print(&help::top(&Cli::new(globals, Vec::new(), starter)));
     }
     let words = globals.args.clone();
     let Some(first) = words.first() else {
         // nothing asked is a mistake
-        eprint!("{}", help::top());
+        complain(help::top(&Cli::new(globals, Vec::new(), starter)).trim_end());
         return Ok(());
     };
     let before = args.len() - words.len();
@@ -336,14 +335,13 @@ async fn run(command: &'static Command, path: String, args: &[String], cli: Shar
     let matches = Matches::parse(command.flags, args, command.interspersed).map_err(usage)?;
     if matches.help {
         if matches.short_help {
-            eprintln!("Flag shorthand -h has been deprecated, use --help");
+            complain("Flag shorthand -h has been deprecated, use --help");
         }
-        print!("{}", help::of(command, &path));
-        return Ok(());
+        return print(&help::of(command, &path));
     }
     let Some(run) = command.run else {
         // a group without a command is a question
-        eprint!("{}", help::of(command, &path));
+        complain(help::of(command, &path).trim_end());
         return Ok(());
     };
     command.check_arguments(&path, matches.args.len())?;
@@ -359,14 +357,12 @@ async fn run(command: &'static Command, path: String, args: &[String], cli: Shar
 /// `knarr help [COMMAND...]`.
 pub async fn show_help(cli: &Cli, words: &[String]) -> Outcome {
     let Some(first) = words.first() else {
-        print!("{}", help::top());
-        return Ok(());
+        return print(&help::top(cli));
     };
     let mut unknown = words;
     match resolve(words) {
         Ok((command, path, rest)) if rest.is_empty() && command.refused.is_empty() => {
-            print!("{}", help::of(command, &path));
-            return Ok(());
+            return print(&help::of(command, &path));
         }
         Ok((command, path, [])) => {
             plugin::run(cli, &[words, &["--help".to_owned()]].concat()).await?;
@@ -383,8 +379,10 @@ pub async fn show_help(cli: &Cli, words: &[String]) -> Outcome {
         }
     }
     if let Some((name, about)) = help::PROGRAMS.iter().find(|(name, _)| name == first) {
-        println!("{name}: {about}\n\nRun '{} {name} --help' for more information", program::name());
-        return Ok(());
+        return print(&format!(
+            "{name}: {about}\n\nRun '{} {name} --help' for more information\n",
+            program::name()
+        ));
     }
     if find(cmd::ROOT, first).is_none() {
         plugin::run(cli, &[words, &["--help".to_owned()]].concat()).await?;

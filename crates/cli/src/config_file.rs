@@ -3,6 +3,7 @@
 //! Standard: <https://docs.docker.com/reference/cli/docker/#docker-cli-configuration-file-configjson-properties>.
 use crate::credentials;
 use crate::failure::{Failure, Outcome, os_text};
+use crate::term::output::complain;
 use base64::Engine as _;
 use knarr_docker_types::registry::AuthConfig;
 use serde_json::{Map, Value};
@@ -25,23 +26,41 @@ pub struct ConfigFile {
     document: Map<String, Value>,
     /// A credential store of this machine that nobody configured: used as long as the file knows nothing of credentials.
     default_store: Option<&'static str>,
+    /// Why the file was taken for an empty one.
+    unusable: Option<String>,
+}
+
+fn parse(bytes: &[u8]) -> Result<Map<String, Value>, String> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Map::new());
+    }
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(document)) => Ok(document),
+        Ok(Value::Null) => Ok(Map::new()),
+        Ok(_) => Err("not a JSON object".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 impl ConfigFile {
-    pub fn load(dir: &Path) -> Outcome<Self> {
+    pub fn load(dir: &Path) -> Self {
         let path = dir.join("config.json");
         let document = match std::fs::read(&path) {
-            Ok(bytes) => match serde_json::from_slice(&bytes) {
-                Ok(Value::Object(document)) => document,
-                Ok(_) => return Err(Failure::new(format!("{}: not a JSON object", path.display()))),
-                Err(_) if bytes.iter().all(u8::is_ascii_whitespace) => Map::new(),
-                Err(error) => return Err(Failure::new(format!("{}: {error}", path.display()))),
+            Ok(bytes) => match parse(&bytes) {
+                Ok(document) => Ok(document),
+                Err(why) => Err(format!("Error parsing config file ({}): {why}", path.display())),
             },
-            // a file that is not there or may not be read is an empty one, as for Docker
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Map::new(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Map::new()),
             Err(error) => {
-                eprintln!("WARNING: Error loading config file: open {}: {}", path.display(), os_text(&error));
-                Map::new()
+                Err(format!("Error loading config file: open {}: {}", path.display(), os_text(&error)))
+            }
+        };
+        // a file that cannot be used is an empty one, as for Docker
+        let (document, unusable) = match document {
+            Ok(document) => (document, None),
+            Err(why) => {
+                complain(&format!("WARNING: {why}"));
+                (Map::new(), Some(why))
             }
         };
         let known = ["auths", "credHelpers"].iter().any(|name| {
@@ -50,7 +69,7 @@ impl ConfigFile {
         let configured =
             document.get("credsStore").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
         let default_store = if known || configured { None } else { default_store() };
-        Ok(Self { path, document, default_store })
+        Self { path, document, default_store, unusable }
     }
 
     pub fn text(&self, name: &str) -> &str {
@@ -58,8 +77,11 @@ impl ConfigFile {
     }
     /// A list of directories.
     pub fn paths(&self, name: &str) -> Vec<PathBuf> {
+        self.texts(name).into_iter().map(PathBuf::from).collect()
+    }
+    pub fn texts(&self, name: &str) -> Vec<&str> {
         let items = self.document.get(name).and_then(Value::as_array).into_iter().flatten();
-        items.filter_map(|item| item.as_str().map(PathBuf::from)).collect()
+        items.filter_map(Value::as_str).collect()
     }
     fn entries(&self, name: &str) -> impl Iterator<Item = (&String, &Value)> {
         self.document.get(name).and_then(Value::as_object).into_iter().flatten()
@@ -143,7 +165,11 @@ impl ConfigFile {
 
     /// Keeps, changes or removes a member and writes the file.
     pub fn store(dir: &Path, change: impl FnOnce(&mut Map<String, Value>)) -> Outcome {
-        let mut config = Self::load(dir)?;
+        let mut config = Self::load(dir);
+        // what is in it would be lost
+        if let Some(why) = config.unusable.take() {
+            return Err(Failure::new(why));
+        }
         change(&mut config.document);
         config.write()
     }

@@ -6,6 +6,7 @@ use crate::cli::{Cli, EngineStarter};
 use crate::config_file::ConfigFile;
 use crate::context_store::{self, Store};
 use crate::failure::{Failure, Outcome, os_text};
+use crate::spec::csv;
 use knarr_docker_client::{Client, Endpoint, TlsFiles};
 use knarr_docker_types::ApiVersion;
 use std::os::unix::net::UnixStream;
@@ -42,7 +43,7 @@ pub fn context_name(cli: &Cli) -> Outcome<String> {
     if let Some(name) = variable("DOCKER_CONTEXT") {
         return Ok(name);
     }
-    let current = cli.config()?.text("currentContext");
+    let current = cli.config().text("currentContext");
     Ok(if current.is_empty() { context_store::DEFAULT } else { current }.to_owned())
 }
 
@@ -56,6 +57,11 @@ fn is_known(host: &str) -> bool {
     ["unix://", "http+unix://", "tcp://", "http://", "https://", "ssh://"]
         .iter()
         .any(|scheme| host.starts_with(scheme))
+}
+
+/// A scheme alone; of TCP it means this machine.
+fn is_incomplete(host: &str) -> bool {
+    host.ends_with("://") && host != "tcp://"
 }
 
 pub fn choose(cli: &Cli) -> Outcome<Target> {
@@ -86,7 +92,7 @@ pub fn of_flags(cli: &Cli) -> Outcome<Target> {
         _ => return Err(Failure::new("Specify only one -H")),
     };
     if let Some(host) =
-        host.as_deref().filter(|host| host.ends_with("://") || host.contains("://") && !is_known(host))
+        host.as_deref().filter(|host| is_incomplete(host) || host.contains("://") && !is_known(host))
     {
         return Err(Failure::new(format!("invalid bind address format: {host}")));
     }
@@ -117,7 +123,9 @@ fn tls_of_flags(cli: &Cli) -> Outcome<Option<TlsFiles>> {
     } else {
         variable("DOCKER_TLS_VERIFY").is_some()
     };
-    let wanted = verify || flags.flag("tls") || variable("DOCKER_TLS").is_some();
+    // to say that nothing is verified is to ask for TLS, too
+    let wanted =
+        verify || flags.changed("tlsverify") || flags.flag("tls") || variable("DOCKER_TLS").is_some();
     if !wanted {
         return Ok(None);
     }
@@ -161,7 +169,10 @@ pub fn client_of(target: &Target, config: &ConfigFile) -> Outcome<Client> {
 
 /// With what configuration and environment add to every request.
 fn dressed(client: Client, config: &ConfigFile) -> Outcome<Client> {
-    let client = client.with_headers(config.headers());
+    let client = client.with_headers(match variable(CUSTOM_HEADERS) {
+        None => config.headers(),
+        Some(text) => custom_headers(&text)?,
+    });
     match variable("DOCKER_API_VERSION") {
         None => Ok(client),
         Some(text) => {
@@ -170,6 +181,31 @@ fn dressed(client: Client, config: &ConfigFile) -> Outcome<Client> {
             Ok(client.with_version(version))
         }
     }
+}
+
+/// Headers for every request, instead of those of the configuration: `name=value,..`.
+const CUSTOM_HEADERS: &str = "DOCKER_CUSTOM_HEADERS";
+
+fn custom_headers(text: &str) -> Outcome<Vec<(String, String)>> {
+    let fields = csv::record(text).map_err(|_| {
+        Failure::new(format!(
+            "failed to parse custom headers from {CUSTOM_HEADERS} environment variable: value must be formatted as comma-separated key=value pairs"
+        ))
+    })?;
+    let header = |field: String| {
+        let failed = |why: &str| {
+            Failure::new(format!(
+                "failed to set custom headers from {CUSTOM_HEADERS} environment variable: {why}: '{field}'"
+            ))
+        };
+        let (name, value) = field.split_once('=').map_or((field.as_str(), None), |(n, v)| (n, Some(v)));
+        match (name.trim(), value) {
+            ("", _) => Err(failed("value contains a key=value pair with an empty key")),
+            (_, None) => Err(failed("missing \"=\" in key=value pair")),
+            (name, Some(value)) => Ok((name.to_owned(), value.to_owned())),
+        }
+    };
+    fields.into_iter().map(header).collect()
 }
 
 /// Whether somebody accepts connections; a socket that may not be used counts, since its engine runs.

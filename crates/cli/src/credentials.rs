@@ -49,7 +49,7 @@ pub fn header_for_search(cli: &Cli, term: &str) -> Outcome<String> {
 
 /// What is known for a registry. A helper that does not work is no credentials, as in Docker's client, but that is told.
 pub fn for_domain(cli: &Cli, domain: &str) -> Outcome<Option<AuthConfig>> {
-    match find(cli.config()?, key_of(domain)) {
+    match find(cli.config(), key_of(domain)) {
         Ok(auth) => Ok(auth),
         Err(failure) => {
             cli.warn(&format!("WARNING: {failure}"));

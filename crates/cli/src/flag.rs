@@ -5,6 +5,7 @@
 //! (<https://pkg.go.dev/github.com/spf13/pflag>). Tables are constants: a command costs nothing until it is used.
 use crate::spec::{attach, dns, host, link, sysctl};
 use crate::spec::{blkio, csv, decimal, duration, env, filter, label, mount, network, size, ulimit};
+use std::ops::RangeInclusive;
 
 /// Checks one value; the error is the text after "for ... flag: ".
 pub type Check = fn(&str) -> Result<(), String>;
@@ -99,15 +100,15 @@ impl Ty {
     /// Checks a value, with Go's texts.
     pub fn check(self, value: &str) -> Result<(), String> {
         let quoted = || knarr_gotemplate::quote(value);
-        let go = |function: &str, error: &std::num::ParseIntError| {
-            let reason = match error.kind() {
-                std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => {
-                    "value out of range"
-                }
-                _ => "invalid syntax",
+        let within = |function: &str, range: RangeInclusive<i128>| {
+            let reason = match parse_int(value) {
+                Some(number) if range.contains(&number) => return Ok(()),
+                Some(_) => "value out of range",
+                None => "invalid syntax",
             };
-            format!("strconv.{function}: parsing {}: {reason}", quoted())
+            Err(format!("strconv.{function}: parsing {}: {reason}", quoted()))
         };
+        let signed = value.starts_with(['-', '+']);
         match self {
             Self::Str | Self::List | Self::Map => Ok(()),
             Self::Strings if value.is_empty() => Ok(()),
@@ -116,12 +117,37 @@ impl Ty {
                 Some(_) => Ok(()),
                 None => Err(format!("strconv.ParseBool: parsing {}: invalid syntax", quoted())),
             },
-            Self::Int => value.parse::<i64>().map(drop).map_err(|e| go("ParseInt", &e)),
-            Self::Uint16 => value.parse::<u16>().map(drop).map_err(|e| go("ParseUint", &e)),
-            Self::Uint => value.parse::<u64>().map(drop).map_err(|e| go("ParseUint", &e)),
+            Self::Int => within("ParseInt", i64::MIN.into()..=i64::MAX.into()),
+            Self::Uint16 | Self::Uint if signed => {
+                Err(format!("strconv.ParseUint: parsing {}: invalid syntax", quoted()))
+            }
+            Self::Uint16 => within("ParseUint", 0..=u16::MAX.into()),
+            Self::Uint => within("ParseUint", 0..=u64::MAX.into()),
             Self::Checked(_, check) | Self::Value(_, check) => check(value),
         }
     }
+}
+
+/// A number as pflag reads it, by Go's rules for literals: `0x1f`, `0b11`, `0o17`, `017`, `1_000`. What is too large for
+/// any flag is larger than all of them.
+pub fn parse_int(text: &str) -> Option<i128> {
+    let (negative, body) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let lower = body.to_ascii_lowercase();
+    let prefixes = [("0x", 16), ("0b", 2), ("0o", 8), ("0", 8)];
+    let prefixed = prefixes.iter().find_map(|(prefix, radix)| Some((lower.strip_prefix(prefix)?, *radix)));
+    let (digits, radix) = prefixed.filter(|(digits, _)| !digits.is_empty()).unwrap_or((&lower, 10));
+    // one between two digits, or behind the prefix
+    let separated = digits.ends_with('_') || digits.contains("__") || radix == 10 && digits.starts_with('_');
+    let fits = digits.chars().all(|c| c == '_' || c.is_digit(radix));
+    let plain = digits.replace('_', "");
+    if separated || !fits || plain.is_empty() {
+        return None;
+    }
+    let number = i128::from_str_radix(&plain, radix).unwrap_or(i128::MAX);
+    Some(if negative { -number } else { number })
 }
 
 /// Go's `strconv.ParseBool`.
@@ -132,6 +158,12 @@ pub fn parse_bool(text: &str) -> Option<bool> {
         _ => None,
     }
 }
+
+/// The variable that is the default of [`PLATFORM`].
+pub const PLATFORM_VARIABLE: &str = "DOCKER_DEFAULT_PLATFORM";
+/// `--platform` of what makes containers and fetches images.
+pub const PLATFORM: Flag = Flag::new("platform", Ty::Str, "Set platform if server is multi-platform capable")
+    .default(PLATFORM_VARIABLE);
 
 /// Types that several tables use.
 pub const BYTES: Ty = Ty::Value("bytes", |v| size::memory(v).map(drop));
@@ -153,3 +185,39 @@ pub const SEARCH: Ty = Ty::Checked("list", dns::search);
 pub const EXTRA_HOST: Ty = Ty::Checked("list", |v| host::parse(v).map(drop));
 pub const LINK: Ty = Ty::Checked("list", link::check);
 pub const STREAM: Ty = Ty::Checked("list", attach::check);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_as_pflag_reads_them() {
+        let cases = [
+            ("12", Some(12)),
+            ("-0x1F", Some(-31)),
+            ("+5", Some(5)),
+            ("0", Some(0)),
+            ("010", Some(8)),
+            ("0o17", Some(15)),
+            ("0b101", Some(5)),
+            ("1_000", Some(1000)),
+            ("0_7", Some(7)),
+            ("08", None),
+            ("0x", None),
+            ("_1", None),
+            ("1__0", None),
+            ("1_", None),
+            ("", None),
+            ("-", None),
+            ("--1", None),
+            ("1.5", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_int(text), expected, "{text}");
+        }
+        let check = |ty: Ty, text| ty.check(text).unwrap_err();
+        assert_eq!(check(Ty::Uint16, "70000"), "strconv.ParseUint: parsing \"70000\": value out of range");
+        assert_eq!(check(Ty::Uint, "-1"), "strconv.ParseUint: parsing \"-1\": invalid syntax");
+        assert!(check(Ty::Int, &"9".repeat(50)).ends_with("value out of range"));
+    }
+}

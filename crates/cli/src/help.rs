@@ -1,9 +1,12 @@
 //! Help texts, made from the tables, in the layout of Docker's client (cobra's and pflag's).
+use crate::cli::Cli;
 use crate::cmd;
 use crate::command::{Category, Command, GLOBAL_TABLE};
 use crate::config_file;
-use crate::flag::{Flag, Ty};
+use crate::flag::{Flag, PLATFORM_VARIABLE, Ty};
+use crate::plugin::{self, Plugin};
 use crate::program;
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// Width of help without a terminal.
@@ -36,8 +39,13 @@ fn width() -> usize {
     columns.saturating_sub(1)
 }
 
+/// Hides the commands that stand in a group as well, as in Docker's client.
+const HIDE_LEGACY: &str = "DOCKER_HIDE_LEGACY_COMMANDS";
+
 /// `knarr --help`.
-pub fn top() -> String {
+pub fn top(cli: &Cli) -> String {
+    let (plugins, unusable): (Vec<Plugin>, Vec<Plugin>) =
+        plugin::list(cli).into_iter().partition(|plugin| plugin.problem.is_none());
     let name = program::name();
     let mut out = format!("Usage:  {name} [OPTIONS] COMMAND\n\n");
     out.push_str(if program::is_docker() {
@@ -45,16 +53,24 @@ pub fn top() -> String {
     } else {
         "Containers, from a laptop to a server, in one program\n"
     });
-    let visible = |category: Category| -> Vec<&'static Command> {
-        cmd::ROOT.iter().copied().filter(|c| c.category == category).collect()
+    let visible = |category: Category| -> Vec<(String, Cow<'static, str>)> {
+        cmd::ROOT.iter().filter(|c| c.category == category).map(|c| row(c)).collect()
     };
-    list(&mut out, "Common Commands", &visible(Category::Common));
-    list(&mut out, "Management Commands", &visible(Category::Management));
-    let mut plain = visible(Category::Plain);
+    list(&mut out, "Common Commands", visible(Category::Common), false);
+    let mut management = visible(Category::Management);
+    // a star says that it is another program
+    management.extend(plugins.into_iter().map(|plugin| (format!("{}*", plugin.name), plugin.about.into())));
+    list(&mut out, "Management Commands", management, true);
+    let mut plain = Vec::new();
+    if std::env::var_os(HIDE_LEGACY).is_none_or(|value| value.is_empty()) {
+        plain.extend(visible(Category::Plain));
+    }
     if !program::is_docker() {
         plain.extend(visible(Category::Own));
     }
-    list(&mut out, "Commands", &plain);
+    list(&mut out, "Commands", plain, true);
+    let unusable = unusable.into_iter().map(|p| (p.name, p.problem.unwrap_or_default().into())).collect();
+    list(&mut out, "Invalid Plugins", unusable, true);
     if !program::is_docker() {
         out.push_str("\nOther Programs in this File:\n");
         for (name, about) in PROGRAMS {
@@ -101,29 +117,33 @@ pub fn of(command: &Command, path: &str) -> String {
         let _ = write!(out, "\nOptions:\n{text}");
     }
     if !command.children.is_empty() {
-        let children = |group: bool| -> Vec<&'static Command> {
-            let visible = command.children.iter().copied().filter(|c| c.category != Category::Hidden);
-            visible.filter(|c| c.children.is_empty() != group).collect()
+        let children = |group: bool| -> Vec<(String, Cow<'static, str>)> {
+            let visible = command.children.iter().filter(|c| c.category != Category::Hidden);
+            visible.filter(|c| c.children.is_empty() != group).map(|c| row(c)).collect()
         };
-        list(&mut out, "Management Commands", &children(true));
-        list(&mut out, "Commands", &children(false));
+        list(&mut out, "Management Commands", children(true), true);
+        list(&mut out, "Commands", children(false), true);
         let _ = write!(out, "\nRun '{path} COMMAND --help' for more information on a command.\n");
     }
     out
 }
 
-fn list(out: &mut String, title: &str, commands: &[&Command]) {
+/// A command's name and what it is for.
+fn row(command: &Command) -> (String, Cow<'static, str>) {
+    (command.name.to_owned(), program::renamed(command.about))
+}
+
+fn list(out: &mut String, title: &str, mut commands: Vec<(String, Cow<'_, str>)>, sorted: bool) {
     if commands.is_empty() {
         return;
     }
-    let longest = commands.iter().map(|c| c.name.len()).max().unwrap_or(0).max(NAME_WIDTH);
+    let longest = commands.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(NAME_WIDTH);
     let _ = write!(out, "\n{title}:\n");
-    let mut sorted: Vec<_> = commands.to_vec();
-    if title != "Common Commands" {
-        sorted.sort_by_key(|c| c.name);
+    if sorted {
+        commands.sort();
     }
-    for command in sorted {
-        let _ = writeln!(out, "  {:<longest$} {}", command.name, program::renamed(command.about));
+    for (name, about) in commands {
+        let _ = writeln!(out, "  {name:<longest$} {about}");
     }
 }
 
@@ -179,6 +199,10 @@ fn shown_default(flag: &Flag) -> Option<String> {
         ("<ca>", _) => file("ca.pem"),
         ("<cert>", _) => file("cert.pem"),
         ("<key>", _) => file("key.pem"),
+        (PLATFORM_VARIABLE, _) => {
+            let platform = std::env::var(PLATFORM_VARIABLE).ok().filter(|platform| !platform.is_empty());
+            platform.map(|platform| knarr_gotemplate::quote(&platform))
+        }
         ("" | "0" | "false", _) => None,
         (text, Ty::Str) => Some(knarr_gotemplate::quote(text)),
         (text, _) => Some(text.to_owned()),

@@ -54,7 +54,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, starter: Option<Box<dyn En
         Ok(()) => 0,
         Err(failure) => {
             if !failure.message.is_empty() {
-                eprintln!("{failure}");
+                term::output::complain(&failure.message);
             }
             failure.code
         }

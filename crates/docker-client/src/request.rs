@@ -186,7 +186,9 @@ impl Request {
             .uri(uri)
             .header(header::HOST, self.client.endpoint().authority())
             .header(header::USER_AGENT, concat!("Knarr-Client/", env!("CARGO_PKG_VERSION"), " (linux)"));
-        for (name, value) in self.client.headers() {
+        // who we are is not for a configuration to say, as in Docker's client
+        let own = |name: &str| name.eq_ignore_ascii_case(header::USER_AGENT.as_str());
+        for (name, value) in self.client.headers().iter().filter(|(name, _)| !own(name)) {
             builder = builder.header(name, value);
         }
         let mut request = builder.body(body).map_err(|e| Error::InvalidRequest(e.to_string()))?;

@@ -42,7 +42,7 @@ pub async fn add(cli: &Cli, body: &mut CreateRequest) -> Outcome<Option<String>>
 }
 
 fn auths(cli: &Cli) -> Outcome<Map<String, Value>> {
-    let config = cli.config()?;
+    let config = cli.config();
     let mut auths = Map::new();
     for server in credentials::servers(config) {
         let found = credentials::find(config, &server)

@@ -7,6 +7,7 @@ use crate::failure::{Failure, Outcome, joined};
 use crate::flag::{BYTES, CPUS, Flag, LABEL, NETWORK, SWAP, Ty};
 use crate::format::columns;
 use crate::format::listing::Listing;
+use crate::format::order::natural;
 use crate::spec::{decimal, network, port, restart};
 use knarr_docker_types::Map;
 use knarr_docker_types::container::{
@@ -78,8 +79,8 @@ pub async fn port(cli: Shared, m: Matches) -> Outcome {
         if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
     };
     if let Some(wanted) = m.args.get(1).filter(|wanted| !wanted.is_empty()) {
-        let full = if wanted.contains('/') { wanted.clone() } else { format!("{wanted}/tcp") };
-        let number = full.split('/').next().unwrap_or_default();
+        let (number, protocol) = wanted.split_once('/').unwrap_or((wanted, ""));
+        let full = format!("{number}/{}", if protocol.is_empty() { "tcp" } else { protocol });
         if let Err(reason) = Ty::Uint16.check(number) {
             return Err(Failure::new(format!("Error: invalid port ({number}): {reason}")));
         }
@@ -90,20 +91,15 @@ pub async fn port(cli: Shared, m: Matches) -> Outcome {
                 m.args[0]
             )));
         };
-        let lines: Vec<String> = bindings.iter().map(|b| join(&b.host_ip, &b.host_port)).collect();
+        let mut lines: Vec<String> = bindings.iter().map(|b| join(&b.host_ip, &b.host_port)).collect();
+        lines.sort_by(|a, b| natural(a, b));
         return cli.println(&lines.join("\n"));
     }
-    let mut sorted: Vec<_> = ports.iter().collect();
-    sorted.sort_by_key(|(port, _)| {
-        let (number, protocol) = port.split_once('/').unwrap_or((port, ""));
-        (number.parse::<u32>().unwrap_or(0), protocol.to_owned())
-    });
-    for (port, bindings) in sorted {
-        for binding in bindings {
-            cli.println(&format!("{port} -> {}", join(&binding.host_ip, &binding.host_port)))?;
-        }
-    }
-    Ok(())
+    let each = ports.iter().flat_map(|(port, bindings)| bindings.iter().map(move |binding| (port, binding)));
+    let mut lines: Vec<String> =
+        each.map(|(port, b)| format!("{port} -> {}\n", join(&b.host_ip, &b.host_port))).collect();
+    lines.sort_by(|a, b| natural(a, b));
+    cli.print(&lines.concat())
 }
 
 static DIFF: Listing = Listing {
@@ -189,7 +185,7 @@ pub async fn update(cli: Shared, m: Matches) -> Outcome {
     }
     let body = UpdateRequest {
         resources: Resources {
-            blkio_weight: m.text("blkio-weight").parse().unwrap_or(0),
+            blkio_weight: u16::try_from(m.int("blkio-weight")).unwrap_or(0),
             cpu_shares: m.int("cpu-shares"),
             memory: memory(&m, "memory"),
             memory_reservation: memory(&m, "memory-reservation"),

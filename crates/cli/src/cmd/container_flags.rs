@@ -1,8 +1,9 @@
 //! The flags of `run` and `create`.
+use crate::cmd::content_trust;
 use crate::cmd::create_request::gpus;
 use crate::flag::{
-    ADDRESS, BYTES, CPUS, DURATION, ENV, EXTRA_HOST, Flag, LABEL, LINK, MOUNT, NETWORK, SEARCH, STREAM, SWAP,
-    SYSCTL, THROTTLE_BPS, THROTTLE_IOPS, Ty, ULIMIT, WEIGHT,
+    ADDRESS, BYTES, CPUS, DURATION, ENV, EXTRA_HOST, Flag, LABEL, LINK, MOUNT, NETWORK, PLATFORM, SEARCH,
+    STREAM, SWAP, SYSCTL, THROTTLE_BPS, THROTTLE_IOPS, Ty, ULIMIT, WEIGHT,
 };
 use crate::spec::device;
 
@@ -69,7 +70,7 @@ pub static CREATE: &[Flag] = &[
         .default("[]"),
     Flag::new("device-write-iops", THROTTLE_IOPS, "Limit write rate (IO per second) to a device")
         .default("[]"),
-    Flag::new("disable-content-trust", Ty::Bool, "Skip image verification").default("true"),
+    content_trust::flag("Skip image verification"),
     Flag::new("dns", ADDRESS, "Set custom DNS servers"),
     Flag::new("dns-opt", Ty::List, "Set DNS options").hidden(),
     Flag::new("dns-option", Ty::List, "Set DNS options"),
@@ -149,7 +150,7 @@ pub static CREATE: &[Flag] = &[
     Flag::new("oom-score-adj", Ty::Int, "Tune host's OOM preferences (-1000 to 1000)"),
     Flag::new("pid", Ty::Str, "PID namespace to use"),
     Flag::new("pids-limit", Ty::Int, "Tune container pids limit (set -1 for unlimited)"),
-    Flag::new("platform", Ty::Str, "Set platform if server is multi-platform capable"),
+    PLATFORM,
     Flag::new("privileged", Ty::Bool, "Give extended privileges to this container"),
     Flag::new("publish", Ty::List, "Publish a container's port(s) to the host").short('p'),
     Flag::new("publish-all", Ty::Bool, "Publish all exposed ports to random ports").short('P'),

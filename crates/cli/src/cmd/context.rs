@@ -10,6 +10,7 @@ use crate::flag::{Flag, Ty, parse_bool};
 use crate::format::inspect::Inspector;
 use crate::format::listing::Listing;
 use crate::format::order::natural;
+use crate::format::units::ellipsis;
 use crate::spec::csv;
 use knarr_gotemplate::{Value, quote};
 use serde_json::json;
@@ -33,6 +34,9 @@ pub static UPDATE_FLAGS: &[Flag] = &[
 ];
 pub static RM_FLAGS: &[Flag] =
     &[Flag::new("force", Ty::Bool, "Force the removal of a context in use").short('f')];
+
+/// Longest error of a context that the list shows.
+const MAX_ERROR: usize = 45;
 
 static LISTING: Listing = Listing {
     type_name: "*formatter.clientContextContext",
@@ -91,7 +95,7 @@ pub async fn ls(cli: Shared, m: Matches) -> Outcome {
             ("Current", Value::Bool(c.name == current)),
             ("Description", description.into()),
             ("DockerEndpoint", c.host.as_str().into()),
-            ("Error", error.as_str().into()),
+            ("Error", ellipsis(error, MAX_ERROR).into()),
             ("Name", c.name.as_str().into()),
         ]
     });
@@ -117,7 +121,7 @@ pub async fn use_context(cli: Shared, m: Matches) -> Outcome {
         store(&cli).get(name)?;
     }
     let wanted = if name == DEFAULT { "" } else { name };
-    if cli.config()?.text("currentContext") != wanted {
+    if cli.config().text("currentContext") != wanted {
         ConfigFile::store(&cli.config_dir(), |config| {
             if wanted.is_empty() {
                 config.remove("currentContext");

@@ -1,8 +1,8 @@
 //! `create`, and the part of `run` before the container starts.
 use crate::arguments::Matches;
 use crate::cli::{Cli, Shared};
-use crate::cmd::api_socket;
 use crate::cmd::create_request::{self, Request};
+use crate::cmd::{api_socket, content_trust};
 use crate::connection;
 use crate::credentials;
 use crate::failure::{EXIT_USAGE, Failure, Outcome, os_text};
@@ -40,7 +40,7 @@ pub fn request(cli: &Cli, m: &Matches, command: &str) -> Outcome<Request> {
         )));
     }
     let host = connection::choose(cli).map(|target| target.host).unwrap_or_default();
-    let proxies = cli.config()?.proxy_variables(&host);
+    let proxies = cli.config().proxy_variables(&host);
     create_request::build(m, &proxies).map_err(failed)
 }
 
@@ -54,6 +54,7 @@ pub async fn create_container(cli: &Cli, m: &Matches, mut body: CreateRequest) -
     let id_file = IdFile::create(m.text("cidfile"))?;
     let secrets = if m.flag("use-api-socket") { api_socket::add(cli, &mut body).await? } else { None };
     let image = body.config.image.clone();
+    content_trust::check(m, &image)?;
     let id = image.strip_prefix("sha256:").unwrap_or(&image);
     let reference = match is_identifier(id) {
         true => None,

@@ -345,7 +345,7 @@ fn resources(m: &Matches) -> Result<Resources, String> {
             text => decimal::nano_cpus(text)?,
         },
         cgroup_parent: text("cgroup-parent"),
-        blkio_weight: m.text("blkio-weight").parse().unwrap_or(0),
+        blkio_weight: u16::try_from(m.int("blkio-weight")).unwrap_or(0),
         blkio_weight_device: weights.into(),
         blkio_device_read_bps: bps("device-read-bps"),
         blkio_device_write_bps: bps("device-write-bps"),
@@ -388,38 +388,46 @@ fn device_requests(m: &Matches, cdi: Vec<String>) -> Result<List<DeviceRequest>,
 /// `--gpus all`, `--gpus 2`, `--gpus device=0,driver=nvidia`.
 pub fn gpus(text: &str) -> Result<DeviceRequest, String> {
     let mut request = DeviceRequest { options: Map::empty(), ..DeviceRequest::default() };
-    let mut capabilities = vec!["gpu".to_owned()];
+    request.capabilities = vec![List::from(["gpu".to_owned()])].into();
+    let mut seen: Vec<&str> = Vec::new();
+    let fields = crate::spec::csv::record(text)?;
     let count = |value: &str| match value {
         "all" => Ok(-1),
         value => value.parse::<i64>().map_err(|_| {
             format!("invalid count ({value}): value must be either \"all\" or an integer: invalid syntax")
         }),
     };
-    for (i, field) in crate::spec::csv::record(text)?.iter().enumerate() {
-        match field.split_once('=') {
-            None if i == 0 => request.count = count(field)?,
-            None => return Err(format!("invalid gpus option: {field}")),
+    for field in &fields {
+        let (key, value) = field.split_once('=').map_or((field.as_str(), None), |(k, v)| (k, Some(v)));
+        if seen.contains(&key) {
+            return Err(format!("gpu request key '{key}' can be specified only once"));
+        }
+        seen.push(key);
+        match value.map(|value| (key, value)) {
+            None => {
+                seen.push("count");
+                request.count = count(key)?;
+            }
             Some(("driver", value)) => request.driver = value.to_owned(),
             Some(("count", value)) => request.count = count(value)?,
             Some(("device", value)) => {
                 request.device_ids = value.split(',').map(str::to_owned).collect::<Vec<_>>().into();
             }
-            Some(("capabilities", value)) => capabilities.extend(value.split(',').map(str::to_owned)),
+            Some(("capabilities", value)) => {
+                let names = value.split(',').chain(["gpu"]).map(str::to_owned);
+                request.capabilities = vec![names.collect()].into();
+            }
             Some(("options", value)) => {
-                for option in value.split(',') {
-                    let (name, value) = option.split_once('=').unwrap_or((option, ""));
-                    request.options.insert(name.to_owned(), value.to_owned());
-                }
+                let options = crate::spec::csv::record(value);
+                let options = options.map_err(|e| format!("failed to read gpu options: {e}"))?;
+                request.options = key_values(&options);
             }
             Some((key, _)) => return Err(format!("unexpected key '{key}' in '{field}'")),
         }
     }
-    if request.count == 0 && request.device_ids.is_empty() {
+    if !seen.contains(&"count") && request.device_ids.is_empty() {
         request.count = 1;
     }
-    capabilities.sort();
-    capabilities.dedup();
-    request.capabilities = vec![capabilities.into()].into();
     Ok(request)
 }
 

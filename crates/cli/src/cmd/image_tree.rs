@@ -103,7 +103,8 @@ fn is_dangling(image: &Value) -> bool {
     only("RepoTags", "<none>:<none>") && only("RepoDigests", "<none>@<none>")
 }
 
-pub async fn show(cli: &Shared, all: bool, filters: &Filters) -> Outcome {
+/// Draws the tree, and gives how many images it has.
+pub async fn show(cli: &Shared, all: bool, filters: &Filters) -> Outcome<usize> {
     let client = cli.client().await?;
     let mut list: Vec<Value> =
         client.get("/images/json").flag("all", all).flag("manifests", true).filters(filters).fetch().await?;
@@ -114,7 +115,8 @@ pub async fn show(cli: &Shared, all: bool, filters: &Filters) -> Outcome {
     images.sort_by_key(|image| std::cmp::Reverse(image.created));
     let terminal = crate::term::stdout_is_terminal();
     let columns = crate::term::size_of_stdout().map_or(DEFAULT_WIDTH, |(_, columns)| usize::from(columns));
-    cli.print(&Tree { terminal, width: columns.max(MIN_WIDTH) }.draw(&images))
+    cli.print(&Tree { terminal, width: columns.max(MIN_WIDTH) }.draw(&images))?;
+    Ok(images.len())
 }
 
 struct Column {

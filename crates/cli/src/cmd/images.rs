@@ -8,6 +8,7 @@ use crate::format::listing::{Listing, Row};
 use crate::format::units;
 use crate::spec::filter;
 use knarr_docker_types::image::{HistoryItem, Summary};
+use knarr_gotemplate::quote;
 use knarr_oci::platform::Platform;
 use knarr_oci::reference::Reference;
 use std::collections::BTreeMap;
@@ -71,14 +72,37 @@ static HISTORY: Listing = Listing {
     ],
 };
 
+/// `images`, where the name of a command of `image` is more likely a slip than a repository.
+pub async fn at_top(cli: Shared, m: Matches) -> Outcome {
+    const COMMANDS: [&str; 13] = [
+        "build", "history", "import", "inspect", "list", "load", "ls", "prune", "pull", "push", "rm", "save",
+        "tag",
+    ];
+    let pattern = m.args.first().cloned().unwrap_or_default();
+    let shown = listed(&cli, &m).await?;
+    if shown == 0 && COMMANDS.contains(&pattern.as_str()) {
+        let name = crate::program::name();
+        cli.warn(&format!(
+            "\nNo images found matching {}: did you mean \"{name} image {pattern}\"?",
+            quote(&pattern)
+        ));
+    }
+    Ok(())
+}
+
 pub async fn images(cli: Shared, m: Matches) -> Outcome {
+    listed(&cli, &m).await.map(drop)
+}
+
+/// Lists, and gives how many images.
+async fn listed(cli: &Shared, m: &Matches) -> Outcome<usize> {
     let (quiet, digests) = (m.flag("quiet"), m.flag("digests"));
     if m.flag("tree") {
         return tree(cli, m).await;
     }
     let mut format = m.text("format").to_owned();
     if format.is_empty() && !quiet {
-        format = cli.config()?.text("imagesFormat").to_owned();
+        format = cli.config().text("imagesFormat").to_owned();
     }
     if format == "raw" {
         let digest = if digests { "digest: {{.Digest}}\n" } else { "" };
@@ -105,10 +129,11 @@ pub async fn images(cli: Shared, m: Matches) -> Outcome {
     let rows = images.iter().flat_map(|image| {
         names(image, needs_digest, digests).into_iter().map(move |name| row(image, &name, truncate, now))
     });
-    cli.print(&LISTING.render(&chosen, rows)?)
+    cli.print(&LISTING.render(&chosen, rows)?)?;
+    Ok(images.len())
 }
 
-async fn tree(cli: Shared, m: Matches) -> Outcome {
+async fn tree(cli: &Shared, m: &Matches) -> Outcome<usize> {
     let other =
         [("quiet", "quiet"), ("no-trunc", "no-trunc"), ("digests", "show-digest"), ("format", "format")];
     for (flag, name) in other {
@@ -120,7 +145,7 @@ async fn tree(cli: Shared, m: Matches) -> Outcome {
     if let Some(reference) = m.args.first() {
         filters.add("reference", reference.as_str());
     }
-    image_tree::show(&cli, m.flag("all"), &filters).await
+    image_tree::show(cli, m.flag("all"), &filters).await
 }
 
 /// Repository, tag and digest of one row.

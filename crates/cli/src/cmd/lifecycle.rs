@@ -52,7 +52,7 @@ async fn each(cli: &Shared, names: &[String], make: impl Fn(&Client, &str) -> Re
 
 fn timeout(m: &Matches) -> String {
     let flag = ["timeout", "time"].into_iter().find(|flag| m.changed(flag));
-    flag.map(|flag| m.text(flag).to_owned()).unwrap_or_default()
+    flag.map(|flag| m.int(flag).to_string()).unwrap_or_default()
 }
 
 async fn stop_or_restart(cli: Shared, m: Matches, verb: &str) -> Outcome {
@@ -163,8 +163,11 @@ pub async fn prune(cli: Shared, m: Matches) -> Outcome {
 /// Prunes containers; what was reclaimed and the text to print.
 pub async fn prune_containers(cli: &Shared, filters: &[String]) -> Outcome<(u64, String)> {
     let client = cli.client().await?;
-    let report: PruneReport =
-        client.post("/containers/prune").filters(&filter::collect(filters)).fetch().await?;
+    let report: PruneReport = client
+        .post("/containers/prune")
+        .filters(&filter::for_prune(filters, &cli.config().texts("pruneFilters")))
+        .fetch()
+        .await?;
     let text = match report.containers_deleted.is_empty() {
         true => String::new(),
         false => format!("Deleted Containers:\n{}\n", report.containers_deleted.join("\n")),

@@ -6,11 +6,12 @@ use crate::credentials::{self, DOCKER_HUB};
 use crate::failure::{Failure, Outcome};
 use crate::flag::{Flag, Ty};
 use crate::format::note;
+use crate::term::output;
 use base64::Engine as _;
 use knarr_docker_types::registry::{AuthConfig, AuthResponse};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::json;
-use std::io::{BufRead, Read, Write, stdin};
+use std::io::{BufRead, Read, stdin};
 
 pub static LOGIN_FLAGS: &[Flag] = &[
     Flag::new("password", Ty::Str, "Password or Personal Access Token (PAT)").short('p'),
@@ -46,8 +47,7 @@ fn secret_from_stdin() -> Outcome<String> {
 }
 
 fn ask(question: &str, hidden: bool) -> Outcome<String> {
-    print!("{question}");
-    std::io::stdout().flush()?;
+    output::print(question)?;
     let saved = if hidden { tcgetattr(stdin()).ok() } else { None };
     if let Some(mut quiet) = saved.clone() {
         quiet.local_modes.remove(LocalModes::ECHO);
@@ -57,7 +57,7 @@ fn ask(question: &str, hidden: bool) -> Outcome<String> {
     let read = stdin().lock().read_line(&mut answer);
     if let Some(saved) = &saved {
         let _ = tcsetattr(stdin(), OptionalActions::Now, saved);
-        println!();
+        output::print("\n")?;
     }
     read?;
     Ok(answer.trim_end_matches(['\n', '\r']).to_owned())
@@ -132,7 +132,7 @@ pub async fn login(cli: Shared, m: Matches) -> Outcome {
     let server = server_of(&m);
     let mut known_user = String::new();
     if user.is_empty() && password.is_empty() {
-        let known = credentials::find(cli.config()?, &server)?.unwrap_or_default();
+        let known = credentials::find(cli.config(), &server)?.unwrap_or_default();
         known_user.clone_from(&known.username);
         if !known.username.is_empty() && !known.password.is_empty() {
             let known = AuthConfig { server_address: server.clone(), ..known };
@@ -182,7 +182,7 @@ fn kept(cli: &Cli, mut auth: AuthConfig, answer: AuthResponse) -> Outcome<String
 }
 
 fn keep(cli: &Cli, auth: &AuthConfig) -> Outcome {
-    let (config, server) = (cli.config()?, auth.server_address.as_str());
+    let (config, server) = (cli.config(), auth.server_address.as_str());
     if let Some(helper) = config.credential_helper(server) {
         credentials::store_with_helper(helper, auth)?;
         let default = config.default_store().map(str::to_owned);
@@ -256,7 +256,7 @@ pub async fn logout(cli: Shared, m: Matches) -> Outcome {
 }
 
 fn forget(cli: &Cli, key: &str) -> Outcome {
-    let config = cli.config()?;
+    let config = cli.config();
     if let Some(helper) = config.credential_helper(key) {
         credentials::erase_with_helper(helper, key)?;
     }

@@ -9,6 +9,7 @@ mod completion;
 mod container_facts;
 mod container_flags;
 mod container_table;
+mod content_trust;
 mod context;
 mod context_archive;
 mod copy_archive;
@@ -50,7 +51,7 @@ static IMAGES: Command = Command::new(
     "[OPTIONS] [REPOSITORY[:TAG]]",
     "List images",
     Args::AtMost(1),
-    run!(images::images),
+    run!(images::at_top),
 )
 .flags(&[images::FLAGS])
 .common()

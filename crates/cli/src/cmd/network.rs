@@ -85,7 +85,7 @@ pub async fn ls(cli: Shared, m: Matches) -> Outcome {
     let quiet = m.flag("quiet");
     let mut format = m.text("format").to_owned();
     if format.is_empty() && !quiet {
-        format = cli.config()?.text("networksFormat").to_owned();
+        format = cli.config().text("networksFormat").to_owned();
     }
     if format == "raw" {
         let raw = "network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n";
@@ -254,8 +254,11 @@ pub async fn rm(cli: Shared, m: Matches) -> Outcome {
 
 pub async fn prune_networks(cli: &Shared, filters: &[String]) -> Outcome<String> {
     let client = cli.client().await?;
-    let report: PruneReport =
-        client.post("/networks/prune").filters(&filter::collect(filters)).fetch().await?;
+    let report: PruneReport = client
+        .post("/networks/prune")
+        .filters(&filter::for_prune(filters, &cli.config().texts("pruneFilters")))
+        .fetch()
+        .await?;
     Ok(match report.networks_deleted.is_empty() {
         true => String::new(),
         false => format!("Deleted Networks:\n{}\n", report.networks_deleted.join("\n")),

@@ -57,7 +57,7 @@ pub async fn ps(cli: Shared, m: Matches) -> Outcome {
     let quiet = m.flag("quiet");
     let mut format = m.text("format").to_owned();
     if format.is_empty() && !quiet {
-        format = cli.config()?.text("psFormat").to_owned();
+        format = cli.config().text("psFormat").to_owned();
     }
     if quiet && !format.is_empty() && format != "table" {
         cli.warn("WARNING: Ignoring custom format, because both --format and --quiet are set.");

@@ -1,6 +1,7 @@
 //! `push`.
 use crate::arguments::Matches;
 use crate::cli::Shared;
+use crate::cmd::content_trust;
 use crate::cmd::images::platform_json;
 use crate::cmd::transfer::{full_name, wanted};
 use crate::credentials;
@@ -18,7 +19,7 @@ To push the complete multi-platform image, remove the --platform flag.
 
 pub static FLAGS: &[Flag] = &[
     Flag::new("all-tags", Ty::Bool, "Push all tags of an image to the repository").short('a'),
-    Flag::new("disable-content-trust", Ty::Bool, "Skip image signing").default("true"),
+    content_trust::flag("Skip image signing"),
     Flag::new(
         "platform",
         Ty::Str,
@@ -34,6 +35,7 @@ pub async fn push(cli: Shared, m: Matches) -> Outcome {
         note::print(PLATFORM_NOTE, false)?;
     }
     let reference = wanted(&cli, &m)?;
+    content_trust::check(&m, &m.args[0])?;
     let client = cli.client().await?;
     let auth = credentials::header_for_image(&cli, &m.args[0])?;
     let mut request = client

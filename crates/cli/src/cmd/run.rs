@@ -4,6 +4,7 @@ use crate::cli::{Cli, Shared};
 use crate::cmd::create::{self, usage_failure};
 use crate::failure::{EXIT_USAGE, Failure, Outcome};
 use crate::term::escape;
+use crate::term::output::complain;
 use crate::term::resize::{self, Resized};
 use crate::term::signals;
 use crate::term::stream::{Ended, Streaming};
@@ -119,12 +120,12 @@ pub async fn wait(client: &Client, id: &str, condition: &str) -> Outcome<JoinHan
 pub fn status_of(result: Outcome<WaitResponse>) -> i32 {
     match result {
         Ok(WaitResponse { error: Some(error), .. }) if !error.message.is_empty() => {
-            eprintln!("Error waiting for container: {}", error.message);
+            complain(&format!("Error waiting for container: {}", error.message));
             EXIT_USAGE
         }
         Ok(response) => i32::try_from(response.status_code).unwrap_or(EXIT_USAGE),
         Err(failure) => {
-            eprintln!("error waiting for container: {failure}");
+            complain(&format!("error waiting for container: {failure}"));
             EXIT_USAGE
         }
     }
@@ -140,7 +141,7 @@ pub fn check_terminal(stdin: bool, tty: bool) -> Outcome {
 
 pub fn detach_keys(cli: &Cli, m: &Matches) -> Outcome<String> {
     let flag = m.text("detach-keys");
-    Ok(if flag.is_empty() { cli.config()?.text("detachKeys") } else { flag }.to_owned())
+    Ok(if flag.is_empty() { cli.config().text("detachKeys") } else { flag }.to_owned())
 }
 
 /// Keys that detach; the text is the engine's.

@@ -41,10 +41,7 @@ pub async fn search(cli: Shared, m: Matches) -> Outcome {
     let request = client
         .get("/images/search")
         .query("term", &m.args[0])
-        .query_some(
-            "limit",
-            if m.text("limit").starts_with('-') || m.text("limit") == "0" { "" } else { m.text("limit") },
-        )
+        .query_some("limit", if m.int("limit") > 0 { m.int("limit").to_string() } else { String::new() })
         .filters(&filters)
         .header("X-Registry-Auth", &auth);
     let results: Vec<SearchResult> = request.fetch().await?;

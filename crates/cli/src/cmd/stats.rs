@@ -79,7 +79,7 @@ async fn samples(client: &Client, m: &Matches) -> Outcome<Vec<(String, Option<St
 pub async fn stats(cli: Shared, m: Matches) -> Outcome {
     let mut format = m.text("format").to_owned();
     if format.is_empty() {
-        format = cli.config()?.text("statsFormat").to_owned();
+        format = cli.config().text("statsFormat").to_owned();
     }
     let chosen = LISTING.choose(&format, false)?;
     let client = cli.client().await?;

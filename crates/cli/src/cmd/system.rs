@@ -6,7 +6,9 @@ use crate::cmd::{lifecycle, network, transfer, volume};
 use crate::connection;
 use crate::failure::{Failure, Outcome};
 use crate::flag::{FILTER, Flag, Ty};
+use crate::format::order::natural;
 use crate::format::{columns, inspect, units};
+use crate::plugin::{self, Plugin};
 use crate::spec::{filter, timestamp};
 use jiff::Timestamp;
 use knarr_docker_types::event::Message;
@@ -59,6 +61,8 @@ pub async fn version(cli: Shared, m: Matches) -> Outcome {
     };
     let ours = knarr_docker_types::ApiVersion::CURRENT;
     let context = connection::context_name(&cli)?;
+    // without an engine there is half an answer, without a context none
+    connection::choose(&cli)?;
     let client = cli.client().await;
     let mut spoken = ours;
     let server: Outcome<Version> = async {
@@ -102,7 +106,7 @@ pub async fn version(cli: Shared, m: Matches) -> Outcome {
     if let Ok(server) = &server {
         write_server(&mut text, server);
     }
-    cli.print(&columns::align(&text, &columns::TOP))?;
+    cli.print(&columns::align(&text, &columns::FACTS))?;
     server.map(drop)
 }
 
@@ -158,8 +162,10 @@ pub async fn info(cli: Shared, m: Matches) -> Outcome {
         let info = info?;
         let mut document = serde_json::to_value(&info).map_err(|e| Failure::new(e.to_string()))?;
         document["ClientInfo"] = json!({
-            "Debug": debug, "Version": env!("CARGO_PKG_VERSION"), "Context": context, "Plugins": [], "Warnings": null,
-            "Os": std::env::consts::OS, "Arch": architecture(),
+            "Debug": debug, "Version": env!("CARGO_PKG_VERSION"),
+            "DefaultAPIVersion": knarr_docker_types::ApiVersion::CURRENT.to_string(), "GitCommit": "", "GoVersion": "",
+            "Os": std::env::consts::OS, "Arch": architecture(), "BuildTime": "", "Context": context,
+            "Plugins": plugin::list(&cli).iter().map(Plugin::document).collect::<Vec<_>>(), "Warnings": null,
         });
         return match inspect::execute_as(&template, &document, "system.dockerInfo") {
             Ok(text) => cli.println(&text),
@@ -170,9 +176,11 @@ pub async fn info(cli: Shared, m: Matches) -> Outcome {
         };
     }
     cli.print(&format!(
-        "Client:\n Version:    {}\n Context:    {context}\n Debug Mode: {debug}\n\nServer:\n",
+        "Client:\n Version:    {}\n Context:    {context}\n Debug Mode: {debug}\n",
         env!("CARGO_PKG_VERSION")
     ))?;
+    client_plugins(&cli)?;
+    cli.print("\nServer:\n")?;
     match info {
         Ok(info) => {
             cli.print(&server_info(&info, debug))?;
@@ -183,6 +191,27 @@ pub async fn info(cli: Shared, m: Matches) -> Outcome {
         }
         Err(failure) => Err(failure),
     }
+}
+
+/// The plugins of this client.
+fn client_plugins(cli: &Shared) -> Outcome {
+    let (mut text, mut warnings) = (String::new(), Vec::new());
+    for plugin in plugin::list(cli) {
+        if let Some(problem) = plugin.problem {
+            warnings.push(format!("WARNING: Plugin {:?} is not valid: {problem}", plugin.path));
+            continue;
+        }
+        let _ = writeln!(text, "  {}: {} ({})", plugin.name, plugin.about, plugin.vendor);
+        if !plugin.version.is_empty() {
+            let _ = writeln!(text, "    Version:  {}", plugin.version);
+        }
+        let _ = writeln!(text, "    Path:     {}", plugin.path.display());
+    }
+    if !(text.is_empty() && warnings.is_empty()) {
+        cli.print(&format!(" Plugins:\n{text}"))?;
+    }
+    warnings.iter().for_each(|warning| cli.warn(warning));
+    Ok(())
 }
 
 fn server_info(info: &Info, debug: bool) -> String {
@@ -419,9 +448,15 @@ pub async fn prune(cli: Shared, m: Matches) -> Outcome {
             false => "  - all dangling images\n",
         });
         question.push_str(if all { "  - all build cache\n" } else { "  - unused build cache\n" });
-        if !filters.is_empty() {
+        // as in Docker's client, those of the configuration are shown beside others only
+        let standing = if filters.is_empty() { Vec::new() } else { cli.config().texts("pruneFilters") };
+        let shown = filter::for_prune(&filters, &standing);
+        let named = |name| shown.get(name).map(move |value| format!("{name}={value}"));
+        let mut shown: Vec<String> = ["label", "label!", "until"].into_iter().flat_map(named).collect();
+        shown.sort_by(|a, b| natural(a, b));
+        if !shown.is_empty() {
             question.push_str("\n  Items to be pruned will be filtered with:\n");
-            for text in &filters {
+            for text in &shown {
                 let _ = writeln!(question, "  - {text}");
             }
         }

@@ -1,10 +1,11 @@
 //! Images in and out: `pull`, `load`, `save`, `import`, `tag`, `rmi`, `image prune`.
 use crate::arguments::Matches;
 use crate::cli::Shared;
+use crate::cmd::content_trust;
 use crate::cmd::images::platform_json;
 use crate::credentials;
 use crate::failure::{Failure, Outcome, os_text};
-use crate::flag::{FILTER, Flag, Ty};
+use crate::flag::{FILTER, Flag, PLATFORM, Ty};
 use crate::format::progress::{Display, Screen};
 use crate::format::units;
 use crate::spec::filter;
@@ -16,13 +17,12 @@ use knarr_oci::reference::{Reference, is_identifier};
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
 
-const PLATFORM: Flag = Flag::new("platform", Ty::Str, "Set platform if server is multi-platform capable");
 const CHUNK_BYTES: usize = 256 * 1024;
 const QUEUE_CHUNKS: usize = 4;
 
 pub static PULL_FLAGS: &[Flag] = &[
     Flag::new("all-tags", Ty::Bool, "Download all tagged images in the repository").short('a'),
-    Flag::new("disable-content-trust", Ty::Bool, "Skip image verification").default("true"),
+    content_trust::flag("Skip image verification"),
     PLATFORM,
     Flag::new("quiet", Ty::Bool, "Suppress verbose output").short('q'),
 ];
@@ -91,6 +91,7 @@ pub fn wanted(cli: &Shared, m: &Matches) -> Outcome<Reference> {
 pub async fn pull(cli: Shared, m: Matches) -> Outcome {
     let quiet = m.flag("quiet");
     let reference = wanted(&cli, &m)?;
+    content_trust::check(&m, &m.args[0])?;
     let tag = match (reference.digest(), reference.tag()) {
         (Some(digest), _) => digest.to_string(),
         (None, tag) => tag.unwrap_or_default().to_owned(),
@@ -336,7 +337,8 @@ pub async fn rmi(cli: Shared, m: Matches) -> Outcome {
 
 /// Prunes images; what was reclaimed and the text to print.
 pub async fn prune_images(cli: &Shared, all: bool, filters: &[String]) -> Outcome<(u64, String)> {
-    let filters = filter::collect(filters).with("dangling", if all { "false" } else { "true" });
+    let standing = cli.config().texts("pruneFilters");
+    let filters = filter::for_prune(filters, &standing).with("dangling", if all { "false" } else { "true" });
     let client = cli.client().await?;
     let report: PruneReport = client.post("/images/prune").filters(&filters).fetch().await?;
     let mut text = String::new();

@@ -105,7 +105,7 @@ pub async fn ls(cli: Shared, m: Matches) -> Outcome {
     let quiet = m.flag("quiet");
     let mut format = m.text("format").to_owned();
     if format.is_empty() && !quiet {
-        format = cli.config()?.text("volumesFormat").to_owned();
+        format = cli.config().text("volumesFormat").to_owned();
     }
     if format == "raw" {
         format = if quiet { "name: {{.Name}}" } else { "name: {{.Name}}\ndriver: {{.Driver}}\n" }.to_owned();
@@ -175,7 +175,7 @@ pub async fn rm(cli: Shared, m: Matches) -> Outcome {
 }
 
 pub async fn prune_volumes(cli: &Shared, all: bool, filters: &[String]) -> Outcome<(u64, String)> {
-    let mut filters = filter::collect(filters);
+    let mut filters = filter::for_prune(filters, &cli.config().texts("pruneFilters"));
     if all {
         if filters.contains("all") {
             return Err(Failure::new("conflicting options: cannot specify both --all and --filter all=1"));

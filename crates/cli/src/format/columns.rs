@@ -12,7 +12,9 @@ pub struct Layout {
 /// Docker's listings.
 pub const LISTING: Layout = Layout { min_width: 10, padding: 3 };
 /// `top`.
-pub const TOP: Layout = Layout { min_width: 20, padding: 1 };
+pub const TOP: Layout = Layout { min_width: 20, padding: 3 };
+/// `version`.
+pub const FACTS: Layout = Layout { min_width: 20, padding: 1 };
 
 /// Aligns the tab-separated cells of `text`.
 pub fn align(text: &str, layout: &Layout) -> String {

@@ -224,7 +224,7 @@ fn omitted(key: &str) -> Vec<(String, Value)> {
     all
 }
 
-/// Members that whole documents leave out when they are empty: of containers and of images.
+/// Members that whole documents leave out when they are empty: of containers, images and volumes.
 fn of_whole(members: &serde_json::Map<String, Json>) -> Vec<(String, Value)> {
     let all: &[(&str, Value)] = if members.contains_key("HostConfig") {
         &[("SizeRw", Value::Nil(Nil::Pointer)), ("SizeRootFs", Value::Nil(Nil::Pointer))]
@@ -236,6 +236,12 @@ fn of_whole(members: &serde_json::Map<String, Json>) -> Vec<(String, Value)> {
             ("Variant", Value::str("")),
             ("OsVersion", Value::str("")),
             ("DockerVersion", Value::str("")),
+        ]
+    } else if members.contains_key("Mountpoint") {
+        &[
+            ("Status", Value::Nil(Nil::Map)),
+            ("UsageData", Value::Nil(Nil::Pointer)),
+            ("ClusterVolume", Value::Nil(Nil::Pointer)),
         ]
     } else {
         &[]

@@ -1,4 +1,5 @@
 //! The key sequence that detaches from a container.
+use crate::term::output::complain;
 
 /// `ctrl-p,ctrl-q`.
 const DEFAULT: [u8; 2] = [16, 17];
@@ -41,7 +42,7 @@ impl Detector {
             Some(keys) if !text.is_empty() => keys,
             _ if text.is_empty() => DEFAULT.to_vec(),
             _ => {
-                eprintln!("WARNING: invalid detach escape keys, using default: {text}");
+                complain(&format!("WARNING: invalid detach escape keys, using default: {text}"));
                 DEFAULT.to_vec()
             }
         };

@@ -1,4 +1,5 @@
 //! Standard output and error behind a bounded queue and a thread, so that a slow reader never blocks signals.
+use crate::failure::Outcome;
 use bytes::Bytes;
 use std::cell::OnceCell;
 use std::io::{self, Write};
@@ -52,6 +53,18 @@ impl Output {
         drop(sender);
         done.await.unwrap_or(Ok(()))
     }
+}
+
+/// Prints on standard output; a reader that went away and a full disk are failures, and no panic as with `print!`.
+pub fn print(text: &str) -> Outcome {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Prints a line on standard error, if somebody hears it.
+pub fn complain(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 fn write(target: Target, bytes: &[u8]) -> io::Result<()> {

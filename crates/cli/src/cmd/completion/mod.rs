@@ -123,10 +123,15 @@ fn commands(children: &[&Command], cli: &Shared) -> Answer {
     let mut words: Vec<(String, String)> = children.iter().filter(own).map(about).collect();
     if std::ptr::eq(children, cmd::ROOT) {
         words.push(("help".into(), "Help about the command".into()));
-        words.extend(crate::plugin::list(cli).into_iter().map(|plugin| (plugin.name, plugin.about)));
+        words.extend(usable_plugins(cli));
     }
     words.sort();
     Answer { words, directive: directive::NO_FILES }
+}
+
+fn usable_plugins(cli: &Shared) -> impl Iterator<Item = (String, String)> {
+    let all = crate::plugin::list(cli).into_iter();
+    all.filter(|plugin| plugin.problem.is_none()).map(|plugin| (plugin.name, plugin.about))
 }
 
 /// Long names after `--`, all names after `-`.

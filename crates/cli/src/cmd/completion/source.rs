@@ -309,7 +309,7 @@ impl Source {
             Self::Networks => networks(cli).await?,
             Self::Volumes => volumes(cli).await?,
             Self::Contexts => context::names(cli),
-            Self::Servers => crate::credentials::servers(cli.config()?),
+            Self::Servers => crate::credentials::servers(cli.config()),
             Self::Commands => {
                 let visible =
                     crate::cmd::ROOT.iter().filter(|c| c.category != crate::command::Category::Hidden);
