@@ -299,7 +299,7 @@ pub async fn rmi(cli: Shared, m: Matches) -> Outcome {
     let platforms = m
         .list("platform")
         .iter()
-        .map(|p| platform_json(p, "invalid platform: "))
+        .map(|p| platform_json(p, ""))
         .collect::<Outcome<Vec<_>>>()?;
     let client = cli.client().await?;
     let (mut failures, mut fatal) = (Vec::new(), false);
