@@ -448,9 +448,7 @@ pub async fn prune(cli: Shared, m: Matches) -> Outcome {
             false => "  - all dangling images\n",
         });
         question.push_str(if all { "  - all build cache\n" } else { "  - unused build cache\n" });
-        // as in Docker's client, those of the configuration are shown beside others only
-        let standing = if filters.is_empty() { Vec::new() } else { cli.config().texts("pruneFilters") };
-        let shown = filter::for_prune(&filters, &standing);
+        let shown = filter::for_prune(&filters, &cli.config().texts("pruneFilters"));
         let named = |name| shown.get(name).map(move |value| format!("{name}={value}"));
         let mut shown: Vec<String> = ["label", "label!", "until"].into_iter().flat_map(named).collect();
         shown.sort_by(|a, b| natural(a, b));

@@ -296,11 +296,7 @@ pub async fn tag(cli: Shared, m: Matches) -> Outcome {
 
 pub async fn rmi(cli: Shared, m: Matches) -> Outcome {
     let force = m.flag("force");
-    let platforms = m
-        .list("platform")
-        .iter()
-        .map(|p| platform_json(p, "invalid platform: "))
-        .collect::<Outcome<Vec<_>>>()?;
+    let platforms = m.list("platform").iter().map(|p| platform_json(p, "")).collect::<Outcome<Vec<_>>>()?;
     let client = cli.client().await?;
     let (mut failures, mut fatal) = (Vec::new(), false);
     for name in &m.args {
