@@ -456,8 +456,9 @@ impl Pull {
 
     /// Whether there is an image of this configuration.
     async fn is_image(&self, config: &Digest) -> Result<bool, Error> {
-        let (images, key) = (self.images.clone(), config.to_string());
-        self.blocking(move || Ok(images.store.read(|tx| tx.get::<ImageRecord>(&key))?.is_some())).await
+        let Some(id) = config.image_id() else { return Ok(false) };
+        let images = self.images.clone();
+        self.blocking(move || Ok(images.store.read(|tx| tx.get::<ImageRecord>(id.as_str()))?.is_some())).await
     }
 
     fn announce(&self, layers: &[LayerRef], missing: &[usize]) {
