@@ -7,11 +7,19 @@ use crate::group::Cgroup;
 use crate::plan::{self, Write, devices::Policy};
 use crate::{Error, Hierarchies, Result, devices, files};
 use knarr_linux::Errno;
-use knarr_oci::runtime::{DeviceRule, Memory, Resources};
+use knarr_oci::runtime::{Cpu, DeviceRule, Memory, Resources};
 
 impl Cgroup {
     /// Set limits; limits that are not mentioned stay as they are.
     pub fn apply(&self, resources: &Resources) -> Result<()> {
+        let whole;
+        let resources = match self.with_other_half(resources)? {
+            Some(found) => {
+                whole = found;
+                &whole
+            }
+            None => resources,
+        };
         let writes = match &self.hierarchies {
             Hierarchies::V1(_) => plan::v1::writes(resources)?,
             Hierarchies::V2(_) => plan::v2::writes(resources)?,
@@ -26,6 +34,24 @@ impl Cgroup {
             self.devices(&resources.devices)?;
         }
         self.write_all(writes.iter().collect())
+    }
+
+    /// Quota and period are one value for version 2 and for systemd: the one that is not mentioned stays as it is.
+    fn with_other_half(&self, resources: &Resources) -> Result<Option<Resources>> {
+        let Some(cpu) = &resources.cpu else { return Ok(None) };
+        let (quota, period) = (cpu.quota.filter(|&q| q != 0), cpu.period.filter(|&p| p != 0));
+        let now = match (&self.hierarchies, self.directory("cpu")) {
+            (Hierarchies::V2(_), Some(directory)) if quota.is_some() != period.is_some() => {
+                files::read_optional(&directory.join("cpu.max"))?
+            }
+            _ => None,
+        };
+        let Some((quota_now, period_now)) = now.as_deref().and_then(plan::v2::cpu_max) else {
+            return Ok(None);
+        };
+        let cpu =
+            Cpu { quota: quota.or(Some(quota_now)), period: period.or(Some(period_now)), ..cpu.clone() };
+        Ok(Some(Resources { cpu: Some(cpu), ..resources.clone() }))
     }
 
     fn devices(&self, rules: &[DeviceRule]) -> Result<()> {

@@ -42,7 +42,8 @@ fn replace(group: BorrowedFd<'_>, program: &[u64]) -> std::result::Result<(), Er
     }
 }
 
-fn in_user_namespace() -> bool {
+/// Whether this process is in another user namespace than the first one.
+pub fn in_user_namespace() -> bool {
     let map = crate::files::read(Path::new("/proc/self/uid_map")).unwrap_or_default();
     map.split_whitespace().ne(["0", "0", "4294967295"])
 }

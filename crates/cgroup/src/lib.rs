@@ -16,6 +16,7 @@ pub mod plan;
 mod stats;
 pub mod systemd;
 
+pub use devices::in_user_namespace;
 pub use error::{Error, Result};
 pub use group::{Cgroup, Made, Placement};
 pub use hierarchy::{Hierarchies, Version};

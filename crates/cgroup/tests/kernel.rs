@@ -156,7 +156,7 @@ fn limits_without_a_controller_are_errors() {
     let group = Group::new("missing");
     let missing = |json: &str| group.apply(json).unwrap_err();
     if group.is_v1() {
-        assert!(matches!(missing(r#"{"unified": {"memory.high": "1"}}"#), Error::Unsupported { .. }));
+        assert!(matches!(missing(r#"{"unified": {"memory.high": "1"}}"#), Error::Invalid { .. }));
     } else {
         assert!(matches!(missing(r#"{"unified": {"nothing.max": "1"}}"#), Error::NoController { .. }));
     }

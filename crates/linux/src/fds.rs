@@ -4,13 +4,6 @@
 use crate::{Result, syscall};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Mark all descriptors from `first` on as closed at execve. Nothing is closed now, so owned descriptors stay valid.
-pub fn close_on_exec_from(first: u32) -> Result<()> {
-    // SAFETY: no descriptor is closed and no pointer is passed.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    syscall::check(result).map(drop)
-}
-
 /// Descriptors `first..first + count` are kept at execve. `EBADF` if one of them is not open.
 pub fn keep_at_exec(first: u32, count: u32) -> Result<()> {
     for number in first..first.saturating_add(count) {

@@ -244,6 +244,16 @@ pub fn set_affinity(processors: &[u32]) -> Result<()> {
     rustix::thread::sched_setaffinity(None, &set)
 }
 
+/// Every processor that the control group of this process has, now and later.
+pub fn set_any_affinity() -> Result<()> {
+    /// More processors than any kernel is built for; it looks at as many bits as it has.
+    const MOST: usize = 8192;
+    let mask = [u64::MAX; MOST / 64];
+    // SAFETY: the mask is as long as the call is told, and only read; 0 is this thread.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(&mask), mask.as_ptr()) };
+    syscall::check(result).map(drop)
+}
+
 /// Where memory of this process and of its children is taken from: set_mempolicy(2).
 pub fn set_memory_policy(mode: u32, nodes: &[u32]) -> Result<()> {
     /// The kernel knows no more nodes (MAX_NUMNODES).

@@ -1,7 +1,7 @@
 //! A process that was made and waits, and its start.
 use crate::handshake::{FromInit, ToInit};
-use crate::init::Detail;
-use crate::plan::Step;
+use crate::init::{Detail, failed_hook};
+use crate::plan::{MountStep, Step, Target};
 use crate::{Error, Result, hooks};
 use knarr_linux::{Errno, process};
 use knarr_oci::runtime::{Hook, State};
@@ -52,7 +52,7 @@ impl Created {
         }
         match waiting.poststart {
             // A container whose hook fails does not run.
-            Some((hooks, state)) => hooks::run(&hooks, &state).inspect_err(|_| {
+            Some((hooks, state)) => hooks::run("poststart", &hooks, &state).inspect_err(|_| {
                 let _ = process::pidfd_send_signal(self.pidfd.as_fd(), SIGKILL);
             }),
             None => Ok(()),
@@ -80,6 +80,10 @@ pub(crate) const SIGKILL: i32 = 9;
 /// What init reported, as an error.
 pub(crate) fn failure(steps: &[Step], command: &str, step: u32, errno: i32, detail: u32) -> Error {
     let step = steps.get(step as usize);
+    if let (Some((number, why)), Some(step)) = (failed_hook(errno, detail), step) {
+        let kind = if *step == Step::StartContainerHooks { "startContainer" } else { "createContainer" };
+        return hooks::failed(kind, number, None, why);
+    }
     let text = text_of(errno);
     let exec = |detail| Error::Exec { command: command.to_owned(), detail, errno };
     match (step, Detail::from_number(detail)) {
@@ -87,7 +91,8 @@ pub(crate) fn failure(steps: &[Step], command: &str, step: u32, errno: i32, deta
             exec("executable file not found in $PATH".to_owned())
         }
         (Some(Step::FindProgram(_)), Some(Detail::NoProgram)) => exec(format!("stat {command}: {text}")),
-        (Some(Step::FindProgram(_) | Step::Execute), _) => exec(text),
+        (Some(Step::FindProgram(_)), _) => exec(text),
+        (Some(Step::Execute), _) => Error::Execve { command: command.to_owned(), detail: text, errno },
         (Some(step), Some(Detail::NotMappable)) => {
             let path = step.describe().1.map(|p| String::from_utf8_lossy(p.to_bytes()).into_owned());
             let path = path.unwrap_or_default();
@@ -102,6 +107,17 @@ pub(crate) fn failure(steps: &[Step], command: &str, step: u32, errno: i32, deta
                         the namespace belongs to another user namespace";
             Error::Unsupported { what: what.to_owned() }
         }
+        (Some(_), Some(Detail::NotProcfs)) => {
+            Error::Invalid { what: "/proc cannot be mounted because it is not of type proc".to_owned() }
+        }
+        (Some(Step::Mount(mount)), None) if is_link_in_the_way(mount, errno) => {
+            let path = Some(mount.destination.to_string_lossy().into_owned().into());
+            Error::Step {
+                stage: "must be mounted on ordinary directory, not on a link:".to_owned(),
+                path,
+                errno,
+            }
+        }
         (Some(step), _) => {
             let (stage, path) = step.describe();
             let path = path.map(|p| String::from_utf8_lossy(p.to_bytes()).into_owned().into());
@@ -109,6 +125,11 @@ pub(crate) fn failure(steps: &[Step], command: &str, step: u32, errno: i32, deta
         }
         (None, _) => Error::Step { stage: "set up the process".to_owned(), path: None, errno },
     }
+}
+
+/// `/proc`, `/sys` and what is below `/dev` follow no links.
+fn is_link_in_the_way(mount: &MountStep, errno: i32) -> bool {
+    mount.target == Target::Strict && errno == Errno::LOOP.raw_os_error()
 }
 
 /// Go's texts of the errors that users see, which Docker's clients and their tests know.

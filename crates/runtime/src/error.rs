@@ -16,6 +16,9 @@ pub enum Error {
     /// The command was not found or may not be executed: exit codes 127 and 126.
     #[error("exec: {command:?}: {detail}")]
     Exec { command: String, detail: String, errno: i32 },
+    /// It was found, and execve(2) refused it: as Go's programs say it.
+    #[error("exec {command}: {detail}")]
+    Execve { command: String, detail: String, errno: i32 },
     /// A step of making the container failed.
     #[error("{stage}{}: {}", path_text(path), std::io::Error::from_raw_os_error(*errno))]
     Step { stage: String, path: Option<PathBuf>, errno: i32 },
@@ -30,8 +33,8 @@ pub enum Error {
     /// Nothing was heard of the new process, so it was killed.
     #[error("the container's process did not answer within {seconds} seconds and was killed")]
     Silent { seconds: u64 },
-    #[error("hook {}: {what}", path.display())]
-    Hook { path: PathBuf, what: String },
+    #[error("error running {kind} hook #{number}: {what}")]
+    Hook { kind: String, number: usize, what: String },
     /// Limits or placement.
     #[error("cgroup: {0}")]
     Cgroup(String),
@@ -48,15 +51,16 @@ impl Error {
     /// The kernel's error number, if the kernel had a say.
     pub fn errno(&self) -> Option<i32> {
         match self {
-            Self::Exec { errno, .. } | Self::Step { errno, .. } => Some(*errno),
+            Self::Exec { errno, .. } | Self::Execve { errno, .. } | Self::Step { errno, .. } => Some(*errno),
             _ => None,
         }
     }
     /// Exit code that a client reports when the command itself could not be executed: 127 not found, 126 otherwise.
     pub fn exit_code(&self) -> Option<u8> {
         match self {
-            Self::Exec { errno, .. } if *errno == rustix::io::Errno::NOENT.raw_os_error() => Some(127),
-            Self::Exec { .. } => Some(126),
+            Self::Exec { errno, .. } | Self::Execve { errno, .. } => {
+                Some(if *errno == rustix::io::Errno::NOENT.raw_os_error() { 127 } else { 126 })
+            }
             _ => None,
         }
     }
@@ -65,7 +69,7 @@ impl Error {
 impl Kind for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Invalid { .. } | Self::Exec { .. } => ErrorKind::InvalidArgument,
+            Self::Invalid { .. } | Self::Exec { .. } | Self::Execve { .. } => ErrorKind::InvalidArgument,
             Self::Unsupported { .. } => ErrorKind::NotImplemented,
             Self::NoContainer { .. } => ErrorKind::NotFound,
             Self::State { .. } => ErrorKind::Conflict,

@@ -9,8 +9,9 @@ use crate::{Error, Result, Stdio, foreign, hooks, net_devices, rdt, user};
 use knarr_cgroup::Placement;
 use knarr_linux::exec::Strings;
 use knarr_linux::process::{self, Child, Clone3};
-use knarr_linux::rlimit;
-use knarr_oci::runtime::{Hook, IntelRdt, NetDevice, Process, State};
+use knarr_linux::{Errno, rlimit};
+use knarr_oci::runtime::{Hook, Hooks, IntelRdt, NetDevice, Process, State};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,7 +30,7 @@ pub(crate) struct Launch<'a> {
     pub stdio: Stdio,
     pub hooks: Option<hooks::ForInit>,
     pub fifo: Option<BorrowedFd<'a>>,
-    pub runtime_hooks: Option<(Vec<Hook>, State)>,
+    pub runtime_hooks: Option<(&'a Hooks, State)>,
     pub poststart: Option<(Vec<Hook>, State)>,
     pub timeout: Duration,
     pub preserve_fds: u32,
@@ -177,8 +178,10 @@ impl Launch<'_> {
                     self.net_devices
                         .take()
                         .map_or(Ok(()), |devices| net_devices::give(devices, child.pid))?;
-                    if let Some((list, state)) = &self.runtime_hooks {
-                        hooks::run(list, &State { pid: Some(child.pid), ..state.clone() })?;
+                    if let Some((hooks, state)) = &self.runtime_hooks {
+                        let state = State { pid: Some(child.pid), ..state.clone() };
+                        hooks::run("prestart", &hooks.prestart, &state)?;
+                        hooks::run("createRuntime", &hooks.create_runtime, &state)?;
                     }
                     ToInit::Proceed.send(sync.as_fd()).map_err(step_error("talk with the new process"))?;
                 }
@@ -253,7 +256,12 @@ type Message = (FromInit, Option<OwnedFd>);
 /// Messages that the second process may send before the first has told of it.
 const MAX_EARLY: usize = 4;
 
+/// How long a process that was killed is waited for. One of a frozen group (cgroup v1) ends when that is thawed.
+const KILL_TIMEOUT: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+
 fn end(child: &Child) {
     let _ = process::pidfd_send_signal(child.pidfd.as_fd(), SIGKILL);
-    let _ = process::wait(child.pidfd.as_fd(), true);
+    let mut ended = [PollFd::new(&child.pidfd, PollFlags::IN)];
+    while let Err(Errno::INTR) = poll(&mut ended, Some(&KILL_TIMEOUT)) {}
+    let _ = process::wait(child.pidfd.as_fd(), false);
 }

@@ -9,7 +9,7 @@ use crate::{CgroupOptions, CreateOptions, Error, ExecOptions, Result, Stdio, hoo
 use knarr_cgroup::{Cgroup, Made};
 use knarr_linux::process::pidfd_send_signal;
 use knarr_linux::{caps, fds, rlimit};
-use knarr_oci::runtime::{Hook, Linux, NamespaceType, Process, Resources, Spec, State, StateStatus};
+use knarr_oci::runtime::{Hooks, Linux, NamespaceType, Process, Resources, Spec, State, StateStatus};
 use rustix::fs::{Access, CWD, Mode, OFlags};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
     check_preserved(options.preserve_fds)?;
     let privileged = user::is_privileged();
     let cgroup = cgroup(&options.cgroup, linux, options.id)?;
-    let cgroup = cgroup.filter(|cgroup| privileged || asks_for_limits(linux) || is_ours(cgroup));
+    let cgroup = cgroup.filter(|cgroup| has_groups(privileged) || asks_for_limits(linux) || is_ours(cgroup));
     let (userns, maps) = user::of_container(&options, linux)?.unzip();
     let facts = Facts {
         bundle: options.bundle,
@@ -49,12 +49,13 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
         new_keyring: options.new_keyring,
     };
     let detected;
-    let facts = match (&facts.hierarchies, &options.cgroup) {
-        (None, CgroupOptions::Inherit) => {
+    // Without a group of its own the container may still be shown those that there are.
+    let facts = match facts.hierarchies {
+        None => {
             detected = knarr_cgroup::Hierarchies::detect().ok();
             Facts { hierarchies: detected.as_ref(), ..facts }
         }
-        _ => facts,
+        Some(_) => facts,
     };
     let plan = plan::container(spec, &facts)?;
     let filter = filter(linux, options.seccomp_cache)?;
@@ -101,11 +102,10 @@ pub(crate) fn create_with(options: CreateOptions<'_>, fifo: Option<BorrowedFd<'_
     result
 }
 
-fn runtime_hooks(options: &CreateOptions<'_>, spec: &Spec) -> Option<(Vec<Hook>, State)> {
+fn runtime_hooks<'a>(options: &CreateOptions<'_>, spec: &'a Spec) -> Option<(&'a Hooks, State)> {
     let all = spec.hooks.as_ref()?;
-    let list = all.prestart.iter().chain(&all.create_runtime).cloned().collect();
     // Its environment is made: for hooks the container is created, and not any more being so.
-    Some((list, hooks::state(spec, options.id, options.bundle, StateStatus::Created, None)))
+    Some((all, hooks::state(spec, options.id, options.bundle, StateStatus::Created, None)))
 }
 
 /// Make another process in a running container; it waits before `execve` for [`Created::start`].
@@ -115,7 +115,7 @@ pub fn exec(options: ExecOptions<'_>) -> Result<Created> {
     check_preserved(options.preserve_fds)?;
     let privileged = user::is_privileged();
     let cgroup = cgroup(&options.cgroup, linux, options.id)?;
-    let cgroup = cgroup.filter(|cgroup| privileged || is_ours(cgroup));
+    let cgroup = cgroup.filter(|cgroup| has_groups(privileged) || is_ours(cgroup));
     let maps = user::of_process(options.target_pid, options.target_pidfd)?;
     let facts = Facts {
         bundle: std::path::Path::new("/"),
@@ -190,11 +190,19 @@ fn cgroup(options: &CgroupOptions<'_>, linux: &Linux, id: &str) -> Result<Option
     Cgroup::new(&path).map(Some).map_err(cgroup_error)
 }
 
+/// Whether every group is this user's: root of a user namespace has only those that it was given.
+fn has_groups(privileged: bool) -> bool {
+    privileged && !knarr_cgroup::in_user_namespace()
+}
+
 /// Whether an ordinary user has been given this group, or the one that it is made in.
 fn is_ours(cgroup: &Cgroup) -> bool {
     let writable = |path: &Path| rustix::fs::access(path, Access::WRITE_OK).is_ok();
     let usable = |path: &PathBuf| {
-        if path.is_dir() { writable(&path.join("cgroup.procs")) } else { path.parent().is_some_and(writable) }
+        if path.is_dir() {
+            return writable(&path.join("cgroup.procs"));
+        }
+        path.ancestors().find(|above| above.is_dir()).is_some_and(writable)
     };
     cgroup.directories().iter().all(usable)
 }
@@ -216,13 +224,20 @@ fn has_value(value: &serde_json::Value) -> bool {
     }
 }
 
-fn cgroup_error(error: knarr_cgroup::Error) -> Error {
-    Error::Cgroup(error.to_string())
+pub(crate) fn cgroup_error(error: knarr_cgroup::Error) -> Error {
+    match error {
+        knarr_cgroup::Error::Invalid { what } => Error::Invalid { what },
+        other => Error::Cgroup(other.to_string()),
+    }
 }
 
 /// Make the group and set its limits. Says whether it is new, so that a failure may remove it.
 fn new_group(cgroup: &Cgroup, linux: &Linux) -> Result<Made> {
     let made = cgroup.create().map_err(cgroup_error)?;
+    // Nothing that is made in it would ever run, or end.
+    if !made.new && cgroup.is_frozen().unwrap_or(false) {
+        return Err(Error::Cgroup(format!("container's cgroup unexpectedly frozen: {}", cgroup.path())));
+    }
     let limits = linux.resources.as_ref().map(knarr_cgroup::plan::with_default_devices);
     let limited = limits.map_or(Ok(()), |limits| cgroup.apply(&limits));
     if limited.is_err() && made.new {

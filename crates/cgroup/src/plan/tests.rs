@@ -229,3 +229,10 @@ fn later_device_rules_win_or_are_refused() {
     assert!(policy(hole).is_err());
     assert!(policy(r#"[{"allow": true, "type": "c", "access": "x"}]"#).is_err());
 }
+
+#[test]
+fn quota_and_period_are_read() {
+    assert_eq!(v2::cpu_max("max 100000\n"), Some((-1, 100_000)));
+    assert_eq!(v2::cpu_max("5000 20000\n"), Some((5000, 20_000)));
+    assert_eq!(v2::cpu_max("max"), None);
+}

@@ -7,7 +7,7 @@ use knarr_oci::runtime::{BlockIo, Cpu, Memory, Network, Resources};
 /// in [`super::devices`]. Limits of kernel memory are ignored: the kernel has none any more.
 pub fn writes(resources: &Resources) -> Result<Vec<Write>> {
     if let Some(file) = resources.unified.keys().next() {
-        return Err(Error::Unsupported { what: format!("unified resource {file:?} on cgroup v1") });
+        return Err(Error::Invalid { what: format!("unified resource {file:?} on cgroup v1") });
     }
     let mut out = Vec::new();
     if let Some(cpu) = &resources.cpu {

@@ -58,6 +58,13 @@ pub fn cpu_weight(shares: u64) -> u64 {
     }
 }
 
+/// Quota (-1 for none) and period of the text of `cpu.max`.
+pub(crate) fn cpu_max(text: &str) -> Option<(i64, u64)> {
+    let (quota, period) = text.trim().split_once(' ')?;
+    let quota = if quota == "max" { -1 } else { quota.parse().ok()? };
+    Some((quota, period.parse().ok()?))
+}
+
 /// `blkio.weight` (10..1000) as `io.weight` (1..10000).
 pub fn io_weight(weight: u16) -> u64 {
     match weight {

@@ -3,12 +3,11 @@ use super::bus::Manager;
 use super::properties;
 use super::slice;
 use super::wire::Value;
-use crate::{Error, Result, Version, files};
+use crate::{Error, Result, Version};
 use knarr_linux::prctl;
 use knarr_linux::process::{self, Child, Clone3};
 use knarr_oci::runtime::Resources;
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::time::Duration;
 
 /// systemd takes no longer names.
@@ -98,8 +97,7 @@ pub(super) fn is_unit_name(name: &str) -> bool {
 
 /// Not root on the host: then the user's own manager makes the scope.
 pub(super) fn is_rootless() -> bool {
-    let map = files::read(Path::new("/proc/self/uid_map")).unwrap_or_default();
-    !rustix::process::geteuid().is_root() || map.split_whitespace().ne(["0", "0", "4294967295"])
+    !rustix::process::geteuid().is_root() || crate::in_user_namespace()
 }
 
 /// A process that keeps a new scope alive until another one is in it; it ends when this is dropped.

@@ -81,8 +81,14 @@ pub enum NamespaceType {
 pub struct Namespace {
     #[serde(rename = "type")]
     pub kind: NamespaceType,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "not_empty", skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+}
+
+/// Programs write an empty path for none.
+fn not_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    let path = Option::<PathBuf>::deserialize(deserializer)?;
+    Ok(path.filter(|path| !path.as_os_str().is_empty()))
 }
 
 impl Namespace {

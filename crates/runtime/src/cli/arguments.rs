@@ -1,14 +1,29 @@
 //! Options and words of a command line: `--name value`, `--name=value`, `-x value`, `--` ends the options.
 use crate::{Error, Result};
+use std::collections::VecDeque;
 
 pub(crate) struct Arguments<'a> {
     left: &'a [String],
     options_ended: bool,
+    /// Options may stand behind words, too.
+    anywhere: bool,
+    /// Words that were passed by on the way to an option.
+    words: VecDeque<&'a str>,
 }
 
 impl<'a> Arguments<'a> {
     pub(crate) fn new(all: &'a [String]) -> Self {
-        Self { left: all, options_ended: false }
+        Self { left: all, options_ended: false, anywhere: false, words: VecDeque::new() }
+    }
+
+    /// From now on options may stand behind words, as runc's users write them (`update ID --memory 1g`).
+    pub(crate) fn take_options_anywhere(&mut self) {
+        self.anywhere = true;
+    }
+
+    /// Whether `-h` or `--help` is next.
+    pub(crate) fn asks_for_help(&self) -> bool {
+        self.left.first().is_some_and(|next| ["-h", "--help"].contains(&next.as_str()))
     }
 
     fn next(&mut self) -> Option<&'a String> {
@@ -19,10 +34,17 @@ impl<'a> Arguments<'a> {
 
     /// The next option with the value that was joined to it, if an option is next.
     pub(crate) fn option(&mut self) -> Result<Option<(String, Option<String>)>> {
-        let Some(next) = self.left.first() else { return Ok(None) };
-        if self.options_ended || !next.starts_with('-') || next == "-" {
-            return Ok(None);
-        }
+        let next = loop {
+            let Some(next) = self.left.first() else { return Ok(None) };
+            if !self.options_ended && next.starts_with('-') && next != "-" {
+                break next;
+            }
+            if !self.anywhere || self.options_ended {
+                return Ok(None);
+            }
+            self.words.push_back(next);
+            self.next();
+        };
         self.next();
         if next == "--" {
             self.options_ended = true;
@@ -61,7 +83,7 @@ impl<'a> Arguments<'a> {
     }
 
     pub(crate) fn word(&mut self) -> Option<&'a str> {
-        self.next().map(String::as_str)
+        self.words.pop_front().or_else(|| self.next().map(String::as_str))
     }
 
     /// The only word that is left.
@@ -102,6 +124,18 @@ mod tests {
         assert_eq!(arguments.option().unwrap(), None);
         assert_eq!(arguments.id().unwrap(), "id");
         assert_eq!(arguments.rest(), ["-x"]);
+        let all = ["id", "--memory", "1g", "-", "-f", "--", "-x"].map(str::to_owned);
+        let mut arguments = Arguments::new(&all);
+        assert_eq!(arguments.option().unwrap(), None);
+        arguments.take_options_anywhere();
+        let (name, joined) = arguments.option().unwrap().unwrap();
+        assert_eq!((name.as_str(), arguments.value("memory", joined).unwrap().as_str()), ("memory", "1g"));
+        assert_eq!(arguments.option().unwrap(), Some(("f".to_owned(), None)));
+        assert_eq!(arguments.option().unwrap(), None);
+        assert_eq!(
+            [arguments.word(), arguments.word(), arguments.word()],
+            [Some("id"), Some("-"), Some("-x")]
+        );
         let lonely = ["--bundle".to_owned()];
         let mut arguments = Arguments::new(&lonely);
         arguments.option().unwrap();

@@ -7,16 +7,25 @@ use crate::{Error, Result};
 use knarr_linux::process::{self, Exit};
 use knarr_linux::{Errno, fdpass, signal, tty};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcsetattr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 /// Send the master over the socket at `path`, as runc does.
 pub(crate) fn hand_over(master: &OwnedFd, path: &Path) -> Result<()> {
+    send(master, b"/dev/ptmx", "send the terminal to", path)
+}
+
+/// The same for a descriptor of the process (`--pidfd-socket`).
+pub(crate) fn hand_over_process(pidfd: &OwnedFd, path: &Path) -> Result<()> {
+    send(pidfd, b"pidfd", "send the process's descriptor to", path)
+}
+
+fn send(fd: &OwnedFd, name: &[u8], stage: &'static str, path: &Path) -> Result<()> {
     let socket = UnixStream::connect(path).map_err(file_error("connect to", path))?;
-    fdpass::send(&socket, b"/dev/ptmx", &[master.as_fd()])
-        .map_err(|errno| file_error("send the terminal to", path)(errno.into()))
+    fdpass::send(&socket, name, &[fd.as_fd()])
+        .map_err(|errno| file_error(stage, path)(errno.into()))
         .map(drop)
 }
 
@@ -31,6 +40,8 @@ impl<'a> Raw<'a> {
         let before = tcgetattr(fd).ok()?;
         let mut raw = before.clone();
         raw.make_raw();
+        // What this process itself says there still begins each line in its first column. The container's terminal leaves that to it.
+        raw.output_modes |= OutputModes::OPOST;
         tcsetattr(fd, OptionalActions::Now, &raw).ok()?;
         Some(Self { fd, before })
     }
@@ -93,6 +104,20 @@ pub(crate) fn attend(pidfd: BorrowedFd<'_>, master: Option<&OwnedFd>, signals: &
             typing = copy(stdin, master.as_fd());
         }
     }
+}
+
+/// Before the program writes: lines end as it writes them. Only a terminal of the caller's needs more, and does it itself.
+pub(crate) fn leave_line_ends(master: &OwnedFd) {
+    if let Ok(mut modes) = tcgetattr(master) {
+        modes.output_modes &= !OutputModes::ONLCR;
+        // With two line ends it works as well.
+        let _ = tcsetattr(master, OptionalActions::Now, &modes);
+    }
+}
+
+/// What a process that has ended left in its terminal.
+pub(crate) fn drain(master: &OwnedFd) {
+    while copy(master.as_fd(), rustix::stdio::stdout()) {}
 }
 
 fn take_size(from: BorrowedFd<'_>, master: &OwnedFd) {

@@ -16,6 +16,7 @@ pub(crate) struct Options {
     /// Of the configuration, in the bundle.
     config: Option<PathBuf>,
     console_socket: Option<PathBuf>,
+    pidfd_socket: Option<PathBuf>,
     pid_file: Option<PathBuf>,
     preserve_fds: u32,
     detach: bool,
@@ -39,7 +40,7 @@ fn options(arguments: &mut Arguments<'_>) -> Result<Options> {
             "no-new-keyring" => options.no_new_keyring = arguments.flag(&name, value)?,
             // The root is always changed by pivot_root, and nobody is adopted.
             "no-pivot" | "no-subreaper" => drop(arguments.flag(&name, value)?),
-            "pidfd-socket" => return Err(Error::Unsupported { what: "--pidfd-socket".to_owned() }),
+            "pidfd-socket" => options.pidfd_socket = Some(arguments.value(&name, value)?.into()),
             _ => return Err(unknown(&name)),
         }
     }
@@ -59,13 +60,19 @@ pub(crate) fn run(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8> 
     let options = options(arguments)?;
     let signals = if options.detach { None } else { Some(console::take_signals()?) };
     let (container, mut created) = make(global, &options, false)?;
+    created.console.iter().for_each(console::leave_line_ends);
     let started = created.start();
     if let (Ok(()), None) = (&started, &signals) {
         return Ok(0);
     }
     let exit = match (&started, &signals) {
         (Ok(()), Some(signals)) => console::attend(created.pidfd.as_fd(), created.console.as_ref(), signals)?,
-        _ => process::wait(created.pidfd.as_fd(), true).ok().flatten().unwrap_or(process::Exit::Code(1)),
+        _ => {
+            let exit = process::wait(created.pidfd.as_fd(), true);
+            // A hook may have said there why it failed.
+            created.console.iter().for_each(console::drain);
+            exit.ok().flatten().unwrap_or(process::Exit::Code(1))
+        }
     };
     if !options.keep {
         life::remove(global, &container)?;
@@ -81,7 +88,7 @@ fn make(global: &Global, options: &Options, by_fifo: bool) -> Result<(Container,
     check_terminal(options, terminal)?;
     let mut preserve_fds = options.preserve_fds;
     if let (Some(process), Some(root)) = (&mut config.spec.process, &config.spec.root) {
-        environment::add_home(process, &options.bundle.join(&root.path));
+        environment::complete(process, &options.bundle.join(&root.path));
         preserve_fds = preserve_fds.saturating_add(environment::pass_sockets(process));
     }
     global.check_given(preserve_fds)?;
@@ -170,6 +177,9 @@ fn finish(
     if let (Some(path), Some(master)) = (&options.console_socket, &created.console) {
         console::hand_over(master, path)?;
         created.console = None;
+    }
+    if let Some(path) = &options.pidfd_socket {
+        console::hand_over_process(&created.pidfd, path)?;
     }
     if let Some(path) = &options.pid_file {
         write_pid(path, created.pid)?;

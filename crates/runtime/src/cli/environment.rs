@@ -1,10 +1,11 @@
 //! What a runtime adds to a process's environment: the home directory that the container knows for the user, and sockets of the service
 //! manager.
 //!
-//! Standard: passwd(5), sd_listen_fds(3). As runc has it: `HOME` only if it is not set, `/` for a user without entry.
+//! Standard: passwd(5), sd_listen_fds(3). As runc has it: `HOME` only if it is not set or empty, `/` for a user without entry.
 use knarr_linux::path::Root;
 use knarr_oci::runtime::Process;
 use rustix::fs::{FileType, Mode, OFlags};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
@@ -13,14 +14,31 @@ const MAX_PASSWD: u64 = 1 << 20;
 /// More than any service has.
 const MAX_SOCKETS: u32 = 64;
 
-/// Set `HOME` from the users of the tree at `root`, a path of the host.
-pub(crate) fn add_home(process: &mut Process, root: &Path) {
-    if process.env.iter().any(|entry| entry.starts_with("HOME=")) {
+/// Of variables that are there more than once the last counts; `HOME` is set from the users of the tree at `root`, a path of the host,
+/// unless it says something.
+pub(crate) fn complete(process: &mut Process, root: &Path) {
+    only_last(&mut process.env);
+    if process.env.iter().any(|entry| entry.strip_prefix("HOME=").is_some_and(|home| !home.is_empty())) {
         return;
     }
     let users = users(root).unwrap_or_default();
     let home = home(&users, process.user.uid).unwrap_or("/");
+    process.env.retain(|entry| entry != "HOME=");
     process.env.push(format!("HOME={home}"));
+}
+
+/// Programs take the first of several, and runc passes the last alone.
+fn only_last(env: &mut Vec<String>) {
+    let name = |entry: &str| entry.split_once('=').map(|(name, _)| name.to_owned());
+    let mut seen = BTreeSet::new();
+    let mut kept: Vec<String> = Vec::with_capacity(env.len());
+    for entry in env.drain(..).rev() {
+        if name(&entry).is_none_or(|name| seen.insert(name)) {
+            kept.push(entry);
+        }
+    }
+    kept.reverse();
+    *env = kept;
 }
 
 /// `None` without such a file. The container may have put anything in its place.
@@ -82,11 +100,12 @@ mod tests {
         let with = |env: &[&str]| {
             let env = env.iter().map(|&e| e.to_owned()).collect();
             let mut process = Process { env, ..Process::default() };
-            add_home(&mut process, root.path());
+            complete(&mut process, root.path());
             process.env
         };
         assert_eq!(with(&["HOME=/x"]), ["HOME=/x"]);
         assert_eq!(with(&[]), ["HOME=/"]);
+        assert_eq!(with(&["HOME=/x", "A=1", "HOME=", "B=2", "A="]), ["B=2", "A=", "HOME=/"]);
         std::fs::create_dir(root.path().join("etc")).unwrap();
         std::fs::write(root.path().join("etc/users"), "root:x:0:0::/there:\n").unwrap();
         // A link is the container's: absolute is in its root.

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 struct Options {
     process: Option<PathBuf>,
     console_socket: Option<PathBuf>,
+    pidfd_socket: Option<PathBuf>,
     pid_file: Option<PathBuf>,
     tty: bool,
     detach: bool,
@@ -49,7 +50,7 @@ fn options(arguments: &mut Arguments<'_>) -> Result<Options> {
             "process-label" => options.process_label = Some(arguments.value(&name, value)?),
             "no-new-privs" => options.no_new_privileges = arguments.flag(&name, value)?,
             "no-subreaper" => drop(arguments.flag(&name, value)?),
-            "pidfd-socket" => return Err(Error::Unsupported { what: "--pidfd-socket".to_owned() }),
+            "pidfd-socket" => options.pidfd_socket = Some(arguments.value(&name, value)?.into()),
             _ => return Err(unknown(&name)),
         }
     }
@@ -71,7 +72,7 @@ pub(crate) fn exec(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8>
         return Err(Error::State { what });
     }
     let pid = container.record.init_process_pid;
-    environment::add_home(&mut process, std::path::Path::new(&format!("/proc/{pid}/root")));
+    environment::complete(&mut process, std::path::Path::new(&format!("/proc/{pid}/root")));
     let cgroup = match &options.cgroup {
         Some(below) => below_group(container.cgroup()?.path(), below)?,
         None => container.record.knarr.cgroup.clone(),
@@ -97,9 +98,13 @@ pub(crate) fn exec(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8>
         console::hand_over(master, path)?;
         created.console = None;
     }
+    if let Some(path) = &options.pidfd_socket {
+        console::hand_over_process(&created.pidfd, path)?;
+    }
     if let Some(path) = &options.pid_file {
         create::write_pid(path, created.pid)?;
     }
+    created.console.iter().for_each(console::leave_line_ends);
     if let Err(error) = created.start() {
         // It is ending: only its remains are collected.
         let _ = process::wait(created.pidfd.as_fd(), true);
@@ -130,7 +135,7 @@ fn below_group(own: &str, below: &str) -> Result<String> {
     }
     if below.split('/').any(|part| part == "..") {
         return Err(Error::Invalid {
-            what: format!("--cgroup {below:?} is not below the container's cgroup"),
+            what: format!("bad sub cgroup path: --cgroup {below:?} is not below the container's cgroup"),
         });
     }
     let path = format!("{own}/{below}");
@@ -142,8 +147,12 @@ fn below_group(own: &str, below: &str) -> Result<String> {
 fn process(options: &Options, spec: &Spec, args: &[String]) -> Result<Process> {
     if let Some(path) = &options.process {
         let bytes = std::fs::read(path).map_err(file_error("read", path))?;
-        return serde_json::from_slice(&bytes)
-            .map_err(|e| Error::Invalid { what: format!("{}: {e}", path.display()) });
+        let process = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::Invalid { what: format!("{}: {e}", path.display()) })?;
+        return Ok(match &spec.process {
+            Some(first) => completed(process, first),
+            None => process,
+        });
     }
     if args.is_empty() {
         return Err(Error::Invalid { what: "the command is missing".to_owned() });
@@ -152,9 +161,6 @@ fn process(options: &Options, spec: &Spec, args: &[String]) -> Result<Process> {
     process.args = args.to_vec();
     process.terminal = options.tty;
     for entry in &options.env {
-        // Programs take the first of several.
-        let key = entry.split('=').next().unwrap_or_default();
-        process.env.retain(|old| old.split('=').next() != Some(key));
         process.env.push(entry.clone());
     }
     process.no_new_privileges |= options.no_new_privileges;
@@ -175,12 +181,34 @@ fn process(options: &Options, spec: &Spec, args: &[String]) -> Result<Process> {
     if options.process_label.is_some() {
         process.selinux_label.clone_from(&options.process_label);
     }
-    if let Some(sets) = &mut process.capabilities {
+    if !options.caps.is_empty() {
+        let sets = process.capabilities.get_or_insert_default();
         for set in [&mut sets.bounding, &mut sets.effective, &mut sets.permitted] {
             set.extend(options.caps.iter().cloned());
         }
+        // Those that are not inheritable could not be ambient.
+        if !sets.inheritable.is_empty() {
+            sets.ambient.extend(options.caps.iter().cloned());
+        }
     }
     Ok(process)
+}
+
+/// What confines the container's first process confines one that says nothing about it, as in runc and crun.
+fn completed(process: Process, first: &Process) -> Process {
+    let text = |own: Option<String>, first: &Option<String>| {
+        own.filter(|text| !text.is_empty()).or_else(|| first.clone())
+    };
+    Process {
+        capabilities: process.capabilities.or_else(|| first.capabilities.clone()),
+        apparmor_profile: text(process.apparmor_profile, &first.apparmor_profile),
+        selinux_label: text(process.selinux_label, &first.selinux_label),
+        rlimits: if process.rlimits.is_empty() { first.rlimits.clone() } else { process.rlimits },
+        io_priority: process.io_priority.or_else(|| first.io_priority.clone()),
+        scheduler: process.scheduler.or_else(|| first.scheduler.clone()),
+        exec_cpu_affinity: process.exec_cpu_affinity.or_else(|| first.exec_cpu_affinity.clone()),
+        ..process
+    }
 }
 
 /// `uid[:gid]`, decimal digits only: no signs, no spaces, nothing that wraps around (CVE-2024-40635, CVE-2026-30892).
@@ -222,6 +250,18 @@ mod tests {
         ] {
             assert!(parse_user(bad, 0).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_a_process_does_not_say_is_as_for_the_first() {
+        let first = r#"{"capabilities": {"bounding": ["CAP_CHOWN"]}, "apparmorProfile": "a", "selinuxLabel": "s",
+            "rlimits": [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}], "oomScoreAdj": 5, "env": ["A=b"]}"#;
+        let first: Process = serde_json::from_str(first).unwrap();
+        let process =
+            completed(Process { apparmor_profile: Some(String::new()), ..Process::default() }, &first);
+        assert_eq!(process, Process { oom_score_adj: None, env: Vec::new(), ..first.clone() });
+        let own = Process { capabilities: Some(Default::default()), ..Process::default() };
+        assert_eq!(completed(own.clone(), &first).capabilities, own.capabilities);
     }
 
     #[test]

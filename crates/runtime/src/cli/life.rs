@@ -44,15 +44,15 @@ pub(crate) fn start(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8
         // Also when the program has ended meanwhile: what the hooks are told is that it was started.
         let status = StateStatus::Running;
         let pid = Some(container.record.shown_pid(status));
-        run_each(global, &all.poststart, &State { status, pid, ..container.state() });
+        run_each(global, "poststart", &all.poststart, &State { status, pid, ..container.state() });
     }
     Ok(0)
 }
 
 /// Of one that fails the specification wants a warning, and the others run.
-fn run_each(global: &Global, hooks: &[Hook], state: &State) {
-    for hook in hooks {
-        if let Err(error) = hooks::run(std::slice::from_ref(hook), state) {
+fn run_each(global: &Global, kind: &str, hooks: &[Hook], state: &State) {
+    for (number, hook) in hooks.iter().enumerate() {
+        if let Err(error) = hooks::run_one(kind, number, hook, state) {
             log::warning(global, &error.to_string());
         }
     }
@@ -96,6 +96,16 @@ pub(crate) fn kill(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8>
     let cgroup = container.cgroup();
     if all {
         cgroup?.signal_all(number).map_err(cgroup_error)?;
+        return Ok(0);
+    }
+    // Without a PID namespace of its own the end of the first process is not the end of the others.
+    if number == SIGKILL
+        && !container.record.config.has_own_processes()
+        && let Some(group) = container.own_cgroup()?
+        && group.exists()
+    {
+        group.signal_all(number).map_err(cgroup_error)?;
+        thaw(&container);
         return Ok(0);
     }
     let gone = || Error::State { what: format!("container not running: {}", container.record.id) };
@@ -216,7 +226,7 @@ pub(crate) fn remove(global: &Global, container: &Container) -> Result<()> {
         false => Vec::new(),
     };
     super::container::erase(&container.directory)?;
-    run_each(global, &hooks, &container.state());
+    run_each(global, "poststop", &hooks, &container.state());
     Ok(())
 }
 

@@ -87,7 +87,12 @@ pub(crate) fn list(global: &Global, arguments: &mut Arguments<'_>) -> Result<u8>
         }
     }
     arguments.end()?;
-    let entries = std::fs::read_dir(&global.root).into_iter().flatten().flatten();
+    let entries = match std::fs::read_dir(&global.root) {
+        // Nothing was made yet. A directory that somebody names is there.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && global.is_default_root() => None,
+        entries => Some(entries.map_err(file_error("read", &global.root))?),
+    };
+    let entries = entries.into_iter().flatten().flatten();
     let mut ids: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).collect();
     ids.sort();
     // One that is being made or removed just now is left out.

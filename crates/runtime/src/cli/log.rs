@@ -1,7 +1,7 @@
 //! What is said to people and to callers: lines on standard error, and the log that callers read errors from.
 //!
 //! Format: logrus, as runc writes it. With `--log` every line goes there (`--log-format json`: one object per line with `level`, `msg`, `time`),
-//! and errors to standard error too, as plain text. Without it lines go to standard error only.
+//! and errors to standard error too, as plain text. Without it lines go to standard error only, errors as plain text.
 use super::time::Time;
 use super::{Global, file_error};
 use crate::Result;
@@ -49,15 +49,19 @@ impl Level {
 
 /// Something is not as the configuration wants it, and the container runs all the same.
 pub(crate) fn warning(global: &Global, message: &str) {
-    if !write(&global.log, Level::Warning, message) {
-        eprintln!("warning: {message}");
-    }
+    say(global, Level::Warning, message);
 }
 
 /// Only with `--debug`.
 pub(crate) fn debug(global: &Global, message: &str) {
-    if global.log.debug && !write(&global.log, Level::Debug, message) {
-        eprintln!("debug: {message}");
+    if global.log.debug {
+        say(global, Level::Debug, message);
+    }
+}
+
+fn say(global: &Global, level: Level, message: &str) {
+    if !write(&global.log, level, message) {
+        eprint!("{}", line(global.log.json, level, message, &Time::now().rfc3339()));
     }
 }
 

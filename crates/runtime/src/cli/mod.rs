@@ -32,12 +32,13 @@ const FILTERS: &str = "@seccomp";
 const USAGE: &str = "\
 usage: knarr runtime [--root DIR] [--log FILE] [--log-format text|json] [--debug] [--systemd-cgroup] COMMAND
 
-  create   [--bundle DIR] [--console-socket PATH] [--pid-file FILE] [--preserve-fds N] ID
+  create   [--bundle DIR] [--console-socket PATH] [--pid-file FILE] [--pidfd-socket PATH] [--preserve-fds N] ID
   start    ID
-  run      [--bundle DIR] [--console-socket PATH] [--pid-file FILE] [--preserve-fds N] [--detach] [--keep] ID
+  run      [--bundle DIR] [--console-socket PATH] [--pid-file FILE] [--pidfd-socket PATH] [--preserve-fds N]
+           [--detach] [--keep] ID
   exec     [--process FILE] [--tty] [--console-socket PATH] [--cwd DIR] [--env K=V] [--user UID[:GID]]
            [--additional-gids GID] [--cap CAP] [--cgroup PATH] [--apparmor PROFILE] [--process-label LABEL]
-           [--no-new-privs] [--preserve-fds N] [--ignore-paused] [--pid-file FILE] [--detach] ID [COMMAND...]
+           [--no-new-privs] [--preserve-fds N] [--ignore-paused] [--pid-file FILE] [--pidfd-socket PATH] [--detach] ID [COMMAND...]
   state    ID
   kill     [--all] ID [SIGNAL]
   delete   [--force] ID
@@ -51,6 +52,26 @@ usage: knarr runtime [--root DIR] [--log FILE] [--log-format text|json] [--debug
   spec     [--bundle DIR] [--rootless]
   features
 ";
+
+const COMMANDS: [&str; 17] = [
+    "create",
+    "start",
+    "run",
+    "exec",
+    "state",
+    "kill",
+    "delete",
+    "pause",
+    "resume",
+    "update",
+    "events",
+    "ps",
+    "list",
+    "spec",
+    "features",
+    "checkpoint",
+    "restore",
+];
 
 /// Options before the command.
 #[derive(Debug)]
@@ -66,6 +87,10 @@ pub(crate) struct Global {
 }
 
 impl Global {
+    fn is_default_root(&self) -> bool {
+        self.root == default_root()
+    }
+
     /// Whether that many descriptors were passed to this process.
     fn check_given(&self, count: u32) -> Result<()> {
         if count <= self.given_fds {
@@ -179,6 +204,14 @@ pub(crate) fn unknown(name: &str) -> Error {
 }
 
 fn command(global: &Global, command: &str, arguments: &mut Arguments<'_>) -> Result<u8> {
+    if COMMANDS.contains(&command) && arguments.asks_for_help() {
+        print!("{USAGE}");
+        return Ok(0);
+    }
+    // Those of `exec` and `ps` are other programs' behind the id.
+    if !["exec", "ps"].contains(&command) {
+        arguments.take_options_anywhere();
+    }
     // What comes near a container runs from a file that cannot be written (CVE-2019-5736).
     if ["create", "run", "exec"].contains(&command) {
         protect()?;
@@ -229,9 +262,7 @@ fn protect() -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn cgroup_error(error: knarr_cgroup::Error) -> Error {
-    Error::Cgroup(error.to_string())
-}
+pub(crate) use crate::parent::cgroup_error;
 
 /// An error of a file of ours.
 pub(crate) fn file_error(

@@ -46,6 +46,13 @@ pub(crate) struct Config {
     pub version: String,
 }
 
+impl Config {
+    /// Whether it has a PID namespace that is nobody else's.
+    pub(crate) fn has_own_processes(&self) -> bool {
+        self.namespaces.iter().any(|joined| joined.kind == "NEWPID" && joined.path.as_os_str().is_empty())
+    }
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Joined {
     #[serde(rename = "type")]

@@ -2,6 +2,7 @@
 use super::arguments::Arguments;
 use super::{file_error, unknown};
 use crate::{Error, Result};
+use knarr_cgroup::{Hierarchies, Version};
 use knarr_oci::runtime::{
     Capabilities, DeviceRule, IdMapping, Linux, Mount, Namespace, NamespaceType, Process, Resources, Rlimit,
     Root, Spec, VERSION,
@@ -34,6 +35,9 @@ fn example() -> Spec {
     use NamespaceType::{Cgroup, Ipc, Mount as Mnt, Network, Pid, Uts};
     let texts = |all: &[&str]| all.iter().map(|&t| t.to_owned()).collect::<Vec<_>>();
     let caps = texts(&["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
+    // As runc: version 1 has no such namespace in a usual container.
+    let is_v2 = Hierarchies::detect().is_ok_and(|found| found.version() == Version::V2);
+    let cgroup = is_v2.then_some(Cgroup);
     let deny = DeviceRule { allow: false, access: "rwm".to_owned(), ..DeviceRule::default() };
     Spec {
         oci_version: VERSION.to_owned(),
@@ -57,7 +61,7 @@ fn example() -> Spec {
         mounts: mounts(),
         linux: Some(Linux {
             resources: Some(Resources { devices: vec![deny], ..Resources::default() }),
-            namespaces: [Pid, Network, Ipc, Uts, Mnt, Cgroup].map(Namespace::new).to_vec(),
+            namespaces: [Pid, Network, Ipc, Uts, Mnt].into_iter().chain(cgroup).map(Namespace::new).collect(),
             masked_paths: texts(&[
                 "/proc/acpi",
                 "/proc/asound",

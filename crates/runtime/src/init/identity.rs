@@ -34,7 +34,7 @@ pub(super) fn apply(init: &mut Init<'_>, step: &Step) -> Outcome {
         Step::NoNewPrivileges => Ok(prctl::set_no_new_privs()?),
         Step::WorkingDirectory { .. } if init.entered => Ok(()),
         Step::WorkingDirectory { path, again } => match working_directory(path) {
-            Err(Failure { errno: Errno::ACCESS | Errno::PERM, .. }) if !again => Ok(()),
+            Err(failure) if !again && failure.is_refusal() => Ok(()),
             done => {
                 init.entered = done.is_ok();
                 done

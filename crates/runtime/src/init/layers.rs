@@ -15,8 +15,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 type Mounted = std::result::Result<OwnedFd, Failure>;
 
-impl Init<'_> {
-    pub(super) fn open_root(&mut self, source: &RootSource) -> Outcome {
+impl<'a> Init<'a> {
+    pub(super) fn open_root(&mut self, source: &'a RootSource) -> Outcome {
+        self.root_place = Some(match source {
+            RootSource::Directory(path) | RootSource::Copy { path, .. } => path,
+            RootSource::Overlay { upper, .. } => upper,
+        });
         self.opened_root = Some(match source {
             RootSource::Directory(path) => mount::clone_path(path, true)?,
             RootSource::Copy { path, mapped } => {
@@ -69,7 +73,7 @@ impl Init<'_> {
 
 fn map(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>, recursive: bool) -> Outcome {
     mount::set_id_mapping(mount, namespace, recursive)
-        .map_err(|errno| Failure { errno, detail: (errno == Errno::INVAL).then_some(Detail::NotMappable) })
+        .map_err(|errno| Failure::new(errno, (errno == Errno::INVAL).then_some(Detail::NotMappable)))
 }
 
 /// Mapped copies of mounts, attached for as long as an overlay is made of them: before Linux 6.15 overlayfs takes only what is

@@ -11,6 +11,7 @@ mod streams;
 mod tree;
 
 use crate::handshake::{FromInit, ToInit};
+use crate::hooks::Why;
 use crate::plan::Step;
 use knarr_linux::bpf::Instruction;
 use knarr_linux::exec::Strings;
@@ -38,6 +39,8 @@ pub(crate) enum Detail {
     NoDetachedMounts = 5,
     /// The kernel refuses a procfs of the container's own PID namespace.
     NoProcfs = 6,
+    /// Something else than a procfs is to be bound in its place.
+    NotProcfs = 7,
 }
 
 impl Detail {
@@ -49,6 +52,7 @@ impl Detail {
             Self::NotMappable,
             Self::NoDetachedMounts,
             Self::NoProcfs,
+            Self::NotProcfs,
         ];
         all.into_iter().find(|detail| *detail as u32 == number)
     }
@@ -86,15 +90,45 @@ pub(crate) struct Handles<'a> {
 
 pub(crate) const FIRST_PRESERVED: u32 = 3;
 
-/// Why a step failed: an error number, and for a program that is not found, how.
+/// How a hook failed is told as a detail with the hook's number; then the error number is its exit code.
+const HOOK_ENDED: u32 = 0x1_0000;
+const HOOK_NOT_RUN: u32 = 0x2_0000;
+const HOOK_TIMED_OUT: u32 = 0x3_0000;
+/// The error number is a signal.
+const HOOK_KILLED: u32 = 0x4_0000;
+const HOOK_NUMBER: u32 = 0xffff;
+
+/// The hook that a detail tells of.
+pub(crate) fn failed_hook(errno: i32, detail: u32) -> Option<(usize, Why)> {
+    let why = match detail & !HOOK_NUMBER {
+        HOOK_ENDED => Why::Ended(errno),
+        HOOK_KILLED => Why::Killed(errno),
+        HOOK_NOT_RUN => Why::NotRun(errno),
+        HOOK_TIMED_OUT => Why::TimedOut,
+        _ => return None,
+    };
+    Some(((detail & HOOK_NUMBER) as usize, why))
+}
+
+/// Why a step failed: an error number, and a [`Detail`] or a hook's.
 pub(crate) struct Failure {
-    errno: Errno,
-    detail: Option<Detail>,
+    errno: i32,
+    detail: u32,
+}
+
+impl Failure {
+    fn new(errno: Errno, detail: Option<Detail>) -> Self {
+        Self { errno: errno.raw_os_error(), detail: detail.map_or(0, |detail| detail as u32) }
+    }
+
+    fn is_refusal(&self) -> bool {
+        [Errno::ACCESS, Errno::PERM].iter().any(|errno| errno.raw_os_error() == self.errno)
+    }
 }
 
 impl From<Errno> for Failure {
     fn from(errno: Errno) -> Self {
-        Self { errno, detail: None }
+        Self::new(errno, None)
     }
 }
 
@@ -112,6 +146,8 @@ struct Init<'a> {
     procfs: Option<Root>,
     /// The root before it is attached.
     opened_root: Option<OwnedFd>,
+    /// Where it is attached: a directory that is the container's.
+    root_place: Option<&'a CStr>,
     /// Sources of binds that were opened before, by number.
     sources: Vec<OwnedFd>,
     null: Option<OwnedFd>,
@@ -152,6 +188,7 @@ pub(crate) fn run(steps: &[Step], handles: &Handles<'_>) -> u8 {
         strict: None,
         procfs: None,
         opened_root: None,
+        root_place: None,
         sources: Vec::new(),
         null: None,
         empty: None,
@@ -171,22 +208,24 @@ pub(crate) fn run(steps: &[Step], handles: &Handles<'_>) -> u8 {
 
 impl<'a> Init<'a> {
     fn report(&self, step: u32, failure: &Failure) {
-        let detail = failure.detail.map_or(0, |detail| detail as u32);
-        let message = FromInit::Failed { step, errno: failure.errno.raw_os_error(), detail };
+        let message = FromInit::Failed { step, errno: failure.errno, detail: failure.detail };
         // Nobody else could be told.
         let _ = message.send(self.handles.sync, None);
     }
 
     /// On the container's standard error, with the exit code that a shell would give.
     fn say(&self, step: &Step, failure: &Failure) -> u8 {
-        let errno = failure.errno.raw_os_error();
+        let errno = failure.errno;
         let text = crate::created::text_of(errno);
         let (line, code) = match (step, self.handles.arguments.get(0)) {
             (Step::Execute, Some(name)) => (
                 format!("exec {}: {text}\n", name.to_string_lossy()),
                 if errno == ENOENT { 127 } else { 126 },
             ),
-            _ => (format!("{}: {text}\n", step.describe().0), 1),
+            _ => {
+                let error = crate::created::failure(std::slice::from_ref(step), "", 0, errno, failure.detail);
+                (format!("{error}\n"), 1)
+            }
         };
         let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
         code
@@ -209,10 +248,22 @@ impl<'a> Init<'a> {
         FIRST_PRESERVED + self.handles.preserve_fds
     }
 
-    /// What is needed to the end.
+    /// What is needed until the streams are set up.
     fn kept(&self) -> impl Iterator<Item = BorrowedFd<'a>> {
+        self.talk().chain(self.handles.stdio.iter().flatten().map(|fd| fd.as_fd()))
+    }
+
+    /// What is needed to the end; it closes itself at execve.
+    fn talk(&self) -> impl Iterator<Item = BorrowedFd<'a>> {
         let h = self.handles;
-        std::iter::once(h.sync).chain(h.fifo).chain(h.stdio.iter().flatten().map(|fd| fd.as_fd()))
+        std::iter::once(h.sync).chain(h.fifo)
+    }
+
+    /// Descriptors of this process's own.
+    fn let_go(&mut self) {
+        (self.root, self.strict, self.procfs) = (None, None, None);
+        (self.opened_root, self.null, self.empty, self.terminal) = (None, None, None, None);
+        self.sources = Vec::new();
     }
 
     /// The steps from one on. Its value is the exit code.
@@ -258,6 +309,11 @@ impl<'a> Init<'a> {
             Step::JoinContainer { flags } => self.join_container(*flags),
             Step::NewTimeNamespace { offsets } => new_time_namespace(offsets),
             Step::Affinity(processors) => Ok(process::set_affinity(processors)?),
+            Step::AnyProcessor => {
+                // A group without any of them: then those of the caller stay.
+                let _ = process::set_any_affinity();
+                Ok(())
+            }
             Step::MemoryPolicy { mode, nodes } => Ok(process::set_memory_policy(*mode, nodes)?),
             Step::Remount(remount) => self.remount(remount),
             Step::SeparateMounts => Ok(namespace::unshare(process::flags::NEWNS)?),
@@ -300,7 +356,7 @@ impl<'a> Init<'a> {
             Step::PrivilegedFilter(sets) => {
                 identity::raise_admin()?;
                 self.filter()?;
-                Ok(sets.as_ref().map_or(Ok(()), knarr_linux::caps::set)?)
+                Ok(knarr_linux::caps::set(sets)?)
             }
             Step::FindProgram(candidates) => self.find_program(candidates),
             Step::Execute => self.execute(),
@@ -357,8 +413,19 @@ impl<'a> Init<'a> {
 
     fn run_hooks(&self, start: bool) -> Outcome {
         let Some(hooks) = self.handles.hooks else { return Ok(()) };
-        let list = if start { &hooks.start_container } else { &hooks.create_container };
-        crate::hooks::run(list, &hooks.state()).map_err(|_| Failure::from(Errno::CANCELED))
+        let (list, environment) = match start {
+            true => (&hooks.start_container, Some(hooks.environment.as_slice())),
+            false => (&hooks.create_container, None),
+        };
+        crate::hooks::run_in_init(list, &hooks.state(), environment).map_err(|(number, why)| {
+            let (kind, errno) = match why {
+                Why::Ended(code) => (HOOK_ENDED, code),
+                Why::Killed(signal) => (HOOK_KILLED, signal),
+                Why::NotRun(errno) => (HOOK_NOT_RUN, errno),
+                Why::TimedOut => (HOOK_TIMED_OUT, 0),
+            };
+            Failure { errno, detail: kind | number as u32 & HOOK_NUMBER }
+        })
     }
 
     /// With a listener its descriptor is fetched by the parent: a message with descriptors could be a call that is to be

@@ -6,8 +6,10 @@ use std::ffi::{CStr, CString};
 
 impl<'a> Init<'a> {
     pub(super) fn find_program(&mut self, candidates: &'a [CString]) -> Outcome {
-        // Here and not later: the filter may forbid it, and what is opened after this closes itself.
-        fds::close_on_exec_from(self.first())?;
+        // Here and not later: the filter may forbid it. What the container was made with, such as the files of its groups, is
+        // not open while it waits for its start.
+        self.let_go();
+        fds::close_all_except(self.first(), self.talk())?;
         fds::keep_at_exec(FIRST_PRESERVED, self.handles.preserve_fds)?;
         // That nothing is to be executed is an error of the start.
         if candidates.is_empty() {
@@ -23,7 +25,7 @@ impl<'a> Init<'a> {
             candidates.iter().map(CString::as_c_str).find(|candidate| executable(candidate).is_ok());
         match self.program {
             Some(_) => Ok(()),
-            None => Err(Failure { errno: Errno::NOENT, detail: Some(Detail::NotInPath) }),
+            None => Err(Failure::new(Errno::NOENT, Some(Detail::NotInPath))),
         }
     }
 
@@ -35,11 +37,11 @@ impl<'a> Init<'a> {
 
 fn executable(path: &CStr) -> Outcome {
     let stat = rustix::fs::statat(CWD, path, AtFlags::empty())
-        .map_err(|errno| Failure { errno, detail: Some(Detail::NoProgram) })?;
-    let refuse = |errno| Failure { errno, detail: Some(Detail::NotExecutable) };
+        .map_err(|errno| Failure::new(errno, Some(Detail::NoProgram)))?;
+    let refuse = |errno| Failure::new(errno, Some(Detail::NotExecutable));
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
         return Err(refuse(Errno::ISDIR));
     }
-    // All ids of this process are the user's by now, so real and effective ones agree.
-    rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::empty()).map_err(refuse)
+    // As execve decides: capabilities count for effective ids alone.
+    rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).map_err(refuse)
 }

@@ -43,8 +43,19 @@ impl Init<'_> {
 
     pub(super) fn attach_root(&mut self) -> Outcome {
         let mounted = self.opened_root.take().ok_or(Errno::BADF)?;
-        mount::attach_over_root(mounted.as_fd())?;
+        match self.root_place() {
+            Some(place) => mount::attach(mounted.as_fd(), place.as_fd())?,
+            None => mount::attach_over_root(mounted.as_fd())?,
+        }
         self.keep_root(Root::from_fd(mounted, Resolve::InRoot))
+    }
+
+    /// Where hooks find the root with all that is mounted in it, and where it hides nothing: over the host's own root it would be what a
+    /// bind of `/` shows. `None` where the container's root may not go, and where the place may be shared with the host's mounts.
+    fn root_place(&self) -> Option<OwnedFd> {
+        let place = self.root_place.filter(|_| !self.shared_host)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(place, flags, Mode::empty()).ok()
     }
 
     pub(super) fn keep_root_detached(&mut self) -> Outcome {

@@ -6,19 +6,22 @@ use knarr_linux::mount::{self, Attributes};
 use knarr_linux::path::{Dir, Root};
 use knarr_linux::{Errno, Result};
 use rustix::fs::{FileType, Mode, OFlags};
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const DIRECTORY_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
+/// MOUNT_ATTR_NOSUID, MOUNT_ATTR_NOEXEC.
+const NOSUID: u64 = 2;
+const NOEXEC: u64 = 8;
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 
 impl Init<'_> {
     pub(super) fn mount(&mut self, step: &MountStep) -> Outcome {
         let mounted = match &step.source {
-            Source::New(fs) => new(fs).map_err(|errno| Failure {
-                errno,
-                detail: (errno == Errno::PERM && fs.kind.as_c_str() == c"proc").then_some(Detail::NoProcfs),
+            Source::New(fs) => new(fs, self.inherited_mode(step, fs)?).map_err(|errno| {
+                let refused = errno == Errno::PERM && fs.kind.as_c_str() == c"proc";
+                Failure::new(errno, refused.then_some(Detail::NoProcfs))
             })?,
             Source::Bind { path, recursive, mapping } => self.clone_mapped(path, *recursive, *mapping)?,
             Source::Opened { number, .. } => {
@@ -39,6 +42,10 @@ impl Init<'_> {
             change(mounted.as_fd(), &step.attributes)?;
             change(mounted.as_fd(), &step.recursive)?;
         }
+        // What is written to /proc would be believed.
+        if step.target == Target::Procfs && !is_procfs(mounted.as_fd())? {
+            return Err(Failure::new(Errno::PERM, Some(Detail::NotProcfs)));
+        }
         let target = self.target(step, mounted.as_fd())?;
         if step.copy_up {
             super::tree::copy_up(target.as_fd(), mounted.as_fd())?;
@@ -51,9 +58,9 @@ impl Init<'_> {
                 Attributes { propagation: Some(propagation), recursive, ..Attributes::default() };
             mount::set_attributes(mounted.as_fd(), &attributes)?;
         }
-        mount::attach(mounted.as_fd(), target.as_fd()).map_err(|errno| Failure {
-            errno,
-            detail: (self.detached && errno == Errno::INVAL).then_some(Detail::NoDetachedMounts),
+        mount::attach(mounted.as_fd(), target.as_fd()).map_err(|errno| {
+            let too_old = self.detached && errno == Errno::INVAL;
+            Failure::new(errno, too_old.then_some(Detail::NoDetachedMounts))
         })?;
         if let Source::New(fs) = &step.source
             && fs.kind.as_c_str() == c"proc"
@@ -62,6 +69,22 @@ impl Init<'_> {
             self.keep_procfs(mounted.as_fd())?;
         }
         Ok(())
+    }
+
+    /// A tmpfs has the mode of the directory that it covers, unless it has one of its own.
+    fn inherited_mode(&self, step: &MountStep, fs: &Filesystem) -> Result<Option<CString>> {
+        if fs.kind.as_c_str() != c"tmpfs" || fs.parameters.iter().any(|(key, _)| key.as_c_str() == c"mode") {
+            return Ok(None);
+        }
+        let root = if step.target == Target::Strict { self.strict()? } else { self.root()? };
+        match root.metadata(path(&step.destination)) {
+            Ok(stat) => {
+                CString::new(format!("{:o}", stat.st_mode & 0o7777)).map(Some).map_err(|_| Errno::INVAL)
+            }
+            // The kernel's own then.
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Change a mount that is in place. In a detached tree the kernel lets nobody do that, so a changed copy covers it.
@@ -85,7 +108,8 @@ impl Init<'_> {
 
     /// Where to attach: made if it is missing, a directory for a directory and a file for anything else.
     fn target(&self, step: &MountStep, mounted: BorrowedFd<'_>) -> Result<OwnedFd> {
-        let root = if step.target == Target::Strict { self.strict()? } else { self.root()? };
+        let strict = matches!(step.target, Target::Strict | Target::Procfs);
+        let root = if strict { self.strict()? } else { self.root()? };
         let kind = FileType::from_raw_mode(rustix::fs::fstat(mounted)?.st_mode);
         let place = path(&step.destination);
         let target = if kind == FileType::Directory {
@@ -94,7 +118,7 @@ impl Init<'_> {
             root.ensure_file(place, FILE_MODE)?
         };
         // A link may have led a bind into procfs, where a false file would be believed (CVE-2019-16884).
-        if step.target == Target::Follow && rustix::fs::fstatfs(&target)?.f_type as i64 == PROC_SUPER_MAGIC {
+        if step.target == Target::Follow && is_procfs(target.as_fd())? {
             return Err(Errno::PERM);
         }
         Ok(target)
@@ -134,6 +158,7 @@ impl Init<'_> {
         if FileType::from_raw_mode(stat.st_mode) != device.kind || stat.st_rdev != number {
             return Err(Failure::from(Errno::NODEV));
         }
+        change(copy.as_fd(), &Attributes { set: NOSUID | NOEXEC, ..Attributes::default() })?;
         match dir.create_new(name, FILE_MODE) {
             Ok(_) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(Failure::from(errno)),
@@ -162,8 +187,16 @@ impl Init<'_> {
 /// shown instead, as it is or less, if the plan allows it.
 const HOSTS: [(&CStr, &CStr); 3] = [(c"sysfs", c"/sys"), (c"proc", c"/proc"), (c"mqueue", c"/dev/mqueue")];
 
-fn new(fs: &Filesystem) -> Result<OwnedFd> {
-    let refused = match mount::filesystem_from(&fs.kind, &fs.source, &fs.parameters, fs.attributes) {
+fn new(fs: &Filesystem, mode: Option<CString>) -> Result<OwnedFd> {
+    let with_mode;
+    let parameters = match mode {
+        Some(mode) => {
+            with_mode = [&fs.parameters[..], &[(c"mode".to_owned(), Some(mode))]].concat();
+            &with_mode
+        }
+        None => &fs.parameters,
+    };
+    let refused = match mount::filesystem_from(&fs.kind, &fs.source, parameters, fs.attributes) {
         Err(Errno::PERM) => Errno::PERM,
         done => return done,
     };
@@ -175,6 +208,10 @@ fn new(fs: &Filesystem) -> Result<OwnedFd> {
     let set = u64::from(fs.attributes) | read_only;
     change(copy.as_fd(), &Attributes { set, recursive: true, ..Attributes::default() })?;
     Ok(copy)
+}
+
+fn is_procfs(fd: BorrowedFd<'_>) -> Result<bool> {
+    Ok(rustix::fs::fstatfs(fd)?.f_type as i64 == PROC_SUPER_MAGIC)
 }
 
 fn change(mounted: BorrowedFd<'_>, attributes: &Attributes) -> Result<()> {

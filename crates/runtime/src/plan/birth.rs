@@ -49,12 +49,14 @@ pub(super) fn arrange(
     plan.cgroup_by_file = true;
     match &facts.user {
         None if !in_two => {
+            open_host_root(&mut inner);
             plan.clone_flags = namespaces.new;
             plan.cgroup_by_file = false;
             steps.extend(group);
             steps.extend(namespaces.joined);
         }
         None => {
+            open_host_root(&mut inner);
             steps.extend(namespaces.joined);
             steps.extend(time);
             steps.push(Step::Spawn { flags: namespaces.new });
@@ -79,6 +81,7 @@ pub(super) fn arrange(
             steps.extend(group);
         }
         Some(_) => {
+            open_host_root(&mut inner);
             steps.push(Step::JoinUser);
             steps.extend(namespaces.joined);
             steps.extend(time);
@@ -86,12 +89,32 @@ pub(super) fn arrange(
             steps.extend(group);
         }
     }
+    steps.push(Step::AnyProcessor);
     if namespaces.cgroup {
         steps.push(Step::NewCgroupNamespace);
     }
     steps.append(&mut inner);
     plan.steps = steps;
     Ok(())
+}
+
+/// Binds of the host's root are opened before the container's is attached: it may have to go over it.
+fn open_host_root(inner: &mut Vec<Step>) {
+    let Some(at) = inner.iter().position(|step| matches!(step, Step::AttachRoot)) else { return };
+    let is_root = |mount: &MountStep| match &mount.source {
+        Source::Bind { path, .. } => Path::new(OsStr::from_bytes(path.to_bytes())).parent().is_none(),
+        _ => false,
+    };
+    let mut opened = Vec::new();
+    for step in inner.iter_mut() {
+        if let Step::Mount(mount) = step
+            && is_root(mount)
+            && let Some(step) = open_source(mount, opened.len())
+        {
+            opened.push(step);
+        }
+    }
+    inner.splice(at..at, opened);
 }
 
 /// Move what needs the host's privileges, the root and the sources of binds, from the inner steps to those before.

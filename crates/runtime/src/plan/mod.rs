@@ -31,6 +31,7 @@ use knarr_linux::process::{Scheduling, flags};
 use knarr_linux::user_namespace::IdMaps;
 use knarr_oci::rootfs::RootfsMount;
 use knarr_oci::runtime::{Linux, NamespaceType, Process, Spec};
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::path::Path;
 
@@ -153,11 +154,14 @@ pub fn container(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
     }
     plan.steps.push(Step::Stdio { uid: process.user.uid });
     for (key, value) in &linux.sysctl {
-        plan.steps.push(Step::Sysctl {
-            path: sysctl::path(key, linux, facts.netns_given)?,
-            value: text(value, key)?,
-        });
+        let path = sysctl::path(key, linux, facts.netns_given)?;
+        let other = spec.domainname.as_ref().filter(|name| !name.is_empty() && *name != value);
+        if path.as_c_str() == c"kernel/domainname" && other.is_some() {
+            return invalid(format!("sysctl {key:?} is another name than domainname"));
+        }
+        plan.steps.push(Step::Sysctl { path, value: text(value, key)? });
     }
+    plan.steps.extend(mounts::read_only_dev(&spec.mounts)?);
     let hooks = spec.hooks.as_ref();
     if hooks.is_some_and(|h| !h.prestart.is_empty() || !h.create_runtime.is_empty()) {
         plan.steps.push(Step::RuntimeHooks);
@@ -165,7 +169,8 @@ pub fn container(spec: &Spec, facts: &Facts<'_>) -> Result<Plan> {
     for path in &linux.readonly_paths {
         plan.steps.push(Step::ReadOnlyPath(inside(path)?));
     }
-    for path in &linux.masked_paths {
+    let mut masked = BTreeSet::new();
+    for path in linux.masked_paths.iter().filter(|path| masked.insert(path.as_str())) {
         plan.steps.push(Step::Mask(inside(path)?));
     }
     if !process.cwd.is_empty() && process.cwd != "/" {
@@ -200,7 +205,10 @@ pub fn exec(process: &Process, linux: &Linux, facts: &Facts<'_>) -> Result<Plan>
     if facts.cgroup.is_some() {
         plan.steps.push(Step::JoinCgroup);
     }
-    plan.steps.extend(scheduling::affinity(affinity.last.as_deref())?);
+    match scheduling::affinity(affinity.last.as_deref())? {
+        None if !plan.cgroup_by_file => plan.steps.push(Step::AnyProcessor),
+        last => plan.steps.extend(last),
+    }
     plan.steps.extend(process::inherited(process, linux)?);
     if let Some(uid) = facts.user.as_ref().and_then(|maps| maps.user_outside(process.user.uid)) {
         plan.steps.push(Step::GiveStreams { uid });

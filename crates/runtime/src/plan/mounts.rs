@@ -27,6 +27,8 @@ const VIRTUAL: [&str; 8] = ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgrou
 /// Binds from other processes' mount namespaces in one container: each is a descriptor that init is given.
 pub const MAX_FOREIGN: usize = 16;
 
+const DEV: &str = "/dev";
+
 /// Filesystems whose files have labels of the kernel's choice.
 const UNLABELLED: [&str; 5] = ["proc", "sysfs", "mqueue", "cgroup", "cgroup2"];
 
@@ -66,6 +68,17 @@ pub(super) fn binds_dev(mounts: &[Mount]) -> bool {
 
 fn is_bind(mount: &Mount) -> bool {
     mount.kind.as_deref() == Some("bind") || mount.options.iter().any(|o| o == "bind" || o == "rbind")
+}
+
+/// A `/dev` of the container's own becomes read-only when everything is in it.
+pub(super) fn read_only_dev(mounts: &[Mount]) -> Result<Option<Step>> {
+    let Some(mount) = mounts.iter().rev().find(|mount| clean(&mount.destination) == DEV && !is_bind(mount))
+    else {
+        return Ok(None);
+    };
+    let late = options(&mount.options)?.attributes.set & RDONLY != 0;
+    let attributes = Attributes { set: RDONLY, ..Attributes::default() };
+    Ok(late.then(|| Step::SetAttributes { path: c"/dev".to_owned(), attributes }))
 }
 
 /// Without double slashes and the trailing one.
@@ -177,10 +190,9 @@ fn bind(
     let source = mount.source.as_deref().filter(|s| !s.is_empty());
     let source =
         source.ok_or_else(|| Error::Invalid { what: format!("bind at {destination} has no source") })?;
-    if destination == "/proc" {
-        return Err(Error::Invalid { what: "a bind may not replace /proc".to_owned() });
-    }
-    let target = if REPLACEABLE.contains(&destination) {
+    let target = if destination == "/proc" {
+        Target::Procfs
+    } else if REPLACEABLE.contains(&destination) {
         Target::FollowIntoProc
     } else if destination.starts_with("/proc/") {
         return Err(Error::Invalid {
@@ -269,9 +281,10 @@ pub(super) fn filesystem(
     }
     let guarded = ["/proc", "/sys", "/dev"];
     let strict = guarded.iter().any(|g| destination == *g || destination.starts_with(&format!("{g}/")));
-    // Content is copied while the filesystem can be written.
-    let late_read_only = options.copy_up && options.attributes.set & RDONLY != 0;
-    let now = if late_read_only { options.attributes.set & !RDONLY } else { options.attributes.set };
+    // Content is copied, and devices are made, while the filesystem can be written.
+    let late_read_only = options.copy_up && destination != DEV && options.attributes.set & RDONLY != 0;
+    let first = late_read_only || destination == DEV;
+    let now = if first { options.attributes.set & !RDONLY } else { options.attributes.set };
     Ok(Step::Mount(Box::new(MountStep {
         destination: text(destination, "mount destination")?,
         source: Source::New(Filesystem {

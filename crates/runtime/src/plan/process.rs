@@ -3,7 +3,7 @@ use super::{Facts, Limit, Plan, Step, inside, scheduling, text};
 use crate::{Error, Result};
 use knarr_linux::caps::{self, CapSet};
 use knarr_linux::rlimit;
-use knarr_oci::runtime::{Linux, Process};
+use knarr_oci::runtime::{Capabilities, Linux, Process};
 use std::ffi::CString;
 
 /// Number of kinds of resource limits.
@@ -33,9 +33,7 @@ pub(super) fn plan(
     // comes before the program's execution should need nothing that the filter forbids.
     let privileged = filtered && !process.no_new_privileges;
     let sets = Sets::new(process, facts, &mut plan.warnings);
-    if let Some(sets) = &sets {
-        plan.steps.push(Step::LimitBounding(sets.bounding));
-    }
+    plan.steps.push(Step::LimitBounding(sets.bounding));
     let user = &process.user;
     if user.uid == u32::MAX || user.gid == u32::MAX {
         return Err(Error::Invalid { what: "user id -1".to_owned() });
@@ -52,24 +50,22 @@ pub(super) fn plan(
     let directory = inside(if process.cwd.is_empty() { "/" } else { &process.cwd })?;
     plan.steps.push(Step::WorkingDirectory { path: directory.clone(), again: false });
     plan.steps.push(Step::Identity { uid: user.uid, gid: user.gid, groups });
-    if let Some(Sets { effective, mut permitted, inheritable, ambient, .. }) = sets {
-        if privileged && facts.bounding.contains(caps::SYS_ADMIN) {
-            permitted.insert(caps::SYS_ADMIN);
-        }
-        plan.steps.push(Step::Capabilities { effective, permitted, inheritable, ambient });
+    let Sets { effective, mut permitted, inheritable, ambient, .. } = sets;
+    if privileged && facts.bounding.contains(caps::SYS_ADMIN) {
+        permitted.insert(caps::SYS_ADMIN);
     }
+    plan.steps.push(Step::Capabilities { effective, permitted, inheritable, ambient });
     plan.steps.push(Step::WorkingDirectory { path: directory, again: true });
     plan.steps.push(Step::FindProgram(if executes { candidates(process)? } else { Vec::new() }));
     if process.no_new_privileges {
         plan.steps.push(Step::NoNewPrivileges);
     }
     if privileged {
-        let exact = sets.map(|sets| caps::Sets {
+        plan.steps.push(Step::PrivilegedFilter(caps::Sets {
             effective: sets.effective,
             permitted: sets.permitted,
             inheritable: sets.inheritable,
-        });
-        plan.steps.push(Step::PrivilegedFilter(exact));
+        }));
     } else if filtered {
         plan.steps.push(Step::Filter);
     }
@@ -164,9 +160,10 @@ struct Sets {
 }
 
 impl Sets {
-    /// `None`: the configuration leaves capabilities alone.
-    fn new(process: &Process, facts: &Facts<'_>, warnings: &mut Vec<String>) -> Option<Self> {
-        let capabilities = process.capabilities.as_ref()?;
+    /// What is not named is not given: a configuration without capabilities is one without any.
+    fn new(process: &Process, facts: &Facts<'_>, warnings: &mut Vec<String>) -> Self {
+        let none = Capabilities::default();
+        let capabilities = process.capabilities.as_ref().unwrap_or(&none);
         let mut set = |names: &[String]| {
             let mut set = CapSet::default();
             for name in names {
@@ -184,8 +181,15 @@ impl Sets {
         let permitted = set(&capabilities.permitted);
         let inheritable = set(&capabilities.inheritable);
         let effective = set(&capabilities.effective).intersection(permitted);
-        let ambient = set(&capabilities.ambient).intersection(permitted).intersection(inheritable);
-        Some(Self { bounding, effective, permitted, inheritable, ambient })
+        let raisable = permitted.intersection(inheritable);
+        let ambient = set(&capabilities.ambient).intersection(raisable);
+        for name in &capabilities.ambient {
+            if caps::number(name).is_some_and(|n| facts.bounding.contains(n) && !raisable.contains(n)) {
+                let why = "it is not both permitted and inheritable";
+                note(warnings, format!("can't raise ambient capability {name}: {why}"));
+            }
+        }
+        Self { bounding, effective, permitted, inheritable, ambient }
     }
 }
 

@@ -76,13 +76,17 @@ pub(super) fn affinity(list: Option<&str>) -> Result<Option<Step>> {
     }
 }
 
+const MPOL_DEFAULT: u32 = 0;
+const MPOL_PREFERRED: u32 = 1;
+const MPOL_LOCAL: u32 = 4;
+
 pub(super) fn memory_policy(wanted: &MemoryPolicy) -> Result<Step> {
     let modes = [
-        ("MPOL_DEFAULT", 0),
-        ("MPOL_PREFERRED", 1),
+        ("MPOL_DEFAULT", MPOL_DEFAULT),
+        ("MPOL_PREFERRED", MPOL_PREFERRED),
         ("MPOL_BIND", 2),
         ("MPOL_INTERLEAVE", 3),
-        ("MPOL_LOCAL", 4),
+        ("MPOL_LOCAL", MPOL_LOCAL),
         ("MPOL_PREFERRED_MANY", 5),
         ("MPOL_WEIGHTED_INTERLEAVE", 6),
     ];
@@ -91,11 +95,24 @@ pub(super) fn memory_policy(wanted: &MemoryPolicy) -> Result<Step> {
         ("MPOL_F_RELATIVE_NODES", 1 << 14),
         ("MPOL_F_STATIC_NODES", 1 << 15),
     ];
-    let mode = wanted.flags.iter().try_fold(find(&modes, &wanted.mode, "memory policy")?, |all, flag| {
-        Ok::<u32, crate::Error>(all | find(&flags, flag, "memory policy flag")?)
+    let mode = find(&modes, &wanted.mode, "invalid memory policy mode")?;
+    let base = mode;
+    let mode = wanted.flags.iter().try_fold(mode, |all, flag| {
+        Ok::<u32, crate::Error>(all | find(&flags, flag, "invalid memory policy flag")?)
     })?;
-    let nodes =
-        if wanted.nodes.is_empty() { Vec::new() } else { numbers(&wanted.nodes, "memory node list")? };
+    let nodes = if wanted.nodes.is_empty() {
+        Vec::new()
+    } else {
+        numbers(&wanted.nodes, "invalid memory policy node list")?
+    };
+    // Otherwise the kernel would only say that something is invalid.
+    match (base, nodes.len()) {
+        (MPOL_DEFAULT | MPOL_LOCAL, 1..) => {
+            invalid(format!("memory policy mode requires 0 nodes but got {}", nodes.len()))?;
+        }
+        (MPOL_PREFERRED | MPOL_DEFAULT | MPOL_LOCAL, _) | (_, 1..) => {}
+        (_, 0) => invalid("memory policy mode requires at least one node but got 0")?,
+    }
     Ok(Step::MemoryPolicy { mode, nodes })
 }
 
@@ -155,6 +172,13 @@ mod tests {
         let step = |json: &str| memory_policy(&serde_json::from_str(json).unwrap());
         let bind = r#"{"mode": "MPOL_BIND", "nodes": "0-1", "flags": ["MPOL_F_STATIC_NODES"]}"#;
         assert_eq!(step(bind).unwrap(), Step::MemoryPolicy { mode: 2 | 1 << 15, nodes: vec![0, 1] });
-        assert!(step(r#"{"mode": "MPOL_ODD"}"#).is_err());
+        for bad in [
+            r#"{"mode": "MPOL_ODD"}"#,
+            r#"{"mode": "MPOL_DEFAULT", "nodes": "0"}"#,
+            r#"{"mode": "MPOL_BIND"}"#,
+        ] {
+            assert!(step(bad).is_err(), "{bad}");
+        }
+        assert!(step(r#"{"mode": "MPOL_PREFERRED"}"#).is_ok() && step(r#"{"mode": "MPOL_LOCAL"}"#).is_ok());
     }
 }

@@ -100,6 +100,8 @@ pub enum Step {
     Personality(u32),
     /// Processors, by number.
     Affinity(Vec<u32>),
+    /// Every processor that the group has: not those that the caller is bound to.
+    AnyProcessor,
     MemoryPolicy {
         mode: u32,
         nodes: Vec<u32>,
@@ -138,7 +140,7 @@ pub enum Step {
     FindProgram(Vec<CString>),
     Filter,
     /// Without no_new_privs: with `CAP_SYS_ADMIN` for this moment, after which the sets are exactly these.
-    PrivilegedFilter(Option<Sets>),
+    PrivilegedFilter(Sets),
     /// Wait for the word to start.
     Gate,
     StartContainerHooks,
@@ -272,6 +274,8 @@ pub enum Target {
     Follow,
     /// As [`Target::Follow`], for the few files of procfs that may be replaced.
     FollowIntoProc,
+    /// As [`Target::Strict`], for a procfs alone.
+    Procfs,
     /// No link may be in the way: `/proc`, `/sys`, `/dev` decide what is safe.
     Strict,
 }
@@ -338,7 +342,7 @@ impl Step {
             Self::Pivot => ("change the root", None),
             Self::Rlimit { .. } => ("set resource limit", None),
             Self::IoPriority { .. } => ("set I/O priority", None),
-            Self::Affinity(_) => ("set CPU affinity", None),
+            Self::Affinity(_) | Self::AnyProcessor => ("set CPU affinity", None),
             Self::MemoryPolicy { .. } => ("set memory policy", None),
             Self::NewTimeNamespace { .. } => ("make a time namespace", None),
             Self::Remount(remount) => ("remount", Some(&remount.path)),
@@ -393,17 +397,11 @@ impl fmt::Debug for Step {
                 "capabilities e {:x} p {:x} i {:x} a {:x}",
                 effective.0, permitted.0, inheritable.0, ambient.0
             ),
-            Self::PrivilegedFilter(sets) => {
-                f.write_str("install the system call filter, privileged")?;
-                match sets {
-                    Some(s) => write!(
-                        f,
-                        ", then e {:x} p {:x} i {:x}",
-                        s.effective.0, s.permitted.0, s.inheritable.0
-                    ),
-                    None => Ok(()),
-                }
-            }
+            Self::PrivilegedFilter(s) => write!(
+                f,
+                "install the system call filter, privileged, then e {:x} p {:x} i {:x}",
+                s.effective.0, s.permitted.0, s.inheritable.0
+            ),
             Self::FindProgram(candidates) => write!(f, "find program {candidates:?}"),
             Self::JoinNamespace { flag, path } => write!(f, "join namespace {flag:x} {path:?}"),
             Self::SetAttributes { path, attributes } => {
@@ -414,6 +412,7 @@ impl fmt::Debug for Step {
                 write!(f, "chdir to cwd {path:?}{}", if *again { " again" } else { "" })
             }
             Self::Affinity(processors) => write!(f, "affinity {processors:?}"),
+            Self::AnyProcessor => f.write_str("any processor"),
             Self::MemoryPolicy { mode, nodes } => write!(f, "memory policy {mode:x} {nodes:?}"),
             Self::NewTimeNamespace { offsets } => write!(f, "make a time namespace {offsets:?}"),
             Self::Remount(remount) => write!(f, "{remount:?}"),

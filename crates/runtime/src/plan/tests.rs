@@ -263,3 +263,14 @@ fn nonsense_is_refused() {
     );
     assert!(refused(|s| s.linux.as_mut().unwrap().masked_paths.push("x".into())).contains("absolute"));
 }
+
+#[test]
+fn a_bind_of_the_hosts_root_is_none_of_the_containers() {
+    let mut spec = spec(DOCKER);
+    spec.mounts.push(knarr_oci::runtime::Mount::new("/host", "bind", "//", &["rbind", "ro"]));
+    let plan = plan_on(&spec, V2, |_| {}).unwrap();
+    let lines: Vec<String> = plan.text().lines().map(str::to_owned).collect();
+    let at = |line: &str| lines.iter().position(|l| l.starts_with(line)).unwrap();
+    assert!(at("source 0 recursive") < at("attach the root"), "{}", plan.text());
+    assert!(lines.iter().any(|line| line.starts_with("bind source 0 at \"/host\" +1")), "{}", plan.text());
+}

@@ -55,7 +55,7 @@ pub(super) fn compile(profile: &Seccomp) -> Result<Vec<Instruction>> {
 fn check(profile: &Seccomp) -> Result<()> {
     let invalid = |what: &str| Err(Error::Invalid { what: what.to_owned() });
     if profile.default_action == SeccompAction::Notify {
-        return invalid("SCMP_ACT_NOTIFY as seccomp's default action");
+        return invalid("SCMP_ACT_NOTIFY cannot be used as seccomp's default action");
     }
     if profile.syscalls.iter().any(|call| call.names.is_empty()) {
         return invalid("a seccomp rule without names");
@@ -63,7 +63,7 @@ fn check(profile: &Seccomp) -> Result<()> {
     let waits =
         |call: &Syscall| call.action == SeccompAction::Notify && call.names.iter().any(|n| n == "write");
     if profile.syscalls.iter().any(waits) {
-        return invalid("SCMP_ACT_NOTIFY for the call write");
+        return invalid("SCMP_ACT_NOTIFY cannot be used for the write syscall");
     }
     Ok(())
 }
@@ -105,7 +105,7 @@ fn calls(profile: &Seccomp, machine: Machine, default: u32) -> Result<BTreeMap<u
     let mut found: BTreeMap<u32, (Vec<Check>, Option<u32>)> = BTreeMap::new();
     for call in &profile.syscalls {
         let verdict = action(call.action, call.errno_ret)?;
-        let checks = checks(call, verdict)?;
+        let checks = checks(call, verdict, machine)?;
         let numbers: BTreeSet<u32> = call.names.iter().filter_map(|name| machine.number(name)).collect();
         for number in numbers {
             let entry = found.entry(number).or_default();
@@ -126,8 +126,8 @@ fn calls(profile: &Seccomp, machine: Machine, default: u32) -> Result<BTreeMap<u
 
 /// Arguments of one rule must all match; but when an argument is named more than once each condition is a rule of its own,
 /// as in other runtimes.
-fn checks(call: &Syscall, verdict: u32) -> Result<Vec<Check>> {
-    let tests = call.args.iter().map(test).collect::<Result<Vec<_>>>()?;
+fn checks(call: &Syscall, verdict: u32, machine: Machine) -> Result<Vec<Check>> {
+    let tests = call.args.iter().map(|arg| test(arg, machine)).collect::<Result<Vec<_>>>()?;
     let distinct: BTreeSet<u32> = call.args.iter().map(|arg| arg.index).collect();
     if tests.is_empty() {
         Ok(Vec::new())
@@ -138,7 +138,7 @@ fn checks(call: &Syscall, verdict: u32) -> Result<Vec<Check>> {
     }
 }
 
-fn test(arg: &SeccompArg) -> Result<Test> {
+fn test(arg: &SeccompArg, machine: Machine) -> Result<Test> {
     if arg.index > 5 {
         return Err(Error::Invalid { what: format!("seccomp argument index {}", arg.index) });
     }
@@ -147,7 +147,9 @@ fn test(arg: &SeccompArg) -> Result<Test> {
         SeccompOperator::MaskedEqual => (arg.value, arg.value_two),
         _ => (u64::MAX, arg.value),
     };
-    Ok(Test { index: arg.index, op: arg.op, mask, value })
+    // A rule about -1 holds for 32-bit programs too, whose arguments have no upper half.
+    let width = machine.arguments();
+    Ok(Test { index: arg.index, op: arg.op, mask: mask & width, value: value & width })
 }
 
 /// All numbers of a machine: each range begins where its decision begins to hold.

@@ -55,7 +55,7 @@ impl Listener {
         let message = Message { oci_version: VERSION, fds: ["seccompFd"], pid, metadata, state };
         let text = serde_json::to_vec(&message).map_err(|e| Error::Invalid { what: e.to_string() })?;
         self.send(&text, &filter).map_err(|errno| Error::Step {
-            stage: "send the seccomp descriptor to".to_owned(),
+            stage: "failed to connect with seccomp agent".to_owned(),
             path: Some(self.path.clone().into()),
             errno: errno.raw_os_error(),
         })

@@ -66,7 +66,15 @@ pub(super) fn machines(names: &[String]) -> Result<Vec<Machine>> {
     Ok(found.into_iter().collect())
 }
 
+/// Bit of the machine's number that says that it has 64 bits (`__AUDIT_ARCH_64BIT`).
+const HAS_64_BITS: u32 = 0x8000_0000;
+
 impl Machine {
+    /// The bits that an argument can have.
+    pub(super) fn arguments(self) -> u64 {
+        if self.audit & HAS_64_BITS == 0 { u32::MAX.into() } else { u64::MAX }
+    }
+
     /// As the filter sees it. A call that this machine does not have needs no rule.
     pub(super) fn number(self, call: &str) -> Option<u32> {
         number(call, self.column).map(|n| n | self.bit)

@@ -12,6 +12,10 @@ pub const TESTS: &[(&str, fn())] = &[
     ("command_line::create_start_kill_delete", create_start_kill_delete),
     ("command_line::run_and_exec", run_and_exec),
     ("command_line::errors", errors),
+    ("command_line::what_an_exec_does_not_say", what_an_exec_does_not_say),
+    ("command_line::a_kill_without_a_pid_namespace", a_kill_without_a_pid_namespace),
+    ("command_line::a_frozen_group_is_refused", a_frozen_group_is_refused),
+    ("command_line::nothing_is_open_while_it_waits", nothing_is_open_while_it_waits),
     ("command_line::the_program_cannot_be_overwritten", the_program_cannot_be_overwritten),
     ("command_line::asking_and_changing", asking_and_changing),
     ("command_line::another_process_with_the_same_number", another_process_with_the_same_number),
@@ -143,6 +147,81 @@ fn run_and_exec() {
     assert_eq!(unknown.stderr, b"exec: \"nothing\": executable file not found in $PATH\n");
     runtime.ok(&["delete", "--force", &bundle.id]);
     assert!(!bundle.cgroup().exists());
+}
+
+/// A file that describes a process without capabilities gives none but the container's, and limits and labels are its own too.
+fn what_an_exec_does_not_say() {
+    let runtime = Runtime::new();
+    let mut bundle = Bundle::new(&["sleep", "1000"]);
+    let capabilities = bundle.process().capabilities.as_mut().unwrap();
+    for set in [&mut capabilities.bounding, &mut capabilities.effective, &mut capabilities.permitted] {
+        *set = vec!["CAP_CHOWN".to_owned()];
+    }
+    write(&mut bundle);
+    let path = bundle.dir.path().to_str().unwrap().to_owned();
+    runtime.quiet(&["run", "--bundle", &path, &bundle.id, "--detach"]);
+    let file = bundle.dir.path().join("process.json");
+    std::fs::write(&file, r#"{"cwd": "/", "args": ["/bin/busybox", "grep", "Cap", "/proc/self/status"]}"#)
+        .unwrap();
+    let shown = runtime.ok(&["exec", "--process", file.to_str().unwrap(), &bundle.id]);
+    for set in ["CapPrm", "CapEff", "CapBnd"] {
+        assert!(shown.contains(&format!("{set}:\t0000000000000001")), "{shown}");
+    }
+    runtime.ok(&["delete", &bundle.id, "--force"]);
+    let mut bundle = Bundle::new(&["grep", "Cap", "/proc/self/status"]);
+    bundle.process().capabilities = None;
+    let shown = bundle.output();
+    assert_eq!(shown.matches("\t0000000000000000").count(), 5, "{shown}");
+}
+
+fn a_kill_without_a_pid_namespace() {
+    let runtime = Runtime::new();
+    let mut bundle = Bundle::new(&["sh", "-c", "sleep 1000 & sleep 1000"]);
+    bundle.linux().namespaces.retain(|namespace| namespace.kind != knarr_oci::runtime::NamespaceType::Pid);
+    write(&mut bundle);
+    let path = bundle.dir.path().to_str().unwrap().to_owned();
+    runtime.quiet(&["run", "--detach", "--bundle", &path, &bundle.id]);
+    runtime.quiet(&["exec", "--detach", &bundle.id, "sleep", "1000"]);
+    runtime.ok(&["kill", &bundle.id, "KILL"]);
+    runtime.wait_for(&bundle.id, "stopped");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !bundle.cgroup().pids().unwrap().is_empty() {
+        assert!(Instant::now() < deadline, "something is left");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    runtime.ok(&["delete", &bundle.id]);
+}
+
+/// It would never begin, nor could it be ended.
+fn a_frozen_group_is_refused() {
+    let runtime = Runtime::new();
+    let mut bundle = Bundle::new(&["true"]);
+    write(&mut bundle);
+    let group = knarr_cgroup::Cgroup::new(&format!("/knarr-test/{}", bundle.id)).unwrap();
+    group.create().unwrap();
+    group.freeze().unwrap();
+    let output = runtime.run(&["run", "--bundle", bundle.dir.path().to_str().unwrap(), &bundle.id]);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    group.thaw().unwrap();
+    group.destroy().unwrap();
+    assert!(!output.status.success() && error.contains("unexpectedly frozen"), "{error}");
+}
+
+/// Whoever may look into it finds nothing of the host: streams, its start, and who made it.
+fn nothing_is_open_while_it_waits() {
+    let runtime = Runtime::new();
+    let mut bundle = Bundle::new(&["true"]);
+    write(&mut bundle);
+    let path = bundle.dir.path().to_str().unwrap().to_owned();
+    runtime.quiet(&["create", "--bundle", &path, &bundle.id]);
+    let pid = runtime.state(&bundle.id)["pid"].as_i64().unwrap();
+    let open: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .map(|entry| std::fs::read_link(entry.unwrap().path()).unwrap().display().to_string())
+        .filter(|name| name != "/dev/null" && !name.starts_with("socket:") && !name.ends_with("/exec.fifo"))
+        .collect();
+    assert_eq!(open, Vec::<String>::new());
+    runtime.ok(&["delete", &bundle.id]);
 }
 
 fn errors() {

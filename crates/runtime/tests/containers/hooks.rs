@@ -6,6 +6,7 @@ use std::fs;
 pub const TESTS: &[(&str, fn())] = &[
     ("hooks::run_in_order", run_in_order),
     ("hooks::a_failure_ends_it", a_failure_ends_it),
+    ("hooks::mounts_are_seen_below_the_root", mounts_are_seen_below_the_root),
     ("hooks::input_that_nobody_reads", input_that_nobody_reads),
 ];
 
@@ -54,13 +55,34 @@ fn a_failure_ends_it() {
             _ => hooks.start_container = failing,
         }
         bundle.spec.hooks = Some(hooks);
-        assert!(bundle.run().is_err(), "{kind}");
+        let error = bundle.run().map(|outcome| outcome.exit).unwrap_err().to_string();
+        let name = ["prestart", "createRuntime", "createContainer", "startContainer"][kind];
+        assert!(error.starts_with(&format!("error running {name} hook #0: ")), "{error}");
+        assert!(error.ends_with("exit status 3"), "{error}");
         assert!(!bundle.cgroup().exists());
     }
     let mut bundle = Bundle::new(&["true"]);
     bundle.spec.hooks = Some(Hooks { prestart: vec![hook("sleep 100", Some(1))], ..Hooks::default() });
     let error = bundle.run().map(|o| o.exit).unwrap_err();
     assert!(error.to_string().contains("timed out"), "{error}");
+}
+
+/// Where hooks that add libraries of drivers look for them, and what a hook in the container has of the program.
+fn mounts_are_seen_below_the_root() {
+    let mut bundle = Bundle::new(&["cat", "/seen"]);
+    bundle.overlay = false;
+    let root = bundle.lower().display().to_string();
+    bundle.process().env.push("ONE=two".to_owned());
+    bundle.spec.hooks = Some(Hooks {
+        create_container: vec![hook(&format!("test -e {root}/proc/self && test -c {root}/dev/null"), None)],
+        start_container: vec![Hook { env: Vec::new(), ..hook("echo $ONE > /seen", None) }],
+        ..Hooks::default()
+    });
+    assert_eq!(bundle.output(), "two\n");
+    let signalled = vec![hook("kill -9 $$", None)];
+    bundle.spec.hooks = Some(Hooks { start_container: signalled, ..Hooks::default() });
+    let error = bundle.run().map(|outcome| outcome.exit).unwrap_err().to_string();
+    assert_eq!(error, "error running startContainer hook #0: signal: killed");
 }
 
 /// A state that is longer than a pipe, and hooks that do not care for it, in the parent and in the new process.

@@ -11,6 +11,10 @@ pub const TESTS: &[(&str, fn())] = &[
     ("mounts::tmpfs_with_content", tmpfs_with_content),
     ("mounts::many_layers", many_layers),
     ("mounts::plain_directory_root", plain_directory_root),
+    ("mounts::the_hosts_root", the_hosts_root),
+    ("mounts::modes_of_tmpfs", modes_of_tmpfs),
+    ("mounts::read_only_dev", read_only_dev),
+    ("mounts::only_a_procfs_for_procfs", only_a_procfs_for_procfs),
     ("mounts::devices", devices),
     ("mounts::host_namespaces", host_namespaces),
     ("mounts::joined_namespaces", joined_namespaces),
@@ -114,6 +118,64 @@ fn plain_directory_root() {
     bundle.overlay = false;
     bundle.output();
     assert!(bundle.lower().join("written").exists());
+}
+
+/// A bind of `/`, also by another name, is the host's root and not the container's.
+fn the_hosts_root() {
+    let marker = tempfile::tempdir().unwrap();
+    fs::write(marker.path().join("file"), "of the host").unwrap();
+    symlink("/", marker.path().join("root")).unwrap();
+    let link = marker.path().join("root");
+    let path = marker.path().join("file");
+    let script = format!("cat /one{0} /two{0}", path.display());
+    for overlay in [true, false] {
+        for propagation in [None, Some("rslave")] {
+            let mut bundle = Bundle::new(&["sh", "-c", &script]);
+            bundle.overlay = overlay;
+            bundle.linux().rootfs_propagation = propagation.map(str::to_owned);
+            bundle.spec.mounts.push(Mount::new("/one", "bind", "/", &["rbind", "ro"]));
+            bundle.spec.mounts.push(Mount::new("/two", "bind", link.to_str().unwrap(), &["rbind", "ro"]));
+            assert_eq!(bundle.output(), "of the hostof the host", "{overlay} {propagation:?}");
+        }
+    }
+}
+
+/// The directory's, unless there is none or the options say otherwise.
+fn modes_of_tmpfs() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut bundle = Bundle::new(&["stat", "-c", "%a", "/there", "/missing", "/said"]);
+    for name in ["there", "said"] {
+        let place = bundle.lower().join(name);
+        fs::create_dir(&place).unwrap();
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o710)).unwrap();
+    }
+    bundle.spec.mounts.push(Mount::new("/there", "tmpfs", "tmpfs", &["nodev"]));
+    bundle.spec.mounts.push(Mount::new("/missing", "tmpfs", "tmpfs", &["nodev"]));
+    bundle.spec.mounts.push(Mount::new("/said", "tmpfs", "tmpfs", &["nodev", "mode=1500"]));
+    assert_eq!(bundle.output(), "710\n1777\n1500\n");
+}
+
+fn read_only_dev() {
+    let mut bundle =
+        Bundle::new(&["sh", "-c", "echo > /dev/null; test -c /dev/zero && echo made; touch /dev/x"]);
+    let dev = bundle.spec.mounts.iter_mut().find(|mount| mount.destination == "/dev").unwrap();
+    dev.options.push("ro".to_owned());
+    let outcome = bundle.run().unwrap();
+    assert_eq!(outcome.stdout, "made\n");
+    assert!(outcome.stderr.contains("Read-only file system"), "{}", outcome.stderr);
+}
+
+fn only_a_procfs_for_procfs() {
+    let bound = |source: &str| {
+        let mut bundle = Bundle::new(&["cat", "/proc/1/comm"]);
+        bundle.linux().namespaces.retain(|namespace| namespace.kind != NamespaceType::Pid);
+        bundle.spec.mounts.retain(|mount| mount.destination != "/proc");
+        bundle.spec.mounts.push(Mount::new("/proc", "bind", source, &["rbind", "nosuid", "nodev", "noexec"]));
+        bundle.run()
+    };
+    assert_eq!(bound("/proc").unwrap().stdout, fs::read_to_string("/proc/1/comm").unwrap());
+    let error = bound("/tmp").map(|outcome| outcome.stdout).unwrap_err();
+    assert!(error.to_string().contains("not of type proc"), "{error}");
 }
 
 fn devices() {
