@@ -63,6 +63,22 @@ fn a_volume_with_a_file_system_of_its_own_lives_as_long_as_its_users() {
     c.ok(&["volume", "rm", "ram"]);
 }
 
+/// What watchers of a machine are started with: `/` of the host, by its name or by another one, is not the container's own.
+#[test]
+fn the_hosts_root_is_shown() {
+    let e = Engine::start();
+    let c = e.knarr();
+    let own = e.fresh_dir("marker");
+    std::fs::write(own.join("file"), "of the host").unwrap();
+    std::os::unix::fs::symlink("/", own.join("root")).unwrap();
+    let file = own.join("file").canonicalize().unwrap();
+    let link = format!("{}:/link:ro", own.join("root").display());
+    let script = format!("cat /host{0} /link{0}", file.display());
+    for options in [&["-v", "/:/host:ro", "-v", &link][..], &["-v", "/:/host:ro,rslave", "-v", &link]] {
+        assert_eq!(sh(&c, options, &script), "of the hostof the host", "{options:?}");
+    }
+}
+
 #[test]
 fn volumes_that_lie_elsewhere() {
     let e = Engine::start();
