@@ -8,6 +8,7 @@ mod commands;
 mod copies;
 mod cves;
 mod daemon;
+mod docker_rules;
 mod drivers;
 mod endings;
 mod exit_codes;

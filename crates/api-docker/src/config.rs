@@ -29,7 +29,9 @@ impl Listen {
                 Err(format!("invalid address {text:?}: the path of a unix socket is absolute"))
             };
         }
-        let Some(address) = text.strip_prefix("tcp://") else {
+        // Without a scheme it is TCP, as for dockerd.
+        let bare = (!text.contains("://") && !text.is_empty()).then_some(text);
+        let Some(address) = text.strip_prefix("tcp://").or(bare) else {
             return Err(format!("invalid address {text:?}: expected unix:///path, tcp://host:port or fd://"));
         };
         let default_port = if tls { 2376 } else { 2375 };
@@ -111,11 +113,20 @@ mod tests {
             ("tcp://[::1]", "tcp ::1 2375"),
             ("tcp://host", "tcp host 2375"),
             ("tcp://:80", "tcp  80"),
+            ("0.0.0.0:80", "tcp 0.0.0.0 80"),
         ] {
             assert_eq!(parse(text), expected, "{text}");
         }
-        for bad in ["unix://relative", "http://x", "tcp://a:b", "tcp://::1:5", "tcp://a:1/x", "tcp://a:70000"]
-        {
+        for bad in [
+            "unix://relative",
+            "http://x",
+            "tcp://a:b",
+            "tcp://::1:5",
+            "tcp://a:1/x",
+            "tcp://a:70000",
+            "/run/x",
+            "",
+        ] {
             assert!(parse(bad).starts_with("invalid address"), "{bad}");
         }
         assert!(matches!(Listen::parse("tcp://h", true), Ok(Listen::Tcp { port: 2376, .. })));

@@ -1,5 +1,6 @@
 //! JSON bodies of requests: bounded, checked as Docker checks them.
 use crate::error::ApiError;
+use crate::json_syntax;
 use crate::request_body::RequestBody;
 use bytes::Bytes;
 use http::{HeaderMap, header};
@@ -55,6 +56,9 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         if inner.is_eof() {
             return ApiError::invalid("invalid JSON: unexpected EOF");
         }
+        if let Some(mistake) = inner.is_syntax().then(|| json_syntax::mistake(bytes)).flatten() {
+            return ApiError::invalid(format!("invalid JSON: {mistake}"));
+        }
         match path.as_str() {
             "." | "?" => ApiError::invalid(format!("invalid JSON: {inner}")),
             _ => ApiError::invalid(format!("invalid JSON: {path}: {inner}")),
@@ -78,7 +82,8 @@ mod tests {
         assert_eq!(message(""), "invalid JSON: got EOF while reading request body");
         assert_eq!(message("{} {}"), "unexpected content after JSON");
         assert_eq!(message("{\"Image\":"), "invalid JSON: unexpected EOF");
-        assert!(message("{nope}").starts_with("invalid JSON: key must be a string"), "{}", message("{nope}"));
+        let wanted = "invalid JSON: invalid character 'n' looking for beginning of object key string";
+        assert_eq!(message("{nope}"), wanted);
         let text = message(r#"{"HostConfig":{"Memory":"1g"}}"#);
         assert!(text.starts_with("invalid JSON: HostConfig.Memory: invalid type: string \"1g\""), "{text}");
     }

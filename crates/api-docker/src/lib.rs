@@ -15,6 +15,7 @@ pub mod docs;
 mod error;
 mod hijack;
 mod json;
+mod json_syntax;
 mod listen;
 mod metrics;
 mod prefixed;

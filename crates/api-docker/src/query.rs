@@ -54,7 +54,8 @@ impl Query {
     /// Height or width of a terminal.
     pub fn dimension(&self, name: &str, word: &str) -> Result<u16, ApiError> {
         let text = self.get(name);
-        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let number = text.strip_prefix('-').unwrap_or(text);
+        let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
         let error = |why| ApiError::invalid(format!("invalid resize {word} {text:?}: {why}"));
         if !digits {
             return Err(error("invalid syntax"));
@@ -68,7 +69,7 @@ impl Query {
     /// `os[/arch[/variant]]`, as `create` and `pull` take it.
     pub fn platform_text(&self, name: &str) -> Result<Option<Platform>, ApiError> {
         let text = self.get(name);
-        if text.is_empty() { Ok(None) } else { parse_platform(text).map(Some) }
+        if text.is_empty() { Ok(None) } else { Ok(Some(knarr_engine::parse_platform(text)?)) }
     }
     /// JSON of an OCI platform, as newer endpoints take it.
     pub fn platform_json(&self, name: &str) -> Result<Option<Platform>, ApiError> {
@@ -88,34 +89,6 @@ fn json_platform(text: &str) -> Result<Platform, ApiError> {
         return Err(ApiError::invalid("both OS and Architecture must be provided"));
     }
     Ok(platform)
-}
-
-/// Reads `linux/arm64/v8`; a bare architecture (`arm64`) means linux.
-fn parse_platform(text: &str) -> Result<Platform, ApiError> {
-    let parts: Vec<&str> = text.split('/').collect();
-    let plain = |part: &&str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
-    };
-    if parts.len() > 3 || !parts.iter().all(plain) {
-        return Err(ApiError::invalid(format!(
-            "{text:?}: cannot parse platform specifier: invalid argument"
-        )));
-    }
-    const SYSTEMS: [&str; 4] = ["linux", "windows", "darwin", "freebsd"];
-    let lower: Vec<String> = parts.iter().map(|part| part.to_ascii_lowercase()).collect();
-    let (os, architecture, variant) = match lower.as_slice() {
-        [one] if SYSTEMS.contains(&one.as_str()) => (one.clone(), String::new(), String::new()),
-        [one] => ("linux".to_owned(), one.clone(), String::new()),
-        [os, architecture] => (os.clone(), architecture.clone(), String::new()),
-        [os, architecture, variant] => (os.clone(), architecture.clone(), variant.clone()),
-        _ => return Err(ApiError::invalid("empty platform specifier")),
-    };
-    let architecture = match architecture.as_str() {
-        "x86_64" | "x86-64" => "amd64".to_owned(),
-        "aarch64" => "arm64".to_owned(),
-        _ => architecture,
-    };
-    Ok(Platform { os, architecture, variant, ..Platform::default() })
 }
 
 fn decode_form(text: &str) -> Result<String, ApiError> {
@@ -196,7 +169,14 @@ mod tests {
         };
         assert_eq!(parse("linux/arm64/v8"), "linux/arm64/v8");
         assert_eq!(parse("x86_64"), "linux/amd64/");
-        assert_eq!(parse("Linux"), "linux//");
+        assert!(["linux/amd64/", "linux/arm64/"].contains(&parse("Linux").as_str()), "the host's");
+        for (text, why) in [
+            ("%20", "\" \" is an invalid OS component of \" \""),
+            ("nintendo64", "\"nintendo64\": unknown operating system or architecture: invalid argument"),
+        ] {
+            let error = query(&format!("p={text}")).platform_text("p").unwrap_err();
+            assert!(error.message.starts_with(why), "{}", error.message);
+        }
         for bad in ["a/b/c/d", "a//b", "linux/$"] {
             assert!(query(&format!("p={bad}")).platform_text("p").is_err(), "{bad}");
         }

@@ -41,9 +41,12 @@ pub async fn progress(mut messages: mpsc::Receiver<Message>) -> Answer {
     Ok(reply::stream(JSON, all.map(|message| json_line(&message, "\r\n"))))
 }
 
-/// The same, for an operation whose errors are told in the stream alone.
-pub fn progress_from_the_start(messages: mpsc::Receiver<Message>) -> Reply {
-    reply::stream(JSON, from_channel(messages).map(|message| json_line(&message, "\r\n")))
+/// The same, for an operation whose errors are told in the stream alone. The head leaves with the first message: clients that
+/// look at the status alone and close the body would end the work before it is done.
+pub async fn progress_in_the_body(mut messages: mpsc::Receiver<Message>) -> Reply {
+    let first = messages.recv().await;
+    let all = stream::iter(first).chain(from_channel(messages));
+    reply::stream(JSON, all.map(|message| json_line(&message, "\r\n")))
 }
 
 /// Bytes of an archive. The first item is awaited, so that an error which comes at once has its status.

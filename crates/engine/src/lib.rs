@@ -66,6 +66,6 @@ pub use config::{AddressPool, BuiltinImage, EngineConfig, NetworkConfig, Scope};
 pub use doctor::examine;
 pub use engine::Engine;
 pub use error::{Error, NOT_A_MANAGER, Result};
-pub use facade::{LogStream, Progress};
+pub use facade::{LogStream, Progress, parse_platform};
 pub use log_driver::check as check_log_driver;
 pub use stream::{AttachSession, Body, ByteStream, Wait};

@@ -44,6 +44,17 @@ struct Maps {
     names: BTreeMap<String, String>,
 }
 
+impl Maps {
+    /// What containers on the default bridge call each other: id, and the name `container/alias`.
+    fn links(&self) -> impl Iterator<Item = (&str, String)> {
+        self.by_id.values().flat_map(|entry| {
+            let container = &entry.snapshot.container;
+            let own = |(id, alias)| (id, format!("{}/{alias}", container.name));
+            container.host_config.links.iter().filter_map(|link| link.split_once(':')).map(own)
+        })
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Registry {
     maps: RwLock<Maps>,
@@ -91,6 +102,10 @@ impl Registry {
         if let Some(entry) = maps.names.get(name).and_then(|id| maps.by_id.get(id)) {
             return Ok(entry.clone());
         }
+        if name.contains('/') {
+            let linked = maps.links().find_map(|(id, linked)| (linked == name).then_some(id));
+            return linked.and_then(|id| maps.by_id.get(id)).cloned().ok_or_else(missing);
+        }
         let hex = reference.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if !hex {
             return Err(missing());
@@ -102,6 +117,12 @@ impl Registry {
             (Some((_, entry)), None) => Ok(entry.clone()),
             (Some(_), Some(_)) => Err(Error::AmbiguousPrefix(reference.to_owned())),
         }
+    }
+
+    /// All links on the default bridge: whose id, and how it is called: `container/alias`.
+    pub fn links(&self) -> Vec<(String, String)> {
+        let maps = self.maps.read().unwrap_or_else(PoisonError::into_inner);
+        maps.links().map(|(id, name)| (id.to_owned(), name)).collect()
     }
 
     /// Who has the name.

@@ -89,6 +89,8 @@ pub(crate) fn info(engine: &Inner) -> Result<Info> {
         pids_limit: true,
         ipv4_forwarding: fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|t| t.trim() == "1"),
         debug: config.debug,
+        n_goroutines: i64::try_from(tokio::runtime::Handle::current().metrics().num_alive_tasks())
+            .unwrap_or(i64::MAX),
         n_fd: i64::try_from(fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)).unwrap_or(0),
         oom_kill_disable: !engine.host.cgroup_v2,
         system_time: Time::now().rfc3339(),
@@ -155,7 +157,11 @@ fn registries(engine: &Inner) -> ServiceConfig {
     }
     let mirrors: List<String> = match config.registry_mirrors.is_empty() {
         true => List::nil(),
-        false => config.registry_mirrors.clone().into(),
+        // With a slash at the end, as Docker shows them.
+        false => {
+            let shown = config.registry_mirrors.iter().map(|m| format!("{}/", m.trim_end_matches('/')));
+            shown.collect::<Vec<_>>().into()
+        }
     };
     let mut index_configs: Map<IndexInfo> = Map::empty();
     let hub = IndexInfo {

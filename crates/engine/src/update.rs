@@ -10,6 +10,7 @@ use crate::spec;
 use knarr_cgroup::Cgroup;
 use knarr_docker_types::container::UpdateRequest;
 use knarr_docker_types::resources::Resources;
+use knarr_oci::runtime::Pids;
 use std::sync::Arc;
 
 pub(crate) async fn update(engine: &Engine, entry: &Entry, request: UpdateRequest) -> Result<()> {
@@ -61,7 +62,11 @@ fn set_limits(engine: &Inner, container: &Container, resources: Resources) -> Re
     let mut changed = container.clone();
     changed.host_config.resources = resources;
     let facts = crate::start::gather_facts(engine, &changed)?;
-    let limits = spec::resources(&changed.host_config.resources, &facts);
+    let mut limits = spec::resources(&changed.host_config.resources, &facts);
+    // At creation no limit is nothing to write; here it takes away the one from before.
+    if changed.host_config.resources.pids_limit.is_some_and(|limit| limit <= 0) {
+        limits.pids = Some(Pids { limit: -1 });
+    }
     Cgroup::new(&engine.cgroup_path(container))?
         .apply(&limits)
         .map_err(|e| Error::Internal(format!("Cannot update container {}: {e}", container.id)))

@@ -149,6 +149,11 @@ fn lookup(user: &str, extra: &[String], passwd: &str, group: &str) -> Result<Use
             found.groups.push(gid);
         }
     }
+    // The own group is one of them, as after a login: what a file refuses to a group it refuses also to who has that group as
+    // the first one and takes another (CVE-2022-36109).
+    if !found.groups.contains(&found.gid) {
+        found.groups.insert(0, found.gid);
+    }
     Ok(found)
 }
 
@@ -168,7 +173,7 @@ fn member_of(login: &str, group: &str) -> Vec<u32> {
     }
     let mut groups = Vec::new();
     for (_, gid, members) in group_entries(group) {
-        if members.split(',').any(|member| member == login) && groups.len() < MAX_GROUPS {
+        if members.split(',').any(|member| member == login) && groups.len() < MAX_GROUPS - 1 {
             groups.push(gid);
         }
     }
@@ -197,13 +202,13 @@ mod tests {
             home: home.into(),
         };
         assert_eq!(find("", &[]).unwrap(), user(0, 0, &[0, 4], "/root"));
-        assert_eq!(find("app", &[]).unwrap(), user(1000, 1001, &[4, 50], "/home/app"));
-        assert_eq!(find("1000", &[]).unwrap(), user(1000, 1001, &[4, 50], "/home/app"));
-        assert_eq!(find("1234", &[]).unwrap(), user(1234, 0, &[], "/"));
-        assert_eq!(find("app:staff", &[]).unwrap(), user(1000, 50, &[], "/home/app"));
-        assert_eq!(find("app:7777", &[]).unwrap(), user(1000, 7777, &[], "/home/app"));
-        assert_eq!(find("7", &[]).unwrap(), user(7, 0, &[], "/"), "a number is no name");
-        assert_eq!(find("1234", &["staff", "99"]).unwrap(), user(1234, 0, &[50, 99], "/"));
+        assert_eq!(find("app", &[]).unwrap(), user(1000, 1001, &[1001, 4, 50], "/home/app"));
+        assert_eq!(find("1000", &[]).unwrap(), user(1000, 1001, &[1001, 4, 50], "/home/app"));
+        assert_eq!(find("1234", &[]).unwrap(), user(1234, 0, &[0], "/"));
+        assert_eq!(find("app:staff", &[]).unwrap(), user(1000, 50, &[50], "/home/app"));
+        assert_eq!(find("app:7777", &[]).unwrap(), user(1000, 7777, &[7777], "/home/app"));
+        assert_eq!(find("7", &[]).unwrap(), user(7, 0, &[0], "/"), "a number is no name");
+        assert_eq!(find("1234", &["staff", "99"]).unwrap(), user(1234, 0, &[0, 50, 99], "/"));
     }
 
     #[test]

@@ -34,35 +34,37 @@ fn apply_one(config: &mut ContainerConfig, line: &str) -> Result<(), Error> {
         }
         "ENV" => {
             needs(!rest.is_empty())?;
-            for (key, value) in pairs(rest, &name)? {
+            for (key, value) in pairs(rest, &name, &config.env)? {
                 set_environment(config, &key, &value);
             }
         }
         "LABEL" => {
             needs(!rest.is_empty())?;
-            config.labels.extend(pairs(rest, &name)?);
+            config.labels.extend(pairs(rest, &name, &config.env)?);
         }
         "EXPOSE" => {
             needs(!rest.is_empty())?;
-            for word in rest.split_whitespace() {
-                config.exposed_ports.extend(ports(word)?);
+            for word in words(rest, &config.env)? {
+                config.exposed_ports.extend(ports(&word)?);
             }
         }
         "VOLUME" => {
             needs(!rest.is_empty())?;
-            let list =
-                json_list(rest).unwrap_or_else(|| rest.split_whitespace().map(str::to_owned).collect());
+            let list = match json_list(rest) {
+                Some(list) => list,
+                None => words(rest, &config.env)?,
+            };
             if list.iter().any(|path| path.trim().is_empty()) {
                 return Err(invalid("VOLUME specified can not be an empty string"));
             }
             config.volumes.extend(list);
         }
-        "USER" => config.user = one(rest, &name)?,
+        "USER" => config.user = one(rest, &name, &config.env)?,
         "WORKDIR" => {
-            let path = one(rest, &name)?;
+            let path = one(rest, &name, &config.env)?;
             config.working_dir = join(&config.working_dir, &path);
         }
-        "STOPSIGNAL" => config.stop_signal = one(rest, &name)?,
+        "STOPSIGNAL" => config.stop_signal = one(rest, &name, &config.env)?,
         "ONBUILD" => {
             needs(!rest.is_empty())?;
             let trigger = rest.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
@@ -85,8 +87,8 @@ fn apply_one(config: &mut ContainerConfig, line: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn one(rest: &str, name: &str) -> Result<String, Error> {
-    let words = words(rest)?;
+fn one(rest: &str, name: &str, env: &[String]) -> Result<String, Error> {
+    let words = words(rest, env)?;
     match words.as_slice() {
         [word] => Ok(word.clone()),
         _ => Err(invalid(format!("{name} requires exactly one argument"))),
@@ -112,16 +114,16 @@ fn command(rest: &str, config: &ContainerConfig) -> Vec<String> {
 }
 
 /// `key=value key2="value 2"`, or the old form `key value with spaces`.
-fn pairs(rest: &str, name: &str) -> Result<Vec<(String, String)>, Error> {
+fn pairs(rest: &str, name: &str, env: &[String]) -> Result<Vec<(String, String)>, Error> {
     let first = rest.split_whitespace().next().unwrap_or_default();
     if !first.contains('=') {
         let (key, value) = rest
             .split_once(char::is_whitespace)
             .ok_or_else(|| invalid(format!("{name} must have two arguments")))?;
-        return Ok(vec![(key.to_owned(), value.trim().to_owned())]);
+        return Ok(vec![(key.to_owned(), lex(value.trim(), env, false)?.concat())]);
     }
     let mut list = Vec::new();
-    for word in words(rest)? {
+    for word in words(rest, env)? {
         let (key, value) = word.split_once('=').ok_or_else(|| {
             invalid(format!("Syntax error - can't find = in {word:?}. Must be of the form: name=value"))
         })?;
@@ -133,15 +135,21 @@ fn pairs(rest: &str, name: &str) -> Result<Vec<(String, String)>, Error> {
     Ok(list)
 }
 
-/// Words as a shell would split them: quotes group, a backslash quotes one character.
-fn words(text: &str) -> Result<Vec<String>, Error> {
+/// Words as a shell would split them: quotes group, a backslash quotes one character, and outside of single quotes variables
+/// have the values that the image gives them.
+fn words(text: &str, env: &[String]) -> Result<Vec<String>, Error> {
+    lex(text, env, true)
+}
+
+fn lex(text: &str, env: &[String], splits: bool) -> Result<Vec<String>, Error> {
     let mut list = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;
-    let mut chars = text.chars();
+    let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match (quote, c) {
-            (None, ' ' | '\t') => list.extend(word.take()),
+            (None, ' ' | '\t') if splits => list.extend(word.take()),
+            (None | Some('"'), '$') => word.get_or_insert_default().push_str(&variable(&mut chars, env)?),
             (None, '"' | '\'') => {
                 quote = Some(c);
                 word.get_or_insert_default();
@@ -158,6 +166,68 @@ fn words(text: &str) -> Result<Vec<String>, Error> {
     }
     list.extend(word);
     Ok(list)
+}
+
+/// What follows a `$`: `name`, `{name}`, `{name:-other}` or `{name:+other}`; a `$` before anything else is one.
+fn variable(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, env: &[String]) -> Result<String, Error> {
+    let of = |name: &str| {
+        let set = env.iter().find_map(|entry| entry.split_once('=').filter(|(key, _)| *key == name));
+        set.map(|(_, value)| value.to_owned()).unwrap_or_default()
+    };
+    let is_name = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+    let mut name = String::new();
+    if chars.next_if_eq(&'{').is_none() {
+        match chars.peek() {
+            // `$1` and the like are never set, and one character long.
+            Some(c) if c.is_ascii_digit() => drop(chars.next()),
+            Some(c) if is_name(c) => {
+                while let Some(c) = chars.next_if(is_name) {
+                    name.push(c);
+                }
+            }
+            _ => return Ok("$".to_owned()),
+        }
+        return Ok(of(&name));
+    }
+    let (mut depth, mut inner) = (1, String::new());
+    loop {
+        let c =
+            chars.next().ok_or_else(|| invalid(format!("syntax error: missing '}}' after ${{{inner}")))?;
+        depth += match c {
+            '{' => 1,
+            '}' => -1,
+            _ => 0,
+        };
+        if depth == 0 {
+            break;
+        }
+        inner.push(c);
+    }
+    let end = inner.find(|c| !is_name(&c)).unwrap_or(inner.len());
+    let (name, rest) = inner.split_at(end);
+    if name.is_empty() {
+        return Err(invalid(format!("${{{inner}}}: bad substitution")));
+    }
+    let value = of(name);
+    let other = |text: &str| Ok(lex(text, env, false)?.concat());
+    match (rest.split_at_checked(2), rest) {
+        (_, "") => Ok(value),
+        (Some((":-", text)), _) => {
+            if value.is_empty() {
+                other(text)
+            } else {
+                Ok(value)
+            }
+        }
+        (Some((":+", text)), _) => {
+            if value.is_empty() {
+                Ok(value)
+            } else {
+                other(text)
+            }
+        }
+        _ => Err(invalid(format!("unsupported modifier in substitution: ${{{inner}}}"))),
+    }
 }
 
 fn set_environment(config: &mut ContainerConfig, key: &str, value: &str) {
@@ -273,6 +343,25 @@ mod tests {
         let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
         apply(&mut config, &lines).map_err(|e| e.to_string())?;
         Ok(config)
+    }
+
+    #[test]
+    fn variables_have_the_values_of_the_image() {
+        let lines = [
+            "ENV B=$A:${A} C='$A' D=\\$A E=${no:-x$A} F=${A:+yes} G=$",
+            "ENV H two $A words",
+            "LABEL l=\"$B\"",
+        ];
+        let config = changed(&lines).unwrap();
+        let wanted = ["A=1", "B=1:1", "C=$A", "D=$A", "E=x1", "F=yes", "G=$", "H=two 1 words"];
+        assert_eq!(config.env, wanted);
+        assert_eq!(config.labels["l"], "1:1");
+        let config = changed(&["ENV A=2 B=$A", "WORKDIR /w/$A", "EXPOSE 8${A}", "CMD [\"$A\"]"]).unwrap();
+        assert_eq!(config.env, ["A=2", "B=1"], "an instruction sees what was before it");
+        assert_eq!((config.working_dir.as_str(), config.cmd.unwrap()), ("/w/2", vec!["$A".to_owned()]));
+        assert!(config.exposed_ports.contains("82/tcp"));
+        assert!(changed(&["ENV B=${A"]).unwrap_err().contains("missing '}'"));
+        assert!(changed(&["ENV B=${A@Q}"]).unwrap_err().contains("unsupported modifier"));
     }
 
     #[test]

@@ -93,6 +93,11 @@ impl Images {
         if name.digest().is_some() {
             return Err(Error::Invalid("refusing to create a tag with a digest reference".to_owned()));
         }
+        if name.familiar_name() == "sha256" {
+            return Err(Error::Invalid(
+                "refusing to create an ambiguous tag using digest algorithm as name".to_owned(),
+            ));
+        }
         let id = self.find(source)?;
         let done = self.store.write(|tx| {
             let Some(mut record) = tx.get::<ImageRecord>(id.as_str())? else {

@@ -32,6 +32,10 @@ pub enum InvalidPlatform {
         "{0:?} is an invalid component of {1:?}: platform specifier component must match \"^[A-Za-z0-9_.-]+$\""
     )]
     Component(String, String),
+    #[error(
+        "{0:?} is an invalid OS component of {1:?}: OSAndVersion specifier component must match \"^([A-Za-z0-9_-]+)(?:\\\\(([A-Za-z0-9_.-]*)((?:\\\\+[A-Za-z0-9_.-]+)*)\\\\))?$\""
+    )]
+    Os(String, String),
     #[error("{0:?}: unknown operating system or architecture")]
     Unknown(String),
     #[error("{0:?}: cannot parse platform specifier")]
@@ -80,10 +84,11 @@ impl Platform {
     /// Parses `os`, `arch`, `os/arch` or `os/arch/variant`; what is not given is the host's.
     pub fn parse(text: &str) -> Result<Self, InvalidPlatform> {
         let parts: Vec<&str> = text.split('/').collect();
-        for part in &parts {
+        for (place, part) in parts.iter().enumerate() {
             let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
             if part.is_empty() || !part.bytes().all(good) {
-                return Err(InvalidPlatform::Component((*part).to_owned(), text.to_owned()));
+                let kind = if place == 0 { InvalidPlatform::Os } else { InvalidPlatform::Component };
+                return Err(kind((*part).to_owned(), text.to_owned()));
             }
         }
         match parts.as_slice() {

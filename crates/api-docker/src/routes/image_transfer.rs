@@ -62,7 +62,7 @@ pub async fn load(cx: Context) -> Answer {
     let platforms = if cx.version.before(48) { Vec::new() } else { cx.query.platforms_json("platform")? };
     let engine = cx.engine.clone();
     // What is wrong with an archive is told in the stream, where clients of Docker look for it.
-    Ok(stream::progress_from_the_start(engine.image_load(cx.into_reader(), quiet, platforms).await?))
+    Ok(stream::progress_in_the_body(engine.image_load(cx.into_reader(), quiet, platforms).await?).await)
 }
 
 pub async fn save(cx: Context) -> Answer {

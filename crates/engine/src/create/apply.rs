@@ -19,6 +19,7 @@ use knarr_oci::rootfs::RootfsMount;
 use knarr_snapshot::driver::Keep;
 use knarr_volume::{CopyUp, CreateVolume, Volume};
 use rustix::fs::FileType;
+use rustix::io::Errno;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -73,6 +74,7 @@ fn build(
     check_networks(engine, &mut host, &mut config)?;
     let from = volumes_from(engine, &host)?;
     let mut planned = mounts::plan(&config, &host, from)?;
+    mounts::let_go_of(&engine.paths.data_root, &mut planned)?;
     check_sources(&planned)?;
     check_volume_driver(&host.volume_driver, &planned)?;
     let id = ContainerId::from_bytes(&random());
@@ -183,7 +185,7 @@ fn resolve_image(engine: &Inner, name: &str, options: &ContainerCreate) -> Resul
         && !wanted.architecture.is_empty()
     {
         let have = image.config.platform();
-        if have.architecture != wanted.architecture {
+        if have.architecture != wanted.architecture || have.os != wanted.os {
             return Err(Error::NotFound(format!(
                 "image with reference {name} was found but its platform ({}/{}) does not match the specified platform ({}/{})",
                 have.os, have.architecture, wanted.os, wanted.architecture
@@ -203,13 +205,14 @@ fn adapt(engine: &Inner, host: &mut HostConfig) -> Result<Vec<String>> {
         resources.memory_swappiness = None;
     }
     if host.privileged {
-        (host.masked_paths, host.readonly_paths) = (List::empty(), List::empty());
-    }
-    if host.masked_paths.is_nil() {
-        host.masked_paths = crate::spec::masked_paths(&engine.host).into();
-    }
-    if host.readonly_paths.is_nil() {
-        host.readonly_paths = crate::spec::readonly_paths().into();
+        (host.masked_paths, host.readonly_paths) = (List::nil(), List::nil());
+    } else {
+        if host.masked_paths.is_nil() {
+            host.masked_paths = crate::spec::masked_paths(&engine.host).into();
+        }
+        if host.readonly_paths.is_nil() {
+            host.readonly_paths = crate::spec::readonly_paths().into();
+        }
     }
     if resources.pids_limit == Some(-1) {
         resources.pids_limit = Some(0);
@@ -430,7 +433,8 @@ fn make_volumes(
                 };
                 engine.volumes.copy_up(&volume, image, place, how).map_err(Error::from)
             }
-            _ => open_subpath(&engine.volumes.mountpoint(&volume.name), &row.subpath).map(drop),
+            // A path inside of it is looked for when the container starts: it may be made until then.
+            _ => Ok(()),
         };
         engine.volumes.release(&volume, id.as_str())?;
         done?;
@@ -444,11 +448,24 @@ fn is_mounted(engine: &Inner, volume: &Volume) -> bool {
     users.iter().any(|id| engine.containers.resolve(id).is_ok_and(|entry| entry.snapshot.is_live()))
 }
 
-/// A directory inside of the volume, reached without following links out of it.
+/// What lies inside of the volume, reached without following links out of it.
 pub(crate) fn open_subpath(mountpoint: &Path, subpath: &str) -> Result<OwnedFd> {
-    let root = Root::open_beneath(mountpoint).map_err(|e| Error::path("open", mountpoint)(e.into()))?;
+    let root = Root::open_inside(mountpoint).map_err(|e| Error::path("open", mountpoint)(e.into()))?;
     root.open_path(subpath).map_err(|errno| {
-        Error::Invalid(format!("cannot access path {}: {errno}", mountpoint.join(subpath).display()))
+        Error::Invalid(match errno {
+            Errno::XDEV => format!(
+                "path concatenation escapes the base directory, base: {}, subpath: {subpath}",
+                mountpoint.display()
+            ),
+            // Go's words: Docker's client makes its exit code of them.
+            Errno::NOENT => {
+                format!(
+                    "cannot access path {}: no such file or directory",
+                    mountpoint.join(subpath).display()
+                )
+            }
+            errno => format!("cannot access path {}: {errno}", mountpoint.join(subpath).display()),
+        })
     })
 }
 

@@ -29,6 +29,9 @@ pub fn merge(request: &mut Config, image: &ContainerConfig) {
     if request.working_dir.is_empty() {
         request.working_dir.clone_from(&image.working_dir);
     }
+    if request.working_dir.starts_with('/') {
+        request.working_dir = super::mounts::clean_path(&request.working_dir);
+    }
     for volume in &image.volumes {
         request.volumes.entry(volume.clone()).or_insert(Empty);
     }

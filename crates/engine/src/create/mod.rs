@@ -9,3 +9,4 @@ pub(crate) mod security_opt;
 pub mod validate;
 
 pub(crate) use apply::{cpusets_available, create, open_subpath, random, random_id};
+pub(crate) use mounts::sees;

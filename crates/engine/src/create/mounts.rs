@@ -8,7 +8,7 @@ use knarr_docker_types::host_config::HostConfig;
 use knarr_docker_types::mount::{BindOptions, Mount, TmpfsOptions};
 use knarr_volume::CreateVolume;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Most mounts of one container.
 const MAX_MOUNTS: usize = 1000;
@@ -75,6 +75,33 @@ pub fn plan(config: &Config, host: &HostConfig, from: Vec<MountRow>) -> Result<V
     let mut planned: Vec<_> = planned.into_values().collect();
     planned.sort_by_key(|one| one.row.destination.matches('/').count());
     Ok(planned)
+}
+
+/// Whoever sees the engine's data, by way of a directory in it or around it, has to see what is unmounted there too: a mount
+/// that a container keeps for itself could not be removed by the engine. Docker's rule.
+pub fn let_go_of(data_root: &Path, planned: &mut [Planned]) -> Result<()> {
+    for row in planned.iter_mut().map(|one| &mut one.row).filter(|row| row.kind == MountKind::Bind) {
+        if !sees(data_root, &row.source) {
+            continue;
+        }
+        match row.propagation.as_str() {
+            "" => "rslave".clone_into(&mut row.propagation),
+            "rslave" | "rshared" => {}
+            other => {
+                return Err(Error::Invalid(format!(
+                    "invalid mount config: must use either propagation mode \"rslave\" or \"rshared\" when mount source is \
+                     within the daemon root, daemon root: {data_root:?}, bind mount source: {:?}, propagation: {other:?}",
+                    row.source
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether one of both lies in the other.
+pub fn sees(data_root: &Path, source: &Path) -> bool {
+    source.starts_with(data_root) || data_root.starts_with(source)
 }
 
 /// `VOLUME /path` of the image, or `-v /path`.
@@ -367,7 +394,7 @@ fn check_tmpfs(options: &[String]) -> Result<()> {
 
 /// A place in the container, clean; never the root.
 fn target(path: &str) -> Result<String, String> {
-    if clean_path(path) == "/" && !path.is_empty() {
+    if path.starts_with('/') && clean_path(path) == "/" {
         return Err("invalid specification: destination can't be '/'".to_owned());
     }
     if !path.starts_with('/') {

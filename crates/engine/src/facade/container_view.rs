@@ -54,5 +54,13 @@ fn list(engine: &Inner, options: &ContainerList) -> Result<Vec<Summary>> {
             break;
         }
     }
-    found.iter().map(|snapshot| view::summary(engine, snapshot, options.size)).collect()
+    let links = engine.containers.links();
+    let row = |snapshot: &Arc<Snapshot>| {
+        let mut row = view::summary(engine, snapshot, options.size)?;
+        for name in links.iter().filter(|(id, _)| *id == row.id).map(|(_, name)| name) {
+            row.names.push(format!("/{name}"));
+        }
+        Ok(row)
+    };
+    found.iter().map(row).collect()
 }

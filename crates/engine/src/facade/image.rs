@@ -93,7 +93,7 @@ impl Engine {
         let text = joined(&options.name, &options.tag);
         let reference = if options.tag.is_empty() { parse_name(&text)? } else { parse(&text)? };
         // An unknown image is an error reply.
-        let (name, every, repository) = (text.clone(), options.tag.is_empty(), options.name.clone());
+        let (name, every, repository) = (text.clone(), options.tag.is_empty(), reference.familiar_name());
         self.blocking(move |engine| match engine.images.resolve(&name) {
             Err(_) if every => Ok(()),
             Err(knarr_image::Error::NotFound(_)) => {
@@ -164,6 +164,9 @@ impl Engine {
             repo => Some(parse(&joined(repo, &options.tag))?),
         };
         let platform = options.platform.map(platform_of);
+        if platform.as_ref().is_some_and(|platform| !matches!(platform.os.as_str(), "linux" | "windows")) {
+            return Err(Error::Invalid("operating system is not supported".to_owned()));
+        }
         let options = ImportOptions { name, message: options.message, changes: options.changes, platform };
         self.with_progress(move |engine, sender| {
             let mut reader = SyncIoBridge::new(archive);
@@ -332,6 +335,18 @@ fn pull_builtin(
     let what = if known { "Image is up to date for" } else { "Downloaded newer image for" };
     sender.send(Message::status(format!("Status: {what} {familiar}")));
     Ok(())
+}
+
+/// `linux/arm64/v8`, `arm64` or `linux`, as `create`, `pull` and `import` take it; what is not said is the host's.
+pub fn parse_platform(text: &str) -> Result<PlatformAsked> {
+    let platform = knarr_oci::platform::Platform::parse(text)
+        .map_err(|error| Error::Invalid(format!("{error}: invalid argument")))?;
+    Ok(PlatformAsked {
+        os: platform.os,
+        architecture: platform.architecture,
+        variant: platform.variant,
+        ..PlatformAsked::default()
+    })
 }
 
 fn platform_of(asked: PlatformAsked) -> knarr_oci::platform::Platform {

@@ -14,6 +14,6 @@ mod volume;
 pub use container::LogStream;
 pub(crate) use container_life::own_stop_wish;
 pub(crate) use exec::adopt as adopt_execs;
-pub use image::Progress;
+pub use image::{Progress, parse_platform};
 pub(crate) use network::{joined_network, left_network};
 pub(crate) use volume::with_usage as volume_with_usage;

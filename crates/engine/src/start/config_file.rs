@@ -75,8 +75,13 @@ pub(crate) fn resolve_user(container: &Container) -> Result<User> {
 fn joined(engine: &Inner, mode: &str, what: &str) -> Result<Option<Process>> {
     let Some(other) = mode.strip_prefix("container:") else { return Ok(None) };
     let snapshot = engine.containers.resolve(other)?.snapshot;
-    let not_running =
-        || Error::Conflict(format!("cannot join {what} of a non running container: {}", snapshot.id()));
+    // Docker's text, and its status: the container that is started is not the one in the wrong state.
+    let not_running = || {
+        Error::Internal(format!(
+            "failed to join {what} namespace: container {} is not running",
+            snapshot.id()
+        ))
+    };
     if !snapshot.is_live() {
         return Err(not_running());
     }

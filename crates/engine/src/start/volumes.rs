@@ -1,6 +1,6 @@
 //! Sources of mounts: there before a process looks for them.
 use super::image_mount;
-use crate::create::open_subpath;
+use crate::create::{open_subpath, sees};
 use crate::engine::Inner;
 use crate::error::{Error, Result};
 use crate::record::{Container, MountKind, MountRow};
@@ -48,7 +48,10 @@ pub(super) fn prepare(engine: &Inner, container: &Container) -> Result<Sources> 
                     let read = || fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
                     let text = mounts.get_or_insert_with(read);
                     let source = row.source.canonicalize().map_err(Error::path("resolve", &row.source))?;
-                    can_propagate(text, &source, &row.propagation).map_err(Error::Invalid)?;
+                    let can = can_propagate(text, &source, &row.propagation);
+                    // There it may not have been asked for, and nothing comes from a mount that is private.
+                    let by_itself = row.propagation == "rslave" && sees(&engine.paths.data_root, &row.source);
+                    can.or_else(|why| if by_itself { Ok(()) } else { Err(Error::Invalid(why)) })?;
                     // Opened here, in the mount namespace that its mounts shall go to.
                     if row.propagation.ends_with("shared") {
                         let flags = OFlags::PATH | OFlags::CLOEXEC;

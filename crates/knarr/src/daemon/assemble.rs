@@ -179,6 +179,9 @@ async fn serve(config: Config, flags: Flags, level: LogLevel) -> anyhow::Result<
             "firewall-backend iptables: the firewall is a table of nftables of its own all the same"
         );
     }
+    if let Some(address) = &config.containerd {
+        tracing::info!(%address, "containerd is not used: the engine makes containers itself");
+    }
     let hangups = super::reload::hangups()?;
     let engine = Engine::open(engine_config(&config)?).await?;
     let server = server_config(&config)?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// The container engine: serves the Docker Engine API.
 #[derive(Parser, Debug, Default, Clone)]
-#[command(name = "knarr daemon", version, disable_help_subcommand = true)]
+#[command(name = "knarr daemon", version, disable_help_subcommand = true, args_override_self = true)]
 pub struct Flags {
     /// Daemon socket(s) to connect to (unix://, tcp://, fd://)
     #[arg(short = 'H', long = "host", value_name = "URL")]
@@ -31,7 +31,7 @@ pub struct Flags {
     #[arg(short = 'G', long, value_name = "GROUP")]
     pub group: Option<String>,
     /// Enable debug mode
-    #[arg(short = 'D', long)]
+    #[arg(short = 'D', long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, hide_default_value = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub debug: bool,
     /// Logging level (debug, info, warn, error, fatal)
     #[arg(short = 'l', long, value_name = "LEVEL")]
@@ -41,10 +41,10 @@ pub struct Flags {
     pub log_format: Option<String>,
 
     /// Use TLS; implied by --tlsverify
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, hide_default_value = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub tls: bool,
     /// Use TLS and verify the remote
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, hide_default_value = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub tlsverify: bool,
     /// Trust certs signed only by this CA
     #[arg(long, value_name = "FILE")]
@@ -56,7 +56,7 @@ pub struct Flags {
     #[arg(long, value_name = "FILE")]
     pub tlskey: Option<PathBuf>,
     /// Serve plain TCP without TLS on loopback addresses (anyone on this machine becomes root)
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, hide_default_value = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub insecure_loopback_tcp: bool,
 
     /// Preferred registry mirror
@@ -197,7 +197,7 @@ pub struct Flags {
     #[arg(long, value_name = "DURATION")]
     pub restart_max_delay: Option<String>,
     /// Enable selinux support
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, hide_default_value = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub selinux_enabled: bool,
     /// Default mode for containers cgroup namespace (host, private)
     #[arg(long, value_name = "MODE")]
@@ -209,10 +209,10 @@ pub struct Flags {
     #[arg(long, value_name = "BYTES")]
     pub default_shm_size: Option<String>,
     /// Run an init in containers that forwards signals and reaps processes
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, hide_default_value = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub init: bool,
     /// Set no_new_privs for new containers by default
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, hide_default_value = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub no_new_privileges: bool,
     /// Path to the default seccomp profile, or "builtin" or "unconfined"
     #[arg(long, value_name = "PROFILE")]
@@ -224,7 +224,7 @@ pub struct Flags {
     #[arg(long = "storage-opt", value_name = "KEY=VALUE")]
     pub storage_opts: Vec<String>,
     /// Accepted for compatibility: containers always outlive the engine
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, hide_default_value = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub live_restore: bool,
     /// Seconds that the engine waits for requests to end when it stops
     #[arg(long, value_name = "SECONDS")]
@@ -241,11 +241,20 @@ pub struct Flags {
     /// Accepted for compatibility: always 5
     #[arg(long, value_name = "N")]
     pub max_download_attempts: Option<u32>,
+    /// Accepted: there is no containerd, the engine makes containers itself
+    #[arg(long, value_name = "ADDRESS")]
+    pub containerd: Option<String>,
+    /// Accepted: there is no containerd
+    #[arg(long, value_name = "NAME")]
+    pub containerd_namespace: Option<String>,
+    /// Accepted: there is no containerd
+    #[arg(long, value_name = "NAME")]
+    pub containerd_plugins_namespace: Option<String>,
     /// Accepted for compatibility: there are no experimental features
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, hide_default_value = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub experimental: bool,
     /// Accepted for compatibility: the log never has colours
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, hide_default_value = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     pub raw_logs: bool,
     /// Remove images by themselves: high-watermark=85%, low-watermark=75%, unused-for=720h, keep=FILTER,FILTER, interval=1m
     #[arg(long, value_name = "KEY=VALUE")]

@@ -15,6 +15,8 @@ pub enum Resolve {
     InRoot,
     /// No symbolic link may occur and `..` may not leave: for archives.
     Beneath,
+    /// Links are followed, but nothing may lead out, also not by way of the root: that is `EXDEV`.
+    Inside,
 }
 
 impl Resolve {
@@ -22,6 +24,7 @@ impl Resolve {
         match self {
             Self::InRoot => ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
             Self::Beneath => ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+            Self::Inside => ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
         }
     }
 }
@@ -43,6 +46,10 @@ impl Root {
     /// Open a directory of the host to unpack an archive into.
     pub fn open_beneath(path: &Path) -> Result<Self> {
         Ok(Self { resolve: Resolve::Beneath, ..Self::open(path)? })
+    }
+    /// Open a directory of the host whose links count only as far as they stay in it.
+    pub fn open_inside(path: &Path) -> Result<Self> {
+        Ok(Self { resolve: Resolve::Inside, ..Self::open(path)? })
     }
     /// An already opened directory (an `O_PATH` descriptor or a mount will do).
     pub fn from_fd(fd: OwnedFd, resolve: Resolve) -> Self {

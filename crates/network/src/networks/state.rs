@@ -187,11 +187,18 @@ impl State {
         };
         let own4 = config.bip.map(IpNet::V4);
         let own4 = own4.map_or_else(|| brought(host, true), |bip| Ok(Some(bip)))?;
+        // Without an address of the bridge's own, addresses for containers are the subnet; a subnet that has them stays.
+        let fixed4 = config.fixed_cidr.map(IpNet::V4).filter(|fixed| {
+            let mut before = network.subnets.iter().map(|s| s.subnet);
+            !before.any(|subnet| subnet.contains(fixed))
+        });
+        let own4 = own4.or_else(|| IpNet::new(pools::first_host(fixed4?), fixed4?.prefix_len()).ok());
         let four = self.default_subnet(&network, config, host, true, own4)?;
         if config.fixed_cidr.is_some_and(|r| !four.subnet.contains(&IpNet::V4(r))) {
             return Err(Error::Invalid("fixed-cidr is not in the default bridge's subnet".into()));
         }
-        let mut four = Subnet { ip_range: config.fixed_cidr.map(IpNet::V4), ..four };
+        let range = config.fixed_cidr.map(IpNet::V4).filter(|range| *range != four.subnet);
+        let mut four = Subnet { ip_range: range, ..four };
         four.set_default_gateway(config.default_gateway.map(IpAddr::V4));
         let mut subnets = vec![four];
         if config.ipv6 {

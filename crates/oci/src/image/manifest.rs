@@ -121,7 +121,8 @@ impl Document {
             Self::Manifest(m) => (m.schema_version, &m.media_type, media_type::is_manifest),
             Self::Index(i) => (i.schema_version, &i.media_type, media_type::is_index),
         };
-        if version != 2 {
+        // Some tools leave the version out; what says its media type is known all the same, as for Docker.
+        if version != 2 && !(version == 0 && right(found)) {
             return Err(InvalidDocument::Unsupported(format!("manifest schema version {version}")));
         }
         let declared = declared.split(';').next().unwrap_or_default().trim();

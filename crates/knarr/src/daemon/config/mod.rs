@@ -119,7 +119,10 @@ pub struct File {
     metrics_addr: Option<String>,
     max_download_attempts: Option<u32>,
     min_api_version: Option<String>,
-    /// Of no meaning here, but in many files.
+    /// Of no meaning here, but in many files and units.
+    containerd: Option<String>,
+    containerd_namespace: Option<String>,
+    containerd_plugin_namespace: Option<String>,
     experimental: Option<bool>,
     raw_logs: Option<bool>,
     clean_up: Option<BTreeMap<String, String>>,
@@ -201,6 +204,9 @@ const KEYS: &[&str] = &[
     "metrics-addr",
     "max-download-attempts",
     "min-api-version",
+    "containerd",
+    "containerd-namespace",
+    "containerd-plugin-namespace",
     "experimental",
     "raw-logs",
     "builder",
@@ -314,6 +320,8 @@ pub struct Config {
     pub publish_scope: Vec<String>,
     /// Asked for, but the firewall is a table of nftables anyway.
     pub wants_iptables: bool,
+    /// Asked for, but there is none.
+    pub containerd: Option<String>,
     pub default_address_pools: Vec<Pool>,
     pub mtu: Option<u32>,
     pub default_bind_ip: Option<String>,
@@ -468,6 +476,9 @@ pub fn given(f: &Flags) -> Vec<&'static str> {
     note(f.default_ipc_mode.is_some(), "default-ipc-mode");
     note(f.metrics_addr.is_some(), "metrics-addr");
     note(f.max_download_attempts.is_some(), "max-download-attempts");
+    note(f.containerd.is_some(), "containerd");
+    note(f.containerd_namespace.is_some(), "containerd-namespace");
+    note(f.containerd_plugins_namespace.is_some(), "containerd-plugin-namespace");
     note(f.experimental, "experimental");
     note(f.raw_logs, "raw-logs");
     note(!f.clean_up.is_empty(), "clean-up");
@@ -554,6 +565,7 @@ pub fn merge(f: Flags, file: File) -> Result<Config, ConfigError> {
             [] => file.publish_scope.map_or_else(|| vec!["any".to_owned()], Words::into_list),
             given => given.to_vec(),
         },
+        containerd: f.containerd.or(file.containerd).filter(|address| !address.is_empty()),
         wants_iptables: firewall_backend(f.firewall_backend.or(file.firewall_backend))?,
         default_address_pools: if f.default_address_pools.is_empty() {
             file.default_address_pools.unwrap_or_default()

@@ -143,6 +143,27 @@ fn mirrors_of_prefixes_and_proxies_are_read() {
 }
 
 #[test]
+fn the_units_of_docker_start_it_as_they_are() {
+    let c = both(&["-H", "fd://", "--containerd=/run/containerd/containerd.sock"], "").unwrap();
+    assert_eq!(c.containerd.as_deref(), Some("/run/containerd/containerd.sock"));
+    let words = ["--containerd-namespace", "a", "--containerd-plugins-namespace", "b"];
+    assert_eq!(both(&words, "").unwrap().containerd, None);
+    let file = r#"{"containerd-namespace":"a","containerd-plugin-namespace":"b"}"#;
+    assert_eq!(both(&[], file).unwrap().containerd, None);
+    let twice = both(&words, file).unwrap_err();
+    assert!(matches!(&twice, ConfigError::Twice { .. }), "{twice}");
+}
+
+#[test]
+fn a_switch_takes_a_value_and_the_last_one_counts() {
+    let c = both(&["--debug", "--debug=false", "--init=true", "--iptables", "--iptables=false"], "").unwrap();
+    assert!(!c.debug && c.init && !c.firewall);
+    let c =
+        both(&["--live-restore=false", "--tlsverify=false", "--no-new-privileges=true", "-D"], "").unwrap();
+    assert!(c.debug && c.no_new_privileges && c.tls.is_none());
+}
+
+#[test]
 fn runtimes_are_given_as_flags_or_in_the_file() {
     let c = both(&["--add-runtime", "crun=/usr/bin/crun", "--default-runtime", "crun"], "").unwrap();
     assert_eq!(c.runtimes["crun"].path, Path::new("/usr/bin/crun"));
