@@ -81,6 +81,13 @@ impl Socket {
         self.port
     }
 
+    /// Room for as many `bytes` of notifications, if it may be had.
+    pub fn reserve_receive(&self, bytes: usize) {
+        if sockopt::set_socket_recv_buffer_size_force(&self.inner, bytes).is_err() {
+            let _ = sockopt::set_socket_recv_buffer_size(&self.inner, bytes);
+        }
+    }
+
     /// Receives notifications of a multicast group.
     pub fn subscribe(&self, group: u32) -> Result<()> {
         let failed = |source| Error::Socket { operation: "subscribe to notifications".into(), source };

@@ -1,5 +1,6 @@
 //! The host's side in the kernel: bridges, veths, parents, forwarding. Small and dull.
 use crate::error::{Error, Result};
+use crate::namespace::View;
 use crate::network::{Network, Subnet};
 use crate::option;
 use crate::port::{Protocol, PublishedPort};
@@ -174,17 +175,29 @@ pub(crate) fn set_proxy_arp(bridge: &str, on: bool) -> Result<()> {
     write_sysctl(&format!("/proc/sys/net/ipv4/conf/{bridge}/proxy_arp_pvlan"), if on { "1" } else { "0" })
 }
 
+/// No IPv6 on the host's end of a container's veth: it is a port of a bridge and nothing else. The kernel would give it an address
+/// and three routes, say hello to the container with them, and go through the routes of all ports whenever one comes or goes.
+pub(crate) fn port_only(veth: &str) -> Result<()> {
+    write_sysctl(&format!("{IPV6_CONF}/{veth}/disable_ipv6"), "1")
+}
+
 /// Inside a container's namespace: IPv6 on an interface whose network has it, and nobody is its router but the gateway.
-pub(crate) fn enable_ipv6_here(interface: &str) -> Result<()> {
-    write_sysctl(&format!("{IPV6_CONF}/{interface}/accept_ra"), "0")?;
-    write_sysctl(&format!("{IPV6_CONF}/{interface}/disable_ipv6"), "0")
+pub(crate) fn enable_ipv6_here(view: &View, interface: &str) -> Result<()> {
+    for (name, value) in [("accept_ra", b"0"), ("disable_ipv6", b"0")] {
+        let path = format!("sys/net/ipv6/conf/{interface}/{name}");
+        match view.write(&path, value) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            result => result.map_err(Error::io(format!("write /proc/{path}")))?,
+        }
+    }
+    Ok(())
 }
 
 /// Inside a container's namespace: settings asked for, as paths below `/proc/sys` with `IFNAME` for the interface.
-pub(crate) fn set_interface_here(interface: &str, settings: &[(String, String)]) -> Result<()> {
+pub(crate) fn set_interface_here(view: &View, interface: &str, settings: &[(String, String)]) -> Result<()> {
     for (path, value) in settings {
-        let path = format!("/proc/sys/{}", path.replace("IFNAME", interface));
-        fs::write(&path, value).map_err(Error::io(format!("write {path}")))?;
+        let path = format!("sys/{}", path.replace("IFNAME", interface));
+        view.write(&path, value.as_bytes()).map_err(Error::io(format!("write /proc/{path}")))?;
     }
     Ok(())
 }

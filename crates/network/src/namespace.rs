@@ -135,8 +135,8 @@ impl View {
         Self { renewed: true, ..Self::default() }
     }
 
-    /// Writes a setting of the calling thread's namespace.
-    fn write(&self, path: &str, value: &[u8]) -> io::Result<()> {
+    /// Writes a setting of the calling thread's namespace; the path is relative to `/proc`.
+    pub(crate) fn write(&self, path: &str, value: &[u8]) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         let file = {
             let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);

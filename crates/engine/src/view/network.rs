@@ -27,7 +27,7 @@ pub(crate) fn networks(engine: &Inner, snapshot: &Snapshot) -> Map<EndpointSetti
         let name = if name == "default" { mode } else { name };
         shown.insert(name.to_owned(), settings.clone());
     }
-    let named = |id: &str| engine.networks.inspect(id).map(|n| (n.name, n.id.to_string())).ok();
+    let named = |id: &str| engine.networks.named(id).ok();
     if !shown.contains_key(mode) && !container.off_mode_network {
         let name = named(mode).map_or_else(|| mode.to_owned(), |(name, _)| name);
         shown.entry(name).or_default();
@@ -43,7 +43,7 @@ pub(crate) fn networks(engine: &Inner, snapshot: &Snapshot) -> Map<EndpointSetti
             && joined
             && let Some((_, id)) = named(name)
         {
-            settings.network_id = id;
+            settings.network_id = id.to_string();
         }
     }
     shown

@@ -13,6 +13,8 @@ const SUBSYSTEM: u16 = 10;
 /// Attribute of every object but the ruleset's generation.
 const TABLE: u16 = 1;
 const NEW_GENERATION: u16 = 15;
+/// A table with thousands of elements that is replaced is as many notifications at once. Used only while they wait.
+const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
 
 /// A change of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +41,7 @@ pub struct Watch {
 impl Watch {
     pub fn open() -> Result<Self> {
         let socket = Socket::open(NETLINK_NETFILTER)?;
+        socket.reserve_receive(RECEIVE_BUFFER_BYTES);
         socket.subscribe(GROUP)?;
         Ok(Self { socket })
     }

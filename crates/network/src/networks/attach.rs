@@ -7,7 +7,7 @@ use crate::error::{Error, PublishError, Result};
 use crate::firewall::{
     BridgeFacts, Facts, FamilyFacts, Firewall, LinkFacts, Placed, PortFacts, port_entries, ruleset,
 };
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, View};
 use crate::network::{Driver, Network};
 use crate::option::{self, GatewayMode};
 use crate::port::PublishedPort;
@@ -41,7 +41,13 @@ impl Networks {
             Driver::Macvlan | Driver::Ipvlan => self.add_shared(&network, endpoint, netns)?,
         }
         let settings = option::sysctls(&request.options).map_err(Error::InvalidEndpoint)?;
-        let done = configure_inside(endpoint, netns, &network, &settings).and_then(|()| {
+        let view = self.spare.view();
+        let port = match endpoint.host_interface.as_str() {
+            "" => Ok(()),
+            veth => kernel::port_only(veth),
+        };
+        let done = port.and_then(|()| configure_inside(endpoint, netns, &network, &settings, view));
+        let done = done.and_then(|()| {
             failpoint!("network.configured", Error::Failpoint("network.configured"));
             self.publish(endpoint)?;
             self.relink(endpoint)
@@ -380,15 +386,16 @@ fn configure_inside(
     netns: &mut Namespace,
     network: &Network,
     settings: &[(String, String)],
+    view: &View,
 ) -> Result<()> {
     let interface = endpoint.interface.as_str();
     if endpoint.ipv6.is_some() || !settings.is_empty() {
         let ipv6 = endpoint.ipv6.is_some();
         Namespace::run(netns.as_fd(), || {
             if ipv6 {
-                kernel::enable_ipv6_here(interface)?;
+                kernel::enable_ipv6_here(view, interface)?;
             }
-            kernel::set_interface_here(interface, settings)
+            kernel::set_interface_here(view, interface, settings)
         })?;
     }
     let inside = netns.rtnetlink();

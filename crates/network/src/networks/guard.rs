@@ -59,7 +59,7 @@ impl Guard {
             match self.watch.changes() {
                 Ok(changes) if self.is_foreign(&changes) => {
                     thread::sleep(SETTLE);
-                    self.put_back();
+                    self.put_back(changes == Changes::Lost);
                 }
                 Ok(_) => {}
                 Err(error) => return tracing::error!(%error, "the firewall is not guarded any more"),
@@ -81,13 +81,18 @@ impl Guard {
         }
     }
 
-    /// Unless we took it away ourselves meanwhile.
-    fn put_back(&self) {
+    /// Unless we took it away ourselves meanwhile. `unseen`: nobody knows whether anything was changed.
+    fn put_back(&self, unseen: bool) {
         let mut table = lock(&self.table);
         if !table.in_place {
             return;
         }
-        tracing::warn!("another program changed the firewall of containers: it is put back");
+        match unseen {
+            true => tracing::info!(
+                "too many changes of firewalls at once: that of containers is put in place anew"
+            ),
+            false => tracing::warn!("another program changed the firewall of containers: it is put back"),
+        }
         let facts = lock(&self.state).facts(&self.config);
         if let Err(error) = table.firewall.replace(&ruleset(&facts)) {
             tracing::error!(%error, "could not put the firewall back");

@@ -127,6 +127,20 @@ impl Networks {
         self.remove_network(network)
     }
 
+    /// By name, id or unambiguous prefix of the id; what `containers` would hold is not looked for.
+    pub fn find(&self, network: &str) -> Result<Network> {
+        let state = self.state();
+        let id = state.resolve(network)?;
+        state.network(&id).cloned()
+    }
+
+    /// Name and id of the network that is meant.
+    pub fn named(&self, network: &str) -> Result<(String, NetworkId)> {
+        let state = self.state();
+        let id = state.resolve(network)?;
+        Ok((state.network(&id)?.name.clone(), id))
+    }
+
     /// With the containers that are on it.
     pub fn inspect(&self, network: &str) -> Result<Network> {
         let state = self.state();
@@ -136,8 +150,7 @@ impl Networks {
 
     /// All networks, with their containers.
     pub fn list(&self) -> Result<Vec<Network>> {
-        let state = self.state();
-        state.networks.keys().map(|id| state.described(id)).collect()
+        Ok(self.state().all_described())
     }
 
     /// Removes user-defined networks without endpoints that `wanted` accepts; gives their names.
@@ -202,6 +215,13 @@ impl Networks {
         netns: BorrowedFd<'_>,
     ) -> Result<Endpoint> {
         self.disconnect_one(container, network, netns)
+    }
+
+    /// An endpoint of a container that ended while it was made, so that `release` knew nothing of it.
+    pub fn give_up(&self, endpoint: &Endpoint) -> Result<()> {
+        let same = |known: &Endpoint| known.id == endpoint.id;
+        let is_known = self.state().endpoints.get(&endpoint.key()).is_some_and(same);
+        if is_known { self.release_endpoints(std::slice::from_ref(endpoint)) } else { Ok(()) }
     }
 
     /// The container ended: all its endpoints, addresses and ports are free again. Idempotent.

@@ -7,7 +7,8 @@ use crate::network::{Driver, Network};
 use crate::publish::Reservation;
 use crate::segment;
 use knarr_base::ContainerId;
-use std::collections::BTreeSet;
+use knarr_netlink::link::Link;
+use std::collections::{BTreeSet, HashMap};
 
 impl Networks {
     pub(super) fn restore_all(&self, alive: &[ContainerId]) -> Result<Vec<String>> {
@@ -79,10 +80,11 @@ impl Networks {
     /// Veths of running containers that lost their bridge (it was deleted and made anew) join it again.
     pub(super) fn reattach(&self, kept: &[Endpoint], warnings: &mut Vec<String>) -> Result<()> {
         let links = self.host().links()?;
+        let links: HashMap<&str, &Link> = links.iter().map(|l| (l.name.as_str(), l)).collect();
         let bridges = self.state().bridges.clone();
         for endpoint in kept.iter().filter(|e| !e.host_interface.is_empty()) {
             let wanted = bridges.get(&(endpoint.network.clone(), endpoint.segment)).copied();
-            let Some(link) = links.iter().find(|l| l.name == endpoint.host_interface) else {
+            let Some(link) = links.get(endpoint.host_interface.as_str()) else {
                 warnings.push(format!(
                     "container {}: interface {} is gone",
                     endpoint.container_name, endpoint.interface

@@ -30,6 +30,11 @@ impl Spare {
         Ok(spare)
     }
 
+    /// The view of `/proc` that settings of namespaces are written by.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
     /// The spare one, or a new one while the calling thread does `f`.
     pub fn take_beside<T>(&self, f: impl FnOnce() -> T) -> (Result<Namespace>, T) {
         let ready = self.slot.lock().unwrap_or_else(PoisonError::into_inner).take();

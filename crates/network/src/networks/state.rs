@@ -289,26 +289,40 @@ impl State {
         self.networks.get(id).ok_or_else(|| Error::NotFound(id.to_string()))
     }
 
-    /// With its containers.
+    /// With its containers. Looks at every endpoint: for what shows them, not for what happens at every start.
     pub fn described(&self, id: &NetworkId) -> Result<Network> {
         let mut network = self.network(id)?.clone();
-        for e in self.endpoints.values().filter(|e| e.network == *id) {
-            let attached = Attached {
-                name: e.container_name.clone(),
-                endpoint_id: e.id.clone(),
-                mac: e.mac,
-                ipv4: e.ipv4.and_then(|ip| Ipv4Net::new(ip, e.prefix).ok()),
-                ipv6: e.ipv6.and_then(|ip| Ipv6Net::new(ip, e.prefix6).ok()),
-            };
-            network.containers.insert(e.container.clone(), attached);
-        }
+        let on_it = self.endpoints.values().filter(|e| e.network == *id);
+        network.containers = on_it.map(|e| (e.container.clone(), attached(e))).collect();
         Ok(network)
+    }
+
+    /// All of them, each with its containers: one look at every endpoint.
+    pub fn all_described(&self) -> Vec<Network> {
+        let mut networks: BTreeMap<&NetworkId, Network> =
+            self.networks.iter().map(|(id, network)| (id, network.clone())).collect();
+        for endpoint in self.endpoints.values() {
+            if let Some(network) = networks.get_mut(&endpoint.network) {
+                network.containers.insert(endpoint.container.clone(), attached(endpoint));
+            }
+        }
+        networks.into_values().collect()
     }
 
     pub fn of_container<'a>(&'a self, container: &'a ContainerId) -> impl Iterator<Item = &'a Endpoint> {
         let prefix = container.as_str();
         let from = self.endpoints.range(prefix.to_owned()..);
         from.take_while(move |(key, _)| key.starts_with(prefix)).map(|(_, endpoint)| endpoint)
+    }
+}
+
+fn attached(e: &Endpoint) -> Attached {
+    Attached {
+        name: e.container_name.clone(),
+        endpoint_id: e.id.clone(),
+        mac: e.mac,
+        ipv4: e.ipv4.and_then(|ip| Ipv4Net::new(ip, e.prefix).ok()),
+        ipv6: e.ipv6.and_then(|ip| Ipv6Net::new(ip, e.prefix6).ok()),
     }
 }
 

@@ -1,6 +1,9 @@
 //! The default bridge: addresses, reachability, masquerade.
-use crate::world::{address_of, ask, ask_here, on_both_hosts, on_host, request, serve, unreachable};
-use knarr_network::Namespace;
+use crate::world::{
+    address_of, ask, ask_here, on_both_hosts, on_host, request, serve, serve_both, unreachable,
+};
+use knarr_netlink::Rtnetlink;
+use knarr_network::{CreateNetwork, Namespace};
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
@@ -46,6 +49,30 @@ fn no_ipv6_on_an_ipv4_network() {
         let on_eth0: Vec<String> =
             addresses.iter().filter(|x| x.link == index).map(|x| x.net.to_string()).collect();
         assert_eq!(on_eth0, ["172.17.0.2/16"]);
+    });
+}
+
+/// A port of a bridge and nothing else: with IPv6 the kernel would go through the routes of all ports whenever one comes or goes.
+#[test]
+fn the_hosts_end_of_a_container_has_no_ipv6() {
+    on_host(|world| {
+        let engine = world.engine("aaaa");
+        let dual = CreateNetwork { name: "dual".into(), ipv6: Some(true), ..CreateNetwork::default() };
+        engine.create(&dual).unwrap();
+        for network in ["bridge", "dual"] {
+            let connected = engine.connect(&request(network)).unwrap();
+            let mut host = Rtnetlink::open().unwrap();
+            let port = host.link(&connected.endpoint.host_interface).unwrap().unwrap();
+            assert!(port.master.is_some() && port.up);
+            serve_both(connected.netns.as_fd(), 80);
+            assert!(ask_here(&format!("{}:80", connected.endpoint.ipv4.unwrap())).is_some());
+            let own = host.addresses().unwrap().into_iter().filter(|a| a.link == port.index).count();
+            let routes = host.routes().unwrap().into_iter().filter(|r| r.link == Some(port.index)).count();
+            assert_eq!((own, routes), (0, 0), "{network}");
+            if let Some(six) = connected.endpoint.ipv6 {
+                assert!(ask_here(&format!("[{six}]:80")).is_some(), "the container has");
+            }
+        }
     });
 }
 
