@@ -364,6 +364,44 @@ fn kills_at_every_failpoint() {
     }
 }
 
+/// The engine dies when the program runs, before it has written that down; the container ends while there is no engine.
+#[test]
+fn a_run_that_no_engine_wrote_down_is_among_the_events() {
+    knarr_only!();
+    let Some(binary) = workspace::knarr_with_failpoints() else { return };
+    let mut e = Options { binary: Some(binary), ..Options::default() }.start();
+    e.kill9();
+    e.set_env("KNARR_FAILPOINT", Some("start.started=kill"));
+    e.launch();
+    let c = e.docker();
+    let id = c.ok(&["create", "--name", "brief", "busybox", "sh", "-c", "exit 4"]);
+    assert_ne!(c.run(&["start", "brief"]).code, 0, "its engine is dead");
+    let record = e.run_dir().join("containers").join(&id).join("exit.json");
+    eventually("the supervisor's record", Duration::from_secs(20), || record.exists().then_some(()));
+    e.kill9();
+    e.set_env("KNARR_FAILPOINT", None);
+    e.launch();
+    e.wait_status("brief", "exited");
+    assert_eq!(c.field("brief", "{{.State.ExitCode}}"), "4");
+    let told = || {
+        c.ok(&[
+            "events",
+            "--since",
+            "1h",
+            "--until",
+            "0s",
+            "--filter",
+            "container=brief",
+            "--format",
+            "{{.Action}}",
+        ])
+    };
+    assert_eq!(told(), "create\nstart\ndie");
+    e.crash_and_restart();
+    assert_eq!(told(), "create\nstart\ndie", "once");
+    c.ok(&["rm", "brief"]);
+}
+
 #[test]
 fn a_damaged_database_record_is_put_aside() {
     knarr_only!();

@@ -308,17 +308,13 @@ fn lock(path: &Path) -> Result<File> {
 
 /// A copy of the executable that nobody can change, to run everything near a container from (CVE-2019-5736).
 fn sealed_executable(exe: &Path) -> Result<std::os::fd::OwnedFd> {
-    use rustix::fs::{MemfdFlags, SealFlags};
+    use knarr_linux::memfd;
     let mut source = File::open(exe).map_err(Error::path("open", exe))?;
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let fd = rustix::fs::memfd_create(c"knarr", flags | MemfdFlags::EXEC)
-        .or_else(|_| rustix::fs::memfd_create(c"knarr", flags))
+    let fd = memfd::create(c"knarr", true)
         .map_err(|e| Error::io("make a sealed copy of the executable")(e.into()))?;
     let mut copy = File::from(fd);
     std::io::copy(&mut source, &mut copy).map_err(Error::io("make a sealed copy of the executable"))?;
-    let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
-    rustix::fs::fcntl_add_seals(&copy, seals)
-        .map_err(|e| Error::io("seal the copy of the executable")(e.into()))?;
+    memfd::seal(&copy).map_err(|e| Error::io("seal the copy of the executable")(e.into()))?;
     Ok(copy.into())
 }
 
@@ -365,8 +361,22 @@ impl Inner {
         self.config().systemd_cgroup == Some(true)
     }
 
-    /// Writes an event that no row change goes with.
+    /// Writes an event that no row change goes with and nobody waits for: an engine that is killed within the next moments loses it.
     pub async fn emit(&self, event: Event) {
+        let store = self.store.clone();
+        let written = move || {
+            store.write_behind(|tx| {
+                tx.emit(event);
+                Ok::<_, knarr_state::Error>(())
+            })
+        };
+        if let Ok(Err(error)) = self.pool.run(written).await {
+            tracing::error!(%error, "event not written");
+        }
+    }
+
+    /// The same before somebody is answered: who was told that it is done finds the event, whatever becomes of the engine.
+    pub async fn emit_done(&self, event: Event) {
         let store = self.store.clone();
         if let Ok(Err(error)) = self.pool.run(move || write_event(&store, event)).await {
             tracing::error!(%error, "event not written");
@@ -379,8 +389,9 @@ impl Inner {
     }
 }
 
+/// Durable on return.
 fn write_event(store: &Store, event: Event) -> knarr_state::Result<()> {
-    store.write_behind(|tx| {
+    store.write(|tx| {
         tx.emit(event);
         Ok(())
     })

@@ -59,7 +59,13 @@ fn environment(
 fn read_spec(engine: &Inner, snapshot: &Snapshot) -> Result<Spec> {
     use std::io::Read;
     let path = engine.paths.run(snapshot.id()).join(knarr_shim_proto::file::CONFIG);
-    let file = std::fs::File::open(&path).map_err(Error::path("open", &path))?;
+    let file = match std::fs::File::open(&path) {
+        // It ended a moment ago, and what there was of its run is gone.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::Conflict(format!("container {} is not running", snapshot.id())));
+        }
+        file => file.map_err(Error::path("open", &path))?,
+    };
     let mut bytes = Vec::new();
     file.take(MAX_CONFIG).read_to_end(&mut bytes).map_err(Error::path("read", &path))?;
     serde_json::from_slice(&bytes).map_err(|e| Error::Internal(format!("{}: {e}", path.display())))

@@ -8,6 +8,7 @@ use crate::record::Status;
 use knarr_linux::process::{pidfd_open, pidfd_send_signal};
 use knarr_shim_proto::exit::start_time_of_stat;
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// A process that keeps its number as long as [`Process::is_there`].
@@ -48,11 +49,14 @@ impl Process {
     pub fn open_below(&self, name: &str, flags: OFlags) -> Result<OwnedFd> {
         let path = format!("/proc/{}/{name}", self.pid);
         let fd = rustix::fs::openat(CWD, path.as_str(), flags | OFlags::CLOEXEC, Mode::empty());
-        let fd = fd.map_err(|errno| Error::path("open", &path)(errno.into()))?;
-        if !self.is_there() {
-            return Err(Error::Conflict("the container is not running any more".to_owned()));
+        let gone = || Error::Conflict("the container is not running any more".to_owned());
+        match fd {
+            _ if !self.is_there() => Err(gone()),
+            Ok(fd) => Ok(fd),
+            // It ended, and its parent has not heard of it yet.
+            Err(Errno::NOENT | Errno::SRCH) => Err(gone()),
+            Err(errno) => Err(Error::path("open", &path)(errno.into())),
         }
-        Ok(fd)
     }
 }
 

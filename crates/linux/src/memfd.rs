@@ -6,9 +6,15 @@ use crate::{Errno, Result, syscall};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 const ALL_SEALS: SealFlags =
     SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::WRITE);
+
+/// How long the kernel's own memory management may hold pages of the file, on a busy machine.
+const BUSY: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A sealed, executable copy of the running program.
 pub fn sealed_self() -> Result<OwnedFd> {
@@ -41,8 +47,17 @@ pub fn create(name: &CStr, executable: bool) -> Result<OwnedFd> {
 }
 
 /// Nobody can change the content or the seals any more.
+///
+/// The kernel says `EBUSY` while anybody else holds a page, as if that could still write: compaction and migration of memory do so
+/// for moments, and longer when the machine has much to do.
 pub fn seal(file: impl AsFd) -> Result<()> {
-    rustix::fs::fcntl_add_seals(file, ALL_SEALS)
+    let begun = Instant::now();
+    loop {
+        match rustix::fs::fcntl_add_seals(&file, ALL_SEALS) {
+            Err(Errno::BUSY) if begun.elapsed() < BUSY => sleep(PAUSE),
+            done => return done,
+        }
+    }
 }
 
 /// Whether the running program is such a sealed copy.
@@ -62,4 +77,33 @@ pub fn execute(
 ) -> Errno {
     crate::exec::execveat(file.as_fd(), arguments, environment);
     syscall::last()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A page in a pipe is held as one that is migrated is: the kernel counts references, and asks nobody what for.
+    #[test]
+    fn a_page_that_is_held_for_a_moment_is_waited_for() {
+        use rustix::pipe::{SpliceFlags, pipe, splice};
+        let file = create(c"test", false).unwrap();
+        rustix::io::write(&file, &[7; 4096]).unwrap();
+        let (out, into) = pipe().unwrap();
+        let mut from = 0;
+        assert_eq!(splice(&file, Some(&mut from), &into, None, 4096, SpliceFlags::empty()), Ok(4096));
+        assert_eq!(
+            rustix::fs::fcntl_add_seals(&file, ALL_SEALS),
+            Err(Errno::BUSY),
+            "the kernel's own patience"
+        );
+        let reader = std::thread::spawn(move || {
+            sleep(Duration::from_millis(300));
+            rustix::io::read(&out, &mut [0; 4096]).unwrap();
+        });
+        seal(&file).unwrap();
+        reader.join().unwrap();
+        assert!(rustix::fs::fcntl_get_seals(&file).unwrap().contains(ALL_SEALS));
+        assert_eq!(rustix::io::write(&file, b"x"), Err(Errno::PERM));
+    }
 }

@@ -50,7 +50,7 @@ impl Engine {
         let entry = self.entry(container)?;
         let wish = stop_wish(&self.inner, &entry.snapshot.container, &options)?;
         ask(&entry, Event::Restart(wish)).await?;
-        self.inner.emit(entry.snapshot.container.event("restart")).await;
+        self.inner.emit_done(entry.snapshot.container.event("restart")).await;
         Ok(())
     }
 

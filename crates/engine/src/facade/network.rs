@@ -16,6 +16,8 @@ use knarr_state::Event;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
+/// Runs of one container that may end while it is connected to a network.
+const MAX_RUNS: u32 = 5;
 const FILTERS: &[&str] = &["driver", "dangling", "id", "label", "name", "scope", "type"];
 
 impl Engine {
@@ -105,8 +107,22 @@ impl Engine {
         network: &str,
         settings: &EndpointSettings,
     ) -> Result<net::Network> {
-        let (joining, name, given) = (snapshot.clone(), network.to_owned(), settings.clone());
-        let network = self.blocking(move |engine| connect(engine, &joining, &name, &given)).await?;
+        let mut snapshot = snapshot.clone();
+        let mut tries = 0;
+        let network = loop {
+            let (joining, name, given) = (snapshot.clone(), network.to_owned(), settings.clone());
+            if let Some(network) =
+                self.blocking(move |engine| connect(engine, &joining, &name, &given)).await?
+            {
+                break network;
+            }
+            tries += 1;
+            if tries == MAX_RUNS {
+                return Err(Error::Conflict(format!("container {} ends again and again", snapshot.id())));
+            }
+            snapshot = Snapshot::clone(&self.entry(snapshot.id().as_str())?.snapshot);
+        };
+        let snapshot = &snapshot;
         let names = self.inner.networks.has_names(&network.id) && !self.inner.dns.serves(snapshot.id());
         if snapshot.is_live() && names {
             let begun = name_server::begin(&self.inner, &snapshot.container, &snapshot.status).await;
@@ -132,7 +148,7 @@ impl Engine {
     /// The same for a network that its row does not have.
     pub(crate) async fn leave_joined(&self, snapshot: &Snapshot, network: &str) -> Result<()> {
         let (leaving, name) = (snapshot.clone(), network.to_owned());
-        self.blocking(move |engine| take_off(engine, &leaving, &engine.networks.inspect(&name)?)).await
+        self.blocking(move |engine| take_off(engine, &leaving, &engine.networks.find(&name)?)).await
     }
 
     pub async fn network_prune(&self, filters: Filters) -> Result<PruneReport> {
@@ -184,24 +200,30 @@ fn connectable(network: &net::Network, mode: &str) -> Result<()> {
     Err(Error::Invalid(text.to_owned()))
 }
 
+/// `None`: the run that was connected is over, and another one may have begun.
 fn connect(
     engine: &Inner,
     snapshot: &Snapshot,
     name: &str,
     settings: &EndpointSettings,
-) -> Result<net::Network> {
-    let network = engine.networks.inspect(name)?;
+) -> Result<Option<net::Network>> {
+    let network = engine.networks.find(name)?;
     let container = &snapshot.container;
     connectable(&network, &container.host_config.network_mode)?;
     let mut request = start::endpoint_request(container, &network.name, Some(settings))?;
     engine.networks.check(&request)?;
     if !snapshot.is_live() {
-        return Ok(network);
+        return Ok(Some(network));
     }
     // Where the default routes go is decided when it is there.
     (request.default4, request.default6) = (false, false);
     let namespace = start::network_namespace(&snapshot.status)?;
     let endpoint = engine.networks.connect_in(&request, namespace.as_fd())?;
+    // Its end is published before its endpoints are released: either that is seen here, or the release sees this one.
+    if !is_same_run(engine, snapshot) {
+        engine.networks.give_up(&endpoint)?;
+        return Ok(None);
+    }
     let settled =
         engine.networks.settle(snapshot.id(), namespace.as_fd(), &start::published_ports(container)?);
     if let Err(error) = settled {
@@ -211,13 +233,30 @@ fn connect(
     }
     start::joined(engine, container, &endpoint, engine.networks.has_names(&endpoint.network))?;
     engine.emit_now(network_event("connect", &network).with("container", snapshot.id().as_str()))?;
-    Ok(network)
+    Ok(Some(network))
+}
+
+/// Whether the container still runs as it did.
+fn is_same_run(engine: &Inner, snapshot: &Snapshot) -> bool {
+    engine.containers.resolve(snapshot.id().as_str()).is_ok_and(|entry| {
+        let now = &entry.snapshot;
+        now.is_live()
+            && now.status.pid == snapshot.status.pid
+            && now.status.started_at == snapshot.status.started_at
+    })
 }
 
 /// Takes a running container off a network again. What fails is logged: the reason for it is what the client hears.
 fn undo_connect(engine: &Inner, snapshot: &Snapshot, network: &net::Network) {
     let (id, network) = (snapshot.id(), network.id.as_str());
     let undo = || -> Result<()> {
+        if !is_same_run(engine, snapshot) {
+            let endpoints = engine.networks.endpoints(id)?;
+            return endpoints
+                .iter()
+                .filter(|e| e.network.as_str() == network)
+                .try_for_each(|e| Ok(engine.networks.give_up(e)?));
+        }
         let namespace = start::network_namespace(&snapshot.status)?;
         let endpoint = engine.networks.disconnect(id, network, namespace.as_fd())?;
         start::left(engine, &snapshot.container, &endpoint)?;
@@ -230,7 +269,7 @@ fn undo_connect(engine: &Inner, snapshot: &Snapshot, network: &net::Network) {
 }
 
 fn disconnect(engine: &Inner, snapshot: &Snapshot, name: &str) -> Result<net::Network> {
-    let network = engine.networks.inspect(name)?;
+    let network = engine.networks.find(name)?;
     let container = &snapshot.container;
     if container.host_config.network_mode == "host" && network.driver == net::Driver::Host {
         let text =

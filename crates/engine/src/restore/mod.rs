@@ -186,27 +186,27 @@ async fn carry_out(
             Restored { remove: Some(volumes), ..Restored::default() }
         }
         Action::Ended => {
-            was_running(status, None);
+            ran_unseen(engine, container, status, None).await;
             Restored { ended: exit, ..Restored::default() }
         }
         Action::Lost => {
-            was_running(status, None);
+            ran_unseen(engine, container, status, None).await;
             Restored { lost: true, ..Restored::default() }
         }
         Action::Reconnect => {
             match task::find_supervisor(&engine.paths.run(&container.id), Some(PATIENCE)).await {
                 Found::Connected(connected) => took_over(engine, container, status, *connected).await,
                 Found::Ended(record) => {
-                    was_running(status, None);
+                    ran_unseen(engine, container, status, None).await;
                     Restored { ended: Some(record), ..Restored::default() }
                 }
                 Found::Dead => {
-                    was_running(status, None);
+                    ran_unseen(engine, container, status, None).await;
                     Restored { lost: true, ..Restored::default() }
                 }
                 Found::Busy => {
                     tracing::warn!(container = container.id.short(), "its supervisor does not answer yet");
-                    was_running(status, None);
+                    ran_unseen(engine, container, status, None).await;
                     Restored { busy: true, ..Restored::default() }
                 }
             }
@@ -225,6 +225,36 @@ fn was_running(status: &mut Status, started_at: Option<Time>) {
     }
 }
 
+/// The same for a run that is over, or that nobody can be asked about yet: its start comes among the events before its end does.
+async fn ran_unseen(
+    engine: &Arc<Inner>,
+    container: &Container,
+    status: &mut Status,
+    started_at: Option<Time>,
+) {
+    if !status.phase.is_live() {
+        was_running(status, started_at);
+        write(engine, container, status, true).await;
+    }
+}
+
+async fn write(engine: &Arc<Inner>, container: &Container, status: &Status, started: bool) {
+    let (store, row, id) = (engine.store.clone(), status.clone(), container.id.clone());
+    let event = started.then(|| container.event("start"));
+    let written = engine.pool.run(move || {
+        store.write(|tx| {
+            tx.put(id.as_str(), &row)?;
+            if let Some(event) = event {
+                tx.emit(event);
+            }
+            Ok::<_, knarr_state::Error>(())
+        })
+    });
+    if let Ok(Err(error)) = written.await {
+        tracing::error!(%error, "status not written");
+    }
+}
+
 async fn took_over(
     engine: &Arc<Inner>,
     container: &Container,
@@ -233,7 +263,7 @@ async fn took_over(
 ) -> Restored {
     let Connected { handle, events, report } = connected;
     if let Some(exit) = report.exit {
-        was_running(status, report.started_at.map(Time::from));
+        ran_unseen(engine, container, status, report.started_at.map(Time::from)).await;
         return Restored { ended: Some(exit), ..Restored::default() };
     }
     if report.phase == ShimPhase::Created {
@@ -258,20 +288,7 @@ async fn took_over(
         status.phase = if frozen { Phase::Paused } else { Phase::Running };
     }
     if *status != before {
-        let (store, row, id) = (engine.store.clone(), status.clone(), container.id.clone());
-        let event = late.then(|| container.event("start"));
-        let written = engine.pool.run(move || {
-            store.write(|tx| {
-                tx.put(id.as_str(), &row)?;
-                if let Some(event) = event {
-                    tx.emit(event);
-                }
-                Ok::<_, knarr_state::Error>(())
-            })
-        });
-        if let Ok(Err(error)) = written.await {
-            tracing::error!(%error, "status not written");
-        }
+        write(engine, container, status, late).await;
     }
     crate::name_server::resume(engine, container, status).await;
     crate::facade::adopt_execs(engine, container, &handle, report.execs);

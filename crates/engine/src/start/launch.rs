@@ -183,7 +183,9 @@ async fn attach_and_start(spawned: &Spawned, attachers: Attachers) -> Result<()>
         let _ = client.send(stream);
     }
     knarr_base::failpoint!("start.start", Error::Failpoint("start.start"));
-    Ok(spawned.handle.start().await?)
+    spawned.handle.start().await?;
+    knarr_base::failpoint!("start.started", Error::Failpoint("start.started"));
+    Ok(())
 }
 
 fn start_error(engine: &Inner, container: &Container, error: supervisor::Error) -> Error {

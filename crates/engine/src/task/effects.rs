@@ -73,15 +73,15 @@ impl Task {
         let (engine, container, live) = (self.engine.clone(), self.container.clone(), self.live.clone());
         tokio::spawn(async move {
             let delivered = deliver::signal(&engine, &container, live, signal).await;
-            let arrived = delivered.is_ok();
-            if let Err(error) = &delivered {
-                tracing::debug!(container = container.id.short(), signal, %error, "signal not delivered");
+            match &delivered {
+                Err(error) => {
+                    tracing::debug!(container = container.id.short(), signal, %error, "signal not delivered");
+                }
+                Ok(()) if reply.is_some() => engine.emit_done(event).await,
+                Ok(()) => engine.emit(event).await,
             }
             if let Some(reply) = reply {
                 let _ = reply.send(delivered.map_err(Refused::Failed));
-            }
-            if arrived {
-                engine.emit(event).await;
             }
         });
     }
@@ -141,7 +141,9 @@ impl Task {
     /// Writes the status and the waiting events in one transaction, then publishes it.
     async fn commit(&mut self) {
         let exited = self.state.phase == Phase::Exited || self.state.phase == Phase::Restarting;
-        let ended = self.status.pid != 0 && !self.state.phase.is_live();
+        // Between two runs there is no process to end, and it is stopped all the same.
+        let runs = self.status.pid != 0 || self.status.phase == Phase::Restarting;
+        let ended = runs && !self.state.phase.is_live();
         self.take_state();
         self.follow_health();
         let health = self.health.take_unwritten();
