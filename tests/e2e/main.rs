@@ -34,6 +34,7 @@ mod registry_manifests;
 mod runtime_peers;
 mod runtimes;
 mod security_modules;
+mod soak;
 mod store;
 mod survival;
 mod terminals;
