@@ -16,6 +16,8 @@ use knarr_state::Event;
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
+/// Runs of one container that may end while it is connected to a network.
+const MAX_RUNS: u32 = 5;
 const FILTERS: &[&str] = &["driver", "dangling", "id", "label", "name", "scope", "type"];
 
 impl Engine {
@@ -105,8 +107,22 @@ impl Engine {
         network: &str,
         settings: &EndpointSettings,
     ) -> Result<net::Network> {
-        let (joining, name, given) = (snapshot.clone(), network.to_owned(), settings.clone());
-        let network = self.blocking(move |engine| connect(engine, &joining, &name, &given)).await?;
+        let mut snapshot = snapshot.clone();
+        let mut tries = 0;
+        let network = loop {
+            let (joining, name, given) = (snapshot.clone(), network.to_owned(), settings.clone());
+            if let Some(network) =
+                self.blocking(move |engine| connect(engine, &joining, &name, &given)).await?
+            {
+                break network;
+            }
+            tries += 1;
+            if tries == MAX_RUNS {
+                return Err(Error::Conflict(format!("container {} ends again and again", snapshot.id())));
+            }
+            snapshot = Snapshot::clone(&self.entry(snapshot.id().as_str())?.snapshot);
+        };
+        let snapshot = &snapshot;
         let names = self.inner.networks.has_names(&network.id) && !self.inner.dns.serves(snapshot.id());
         if snapshot.is_live() && names {
             let begun = name_server::begin(&self.inner, &snapshot.container, &snapshot.status).await;
@@ -179,19 +195,20 @@ fn connectable(network: &net::Network, mode: &str) -> Result<()> {
     Err(Error::Invalid(text.to_owned()))
 }
 
+/// `None`: the run that was connected is over, and another one may have begun.
 fn connect(
     engine: &Inner,
     snapshot: &Snapshot,
     name: &str,
     settings: &EndpointSettings,
-) -> Result<net::Network> {
+) -> Result<Option<net::Network>> {
     let network = engine.networks.find(name)?;
     let container = &snapshot.container;
     connectable(&network, &container.host_config.network_mode)?;
     let mut request = start::endpoint_request(container, &network.name, Some(settings))?;
     engine.networks.check(&request)?;
     if !snapshot.is_live() {
-        return Ok(network);
+        return Ok(Some(network));
     }
     // Where the default routes go is decided when it is there.
     (request.default4, request.default6) = (false, false);
@@ -200,7 +217,7 @@ fn connect(
     // Its end is published before its endpoints are released: either that is seen here, or the release sees this one.
     if !is_same_run(engine, snapshot) {
         engine.networks.give_up(&endpoint)?;
-        return Ok(network);
+        return Ok(None);
     }
     let settled =
         engine.networks.settle(snapshot.id(), namespace.as_fd(), &start::published_ports(container)?);
@@ -211,7 +228,7 @@ fn connect(
     }
     start::joined(engine, container, &endpoint, engine.networks.has_names(&endpoint.network))?;
     engine.emit_now(network_event("connect", &network).with("container", snapshot.id().as_str()))?;
-    Ok(network)
+    Ok(Some(network))
 }
 
 /// Whether the container still runs as it did.

@@ -141,7 +141,9 @@ impl Task {
     /// Writes the status and the waiting events in one transaction, then publishes it.
     async fn commit(&mut self) {
         let exited = self.state.phase == Phase::Exited || self.state.phase == Phase::Restarting;
-        let ended = self.status.pid != 0 && !self.state.phase.is_live();
+        // Between two runs there is no process to end, and it is stopped all the same.
+        let runs = self.status.pid != 0 || self.status.phase == Phase::Restarting;
+        let ended = runs && !self.state.phase.is_live();
         self.take_state();
         self.follow_health();
         let health = self.health.take_unwritten();

@@ -532,6 +532,10 @@ fn commit_configuration(
             tx.delete::<NameOwner>(old_name)?;
             tx.put(&row.name, &NameOwner { id: row.id.clone() })?;
         }
+        // One that is removed meanwhile is not brought back.
+        if tx.get::<Container>(row.id.as_str())?.is_none() {
+            return Err(Error::NoSuchContainer(row.id.to_string()));
+        }
         tx.put(row.id.as_str(), row)?;
         tx.emit(event);
         Ok(())
