@@ -1,6 +1,6 @@
 //! Descriptors that a supervisor keeps open while no engine runs.
 //!
-//! Invariant: each call has a connection of its own, so what comes on it is the answer; the descriptors ride on its first byte.
+//! Invariant: each call has a connection of its own, so what comes on it is the answer, or news; the descriptors ride on the answer's first byte.
 use super::error::{Error, Result};
 use super::handle::within;
 use super::{socket, wire};
@@ -33,13 +33,18 @@ pub async fn get(dir: &Path) -> Result<Vec<OwnedFd>> {
     within(ANSWER_TIMEOUT, async {
         let mut stream = socket::connect(dir).await?;
         wire::write(&mut stream, &Request { number: 1, call: Call::Kept }).await?;
-        let (reply, fds): (FromShim, _) = wire::read_with_fds(&mut stream).await?;
-        match reply {
-            FromShim::Reply(Reply { result, .. }) => match result? {
-                Answer::Kept { count } if count == fds.len() => Ok(fds),
-                _ => Err(Error::Unexpected),
-            },
-            FromShim::Event(_) => Err(Error::Unexpected),
+        loop {
+            let (reply, fds): (FromShim, _) = wire::read_with_fds(&mut stream).await?;
+            match reply {
+                // What happens to the container meanwhile is told on every connection.
+                FromShim::Event(_) => {}
+                FromShim::Reply(Reply { result, .. }) => {
+                    return match result? {
+                        Answer::Kept { count } if count == fds.len() => Ok(fds),
+                        _ => Err(Error::Unexpected),
+                    };
+                }
+            }
         }
     })
     .await
