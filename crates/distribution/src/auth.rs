@@ -127,6 +127,11 @@ impl Auth {
         }
     }
 
+    /// What it asked for the last time.
+    pub async fn challenges(&self) -> Vec<Challenge> {
+        self.state.lock().await.challenges.clone()
+    }
+
     pub fn has_credentials(&self) -> bool {
         self.credentials.is_some()
     }

@@ -1,4 +1,5 @@
 //! The client as a whole: configuration, and what was learned about servers.
+use crate::challenge::Challenge;
 use crate::config::RegistryConfig;
 use crate::credentials::Credentials;
 use crate::endpoint::{self, Endpoint};
@@ -25,6 +26,8 @@ pub struct Client {
 struct Inner {
     config: RegistryConfig,
     transports: Mutex<HashMap<Key, Kept>>,
+    /// Servers, by endpoint, that did what they were asked for, and how they ask who one is.
+    met: Mutex<HashMap<Url, Vec<Challenge>>>,
 }
 
 /// Server, registry that led there, whether certificates are verified.
@@ -46,7 +49,7 @@ impl Client {
         for mirror in &config.mirrors {
             mirror::parse(mirror)?;
         }
-        Ok(Self { inner: Arc::new(Inner { config, transports: Mutex::default() }) })
+        Ok(Self { inner: Arc::new(Inner { config, transports: Mutex::default(), met: Mutex::default() }) })
     }
 
     pub fn config(&self) -> &RegistryConfig {
@@ -76,6 +79,23 @@ impl Client {
         let (own, server) = (endpoint.base.authority(), realm.authority());
         let verify = if own == server { endpoint.verify } else { !self.inner.config.is_insecure(server) };
         self.connect(realm, own, verify)
+    }
+
+    /// What a server asked for when it was met, if it was.
+    pub(crate) fn met(&self, endpoint: &Endpoint) -> Option<Vec<Challenge>> {
+        self.inner.met.lock().unwrap_or_else(PoisonError::into_inner).get(&endpoint.base).cloned()
+    }
+
+    pub(crate) fn meet(&self, endpoint: &Endpoint, challenges: Vec<Challenge>) {
+        let mut met = self.inner.met.lock().unwrap_or_else(PoisonError::into_inner);
+        if met.len() >= MAX_TRANSPORTS {
+            met.clear();
+        }
+        met.insert(endpoint.base.clone(), challenges);
+    }
+
+    pub(crate) fn forget(&self, endpoint: &Endpoint) {
+        self.inner.met.lock().unwrap_or_else(PoisonError::into_inner).remove(&endpoint.base);
     }
 
     fn connect(&self, base: &Url, registry: &str, verify: bool) -> Result<Transport> {

@@ -15,6 +15,7 @@ use http::{HeaderMap, Method, StatusCode};
 use knarr_base::Kind;
 use knarr_oci::reference::Reference;
 use reqwest::{RequestBuilder, Response, Url};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::OnceCell;
 
@@ -41,7 +42,7 @@ pub(crate) struct Session {
     client: Client,
     endpoint: Endpoint,
     scope: String,
-    auth: Auth,
+    auth: Arc<Auth>,
     transport: OnceCell<Transport>,
 }
 
@@ -59,11 +60,11 @@ impl Repository {
         };
         let sessions = endpoints.into_iter().map(|endpoint| Session {
             client: client.clone(),
-            auth: Auth::new(
+            auth: Arc::new(Auth::new(
                 client.clone(),
                 endpoint.clone(),
                 credentials.clone().filter(|_| !endpoint.mirror),
-            ),
+            )),
             scope: format!("repository:{}:{actions}", endpoint.repository),
             endpoint,
             transport: OnceCell::new(),
@@ -79,6 +80,33 @@ impl Repository {
     /// Whether the registry answers and lets this user in.
     pub async fn ping(&self) -> Result<()> {
         each!(self, session => async { Ok(()) })
+    }
+
+    /// A session with the server that this repository's endpoints led to the last time, which is not asked first what it
+    /// speaks: that is half of the way to an image that is here. Only before anything else was done.
+    pub(crate) async fn acquaintance(&self) -> Option<Acquaintance<'_>> {
+        if self.sessions.iter().any(|session| session.transport.initialized()) {
+            return None;
+        }
+        for (at, session) in self.sessions.iter().enumerate() {
+            if let Some(challenges) = session.client.met(&session.endpoint) {
+                let transport = session.client.transport(&session.endpoint).ok()?;
+                session.auth.challenged(challenges).await;
+                let session = Session {
+                    client: session.client.clone(),
+                    endpoint: session.endpoint.clone(),
+                    scope: session.scope.clone(),
+                    auth: Arc::clone(&session.auth),
+                    transport: OnceCell::new_with(Some(transport)),
+                };
+                return Some(Acquaintance { repository: self, at, session });
+            }
+            // A mirror that comes before others is asked before them.
+            if !session.endpoint.fallback {
+                return None;
+            }
+        }
+        None
     }
 
     /// Begins with the first endpoint that is worth a try.
@@ -113,6 +141,44 @@ impl Repository {
         match access {
             Access::Pull => Error::PullDenied { name: self.reference.familiar_name(), cause },
             Access::Push => Error::PushDenied { cause },
+        }
+    }
+}
+
+/// A server that was met before.
+pub(crate) struct Acquaintance<'a> {
+    repository: &'a Repository,
+    at: usize,
+    session: Session,
+}
+
+impl Acquaintance<'_> {
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// After a first request: the server is used for the rest, or is none that is known any more.
+    pub(crate) fn judge<T>(self, result: Result<T>) -> Option<T> {
+        let own = &self.repository.sessions[self.at];
+        match result {
+            Ok(done) => {
+                if let Some(transport) = self.session.transport.into_inner() {
+                    // Somebody else may have been here meanwhile, with the same outcome.
+                    let _ = own.transport.set(transport);
+                }
+                self.repository.current.store(self.at, Ordering::Relaxed);
+                Some(done)
+            }
+            Err(error) => {
+                let endpoint = own.endpoint.base.as_str();
+                tracing::debug!(
+                    endpoint,
+                    error = error.to_string(),
+                    "not as it was: asked from the beginning"
+                );
+                own.client.forget(&own.endpoint);
+                None
+            }
         }
     }
 }
@@ -198,6 +264,7 @@ impl Session {
                     Err(_) => retry::retry(|| self.ping(&transport)).await?,
                     Ok(()) => {}
                 }
+                self.client.meet(&self.endpoint, self.auth.challenges().await);
                 Ok(transport)
             })
             .await

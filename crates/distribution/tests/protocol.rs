@@ -334,3 +334,36 @@ async fn a_limit_is_told_in_the_registrys_words() {
     assert_eq!(error.to_string(), format!("toomanyrequests: {words}"));
     assert!(before.elapsed() < std::time::Duration::from_secs(30), "nobody waits for six hours");
 }
+
+/// The first pull asks what the server is; those after it do not, until it is another.
+#[tokio::test]
+async fn a_server_that_was_met_is_not_asked_first() {
+    let odd = Arc::new(AtomicUsize::new(0));
+    let moods = Arc::clone(&odd);
+    let server = Server::start(move |request: &Request| {
+        // Once, and only where it has not been asked for its version: as a server that speaks something else now.
+        match moods.load(Ordering::SeqCst) {
+            1 if request.path.contains("manifests") => {
+                moods.store(2, Ordering::SeqCst);
+                Reply::status(400)
+            }
+            _ => Reply::ok(document()),
+        }
+    });
+    let client = client(RegistryConfig::default());
+    let name = Reference::parse(&format!("{}/a/b:v1", server.address)).unwrap();
+    let fetch = async || {
+        let before = server.requests();
+        let repository = client.repository(&name, None, Access::Pull).unwrap();
+        repository.manifest(Select::Tag("v1")).await.unwrap();
+        let one = server.requests() - before;
+        repository.manifest(Select::Tag("v1")).await.unwrap();
+        (one, server.requests() - before)
+    };
+    assert_eq!(fetch().await, (2, 3));
+    assert_eq!(fetch().await, (1, 2));
+    odd.store(1, Ordering::SeqCst);
+    assert_eq!(fetch().await, (3, 4), "asked in vain, asked what it is, asked again");
+    assert_eq!(odd.load(Ordering::SeqCst), 2);
+    assert_eq!(fetch().await, (1, 2));
+}

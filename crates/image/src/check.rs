@@ -306,7 +306,7 @@ impl Images {
         }
         found.report.blobs = to_hash.len() as u64;
         found.report.blob_bytes = to_hash.iter().map(|(_, len)| len).sum();
-        let bad = in_parallel(&to_hash, |(digest, _)| {
+        let bad = in_parallel(self.threads, &to_hash, |(digest, _)| {
             let bad = match self.content.verify(digest) {
                 Ok(()) => return None,
                 Err(knarr_content::Error::DigestMismatch { .. }) => {
@@ -353,7 +353,7 @@ impl Images {
             }
         }
         let all: Vec<Digest> = all.into_iter().collect();
-        let looked = in_parallel(&all, |layer| self.look_at_layer(layer, found, options));
+        let looked = in_parallel(self.threads, &all, |layer| self.look_at_layer(layer, found, options));
         let mut seals = Vec::new();
         for (layer, looked) in all.iter().zip(looked) {
             match looked? {

@@ -67,10 +67,18 @@ impl Early {
 
     /// Gives the blobs their names. The trees, by the digest of their blob.
     pub(crate) fn finish(mut self, lease: &Lease) -> Result<HashMap<Digest, Staged>, Error> {
-        let (mut staged, mut blobs) = (HashMap::new(), Vec::new());
+        let (mut staged, mut blobs, mut failed) = (HashMap::new(), Vec::new(), None);
+        // To the end also after a failure: nobody else waits for them.
         for job in self.jobs.drain(..) {
             let (tree, blob) = job.wait();
-            let Some(blob) = blob.transpose()? else { continue };
+            let blob = match blob {
+                Some(Ok(blob)) => blob,
+                Some(Err(error)) => {
+                    failed.get_or_insert(error);
+                    continue;
+                }
+                None => continue,
+            };
             match tree {
                 Ok(tree) => drop(staged.insert(blob.digest().clone(), tree)),
                 Err(error) => {
@@ -78,6 +86,10 @@ impl Early {
                 }
             }
             blobs.push(blob);
+        }
+        if let Some(error) = failed {
+            blobs.into_iter().for_each(Verified::abandon);
+            return Err(error);
         }
         self.images.content.publish(lease, blobs)?;
         Ok(staged)

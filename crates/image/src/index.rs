@@ -54,6 +54,8 @@ pub(crate) struct Cache(Arc<Shared>);
 struct Shared {
     changes: AtomicU64,
     made: Mutex<Option<(u64, Index)>>,
+    /// Held by who makes one: others wait for it rather than make the same beside it, as after a start.
+    making: Mutex<()>,
 }
 
 impl Cache {
@@ -64,18 +66,26 @@ impl Cache {
     }
 
     fn get(&self, make: impl FnOnce() -> Result<Index, Error>) -> Result<Index, Error> {
-        let before = self.0.changes.load(Ordering::SeqCst);
-        if let Some((at, index)) = &*self.0.made.lock().unwrap_or_else(PoisonError::into_inner)
-            && *at == before
-        {
-            return Ok(Arc::clone(index));
+        if let Some(index) = self.of_now() {
+            return Ok(index);
         }
+        let _alone = self.0.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = self.of_now() {
+            return Ok(index);
+        }
+        let before = self.0.changes.load(Ordering::SeqCst);
         let index = make()?;
         let mut made = self.0.made.lock().unwrap_or_else(PoisonError::into_inner);
         if self.0.changes.load(Ordering::SeqCst) == before {
             *made = Some((before, Arc::clone(&index)));
         }
         Ok(index)
+    }
+
+    fn of_now(&self) -> Option<Index> {
+        let now = self.0.changes.load(Ordering::SeqCst);
+        let made = self.0.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.as_ref().filter(|(at, _)| *at == now).map(|(_, index)| Arc::clone(index))
     }
 }
 
@@ -137,6 +147,26 @@ impl Images {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn those_who_come_meanwhile_wait_for_one_index() {
+        let (cache, made) = (Cache::default(), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            let (begun, has_begun) = std::sync::mpsc::channel();
+            let (cache, made) = (&cache, &made);
+            scope.spawn(move || {
+                cache.get(|| {
+                    begun.send(()).unwrap();
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                    made.fetch_add(1, Ordering::SeqCst);
+                    Ok(Arc::default())
+                })
+            });
+            has_begun.recv().unwrap();
+            cache.get(|| panic!("made twice")).unwrap();
+        });
+        assert_eq!(made.load(Ordering::SeqCst), 1);
+    }
 
     #[test]
     fn an_index_made_during_a_change_is_not_kept() {

@@ -8,9 +8,10 @@ use crate::pull::Pull;
 use crate::record::LayerRef;
 use crate::service::Images;
 use crate::transfers::{Phase, Reporter};
+use crate::unpack::Metered;
 use knarr_content::{Follower, Ingest};
 use knarr_snapshot::{Claim, Staged, Whiteouts};
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::Arc;
 
 /// The right to a layer, and its tree; none if it is there already.
@@ -91,7 +92,7 @@ async fn unpack(pull: &Pull, layer: LayerRef, reporter: Reporter) -> Result<(), 
     pull.blocking(move || {
         let Some(claim) = images.layers.claim(&layer.diff_id) else { return Ok(()) };
         let blob = images.content.open_blob(&layer.blob.digest)?;
-        let staged = images.stage_from(&layer, Counted { source: blob, read: 0, reporter })?;
+        let staged = images.stage_from(&layer, blob, reporter)?;
         images
             .publisher
             .publish(&images.content.lease(), Ready { blobs: Vec::new(), layers: vec![staged] })?;
@@ -109,28 +110,18 @@ impl Images {
         reporter: Reporter,
     ) -> Result<Unpacked, Error> {
         let Some(claim) = self.layers.claim(&layer.diff_id) else { return Ok(None) };
-        let staged = self.stage_from(layer, Counted { source: follower, read: 0, reporter })?;
+        let staged = self.stage_from(layer, follower, reporter)?;
         knarr_base::failpoint!("unpack.staged", Error::Failpoint("unpack.staged"));
         Ok(Some((claim, staged)))
     }
 
-    fn stage_from<R: Read + Send>(&self, layer: &LayerRef, source: Counted<R>) -> Result<Staged, Error> {
+    fn stage_from(
+        &self,
+        layer: &LayerRef,
+        source: impl Read + Send,
+        reporter: Reporter,
+    ) -> Result<Staged, Error> {
+        let source = Metered::new(source, |read, _| reporter.extracted(read));
         Ok(self.layers.stage(source, Some(&layer.diff_id), Whiteouts::Overlay, self.limits)?)
-    }
-}
-
-/// Reports how far it was read.
-struct Counted<R> {
-    source: R,
-    read: u64,
-    reporter: Reporter,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.source.read(buffer)?;
-        self.read += len as u64;
-        self.reporter.extracted(self.read);
-        Ok(len)
     }
 }

@@ -4,9 +4,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const MAX_THREADS: usize = 4;
 
-/// Runs `work` for each item on as many threads as there are processors; in the items' order.
-pub(crate) fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+/// Threads that are worth it: as many as there are processors. Asked once, since it reads files of the control group.
+pub(crate) fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS)
+}
+
+/// Runs `work` for each item on so many threads; in the items' order.
+pub(crate) fn in_parallel<T: Sync, R: Send>(
+    threads: usize,
+    items: &[T],
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
     if threads.min(items.len()) <= 1 {
         return items.iter().map(work).collect();
     }

@@ -41,6 +41,8 @@ pub struct Images {
     pub(crate) index: Cache,
     pub(crate) sealer: Sealer,
     pub(crate) running_pulls: RunningPulls,
+    /// For work that is the same for many things.
+    pub(crate) threads: usize,
 }
 
 /// What can change while images are used; work that has begun goes on with what it began with.
@@ -86,6 +88,7 @@ impl Images {
             index: Cache::default(),
             sealer: Sealer::default(),
             running_pulls: RunningPulls::default(),
+            threads: crate::parallel::threads(),
         };
         if images.layers.is_new_boot() {
             images.make_lost_layers()?;

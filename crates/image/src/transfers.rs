@@ -112,11 +112,12 @@ impl Transfers {
     ) -> Arc<Transfer> {
         let key = (layer.blob.digest.clone(), layer.diff_id.clone());
         let mut all = self.lock();
-        if let Some(transfer) = all.get(&key).and_then(Weak::upgrade) {
-            // One that has failed is told to those who were there, not to those who come.
-            if !transfer.state.borrow().failed {
-                return transfer;
-            }
+        let before = all.get(&key).and_then(Weak::upgrade);
+        // One that has failed is told to those who were there, not to those who come.
+        if let Some(transfer) = &before
+            && !transfer.state.borrow().failed
+        {
+            return Arc::clone(transfer);
         }
         let (sender, state) = watch::channel(Stage::default());
         let reporter = Reporter(Arc::new(sender));
@@ -134,6 +135,9 @@ impl Transfers {
         let task = task.abort_handle();
         let transfer = Arc::new(Transfer { key: key.clone(), all: self.clone(), state, error, task });
         all.insert(key, Arc::downgrade(&transfer));
+        drop(all);
+        // Those who were there may be gone by now: then it goes with us, and takes the lock.
+        drop(before);
         transfer
     }
 }
@@ -276,5 +280,20 @@ mod tests {
             said.lock().unwrap().last(),
             Some(&Progress::status(layer().blob.digest.short(), "Pull complete"))
         );
+    }
+
+    /// The last follower of a failure may go while somebody comes.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_comes_after_a_failure_does_not_wait_for_himself() {
+        let transfers = Transfers::default();
+        let come = || transfers.join(&layer(), |_| async { Err(Error::Missing("no".to_owned())) });
+        for _ in 0..2000 {
+            let one = come();
+            one.state.clone().wait_for(|stage| stage.failed).await.unwrap();
+            let going = tokio::task::spawn_blocking(move || drop(one));
+            drop(come());
+            going.await.unwrap();
+        }
+        assert!(transfers.lock().is_empty());
     }
 }

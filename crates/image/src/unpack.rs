@@ -6,7 +6,6 @@ use crate::service::Images;
 use knarr_oci::digest::Digest;
 use knarr_snapshot::{Staged, Whiteouts};
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -97,39 +96,35 @@ impl Images {
         report: Report<'_>,
     ) -> Result<Staged, Error> {
         let blob = self.content.open_blob(&layer.blob.digest)?;
-        let source = Metered {
-            blob,
-            id: layer.blob.digest.short().to_owned(),
-            status,
-            read: 0,
-            reported: 0,
-            total: layer.blob.size,
-            report,
-        };
+        let (id, total, mut reported) = (layer.blob.digest.short().to_owned(), layer.blob.size, 0);
+        let source = Metered::new(blob, |current, end| {
+            if end || current - reported >= REPORT_EVERY {
+                reported = current;
+                report(Progress::Transfer { id: id.clone(), status, current, total });
+            }
+        });
         Ok(self.layers.stage(source, Some(&layer.diff_id), Whiteouts::Overlay, self.limits)?)
     }
 }
 
-/// A blob that reports how far it was read.
-struct Metered<'a> {
-    blob: File,
-    id: String,
-    status: &'static str,
+/// Tells how far a source was read, and whether that is its end.
+pub(crate) struct Metered<R, T> {
+    source: R,
     read: u64,
-    reported: u64,
-    total: u64,
-    report: Report<'a>,
+    tell: T,
 }
 
-impl Read for Metered<'_> {
+impl<R, T: FnMut(u64, bool)> Metered<R, T> {
+    pub(crate) fn new(source: R, tell: T) -> Self {
+        Self { source, read: 0, tell }
+    }
+}
+
+impl<R: Read, T: FnMut(u64, bool)> Read for Metered<R, T> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.blob.read(buffer)?;
+        let len = self.source.read(buffer)?;
         self.read += len as u64;
-        if self.read - self.reported >= REPORT_EVERY || len == 0 {
-            self.reported = self.read;
-            let (id, current, total) = (self.id.clone(), self.read, self.total);
-            (self.report)(Progress::Transfer { id, status: self.status, current, total });
-        }
+        (self.tell)(self.read, len == 0);
         Ok(len)
     }
 }

@@ -5,14 +5,14 @@
 //! that has none, is compared with one that is unpacked anew from the blob, and replaced if it differs. Invariants: a seal is made
 //! only of what this process unpacked, or of what was compared; layers that processes run on are not replaced.
 use crate::error::Error;
-use crate::parallel::in_parallel;
 use crate::record::{LayerRecord, LayerRef, TreeRecord};
 use crate::service::Images;
 use crate::standing::Standing;
 use knarr_oci::digest::Digest;
-use knarr_snapshot::{Layers, Staged, measure};
+use knarr_snapshot::{Layers, Staged, measure, measure_all};
 use knarr_state::WeakStore;
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -53,18 +53,25 @@ impl Images {
                 })
                 .collect::<Result<Vec<_>, _>>()
         })?;
-        let looked = in_parallel(&known, |(layer, seals, used)| {
+        let (mut suspects, mut sealed) = (HashSet::new(), Vec::new());
+        for (layer, seals, used) in known {
             // What was made a moment ago is sealed in the next.
             if !self.layers.exists(layer) || self.layers.is_made(layer) {
-                return Ok(None);
+                continue;
             }
-            let touched = match seals.is_empty() {
-                true => *used,
-                false => !seals.contains(&self.measure_layer(layer)?.seal),
-            };
-            Ok::<_, Error>(touched.then(|| (*layer).clone()))
-        });
-        looked.into_iter().filter_map(Result::transpose).collect()
+            if !seals.is_empty() {
+                sealed.push((layer, self.layer_dir(layer), seals));
+            } else if used {
+                suspects.insert(layer.clone());
+            }
+        }
+        let trees: Vec<&Path> = sealed.iter().map(|(_, tree, _)| tree.as_path()).collect();
+        for ((layer, _, seals), measure) in sealed.iter().zip(measure_all(&trees, self.threads)) {
+            if !seals.contains(&measure?.seal) {
+                suspects.insert((*layer).clone());
+            }
+        }
+        Ok(suspects)
     }
 
     /// Compares a layer with its blob, and replaces it if it differs.

@@ -1,12 +1,53 @@
-//! Pull and push against a real registry: `KNARR_TEST_REGISTRY` names one on loopback (`127.0.0.1:5000`, plain HTTP) that
-//! takes pushes; skipped with a message without.
+//! Pull and push against a real registry: Debian's `docker-registry`, plain HTTP on loopback.
 use knarr_base::{ErrorKind, Kind};
+use knarr_distribution::{Access, Client, RegistryConfig, Select};
 use knarr_image::{Images, ImportOptions, Progress, PullOptions, PushOptions, SharedReport};
+use knarr_oci::image::media_type;
 use knarr_oci::platform::Platform;
 use knarr_oci::reference::Reference;
 use knarr_snapshot::{Entry, EntryKind, TarWriter};
 use knarr_state::Store;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// One of a test's own, until its end.
+struct Registry {
+    child: Child,
+    address: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Registry {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        let file = dir.path().join("config.yml");
+        let config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: {address}}}\n",
+            dir.path().join("data").display()
+        );
+        std::fs::write(&file, config).unwrap();
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().expect("docker-registry (Debian package of that name)");
+        let begin = Instant::now();
+        while TcpStream::connect(&address).is_err() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "the registry did not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self { child, address, _dir: dir }
+    }
+}
 
 fn open() -> (tempfile::TempDir, Images) {
     let dir = tempfile::tempdir().unwrap();
@@ -34,26 +75,28 @@ fn recorder() -> (SharedReport, Arc<Mutex<Vec<String>>>) {
     (report, lines)
 }
 
-fn import(images: &Images, name: &str, text: &str) -> knarr_base::ImageId {
+fn import(images: &Images, name: &str, text: &str, platform: Option<&str>) -> knarr_base::ImageId {
     let mut writer = TarWriter::new(Vec::new());
     let entry = Entry::new(EntryKind::File, b"file".to_vec(), 0o644, text.len() as u64, 0);
     writer.entry(&entry, &mut text.as_bytes()).unwrap();
     let tar = writer.finish().unwrap();
-    let options = ImportOptions { name: Some(Reference::parse(name).unwrap()), ..ImportOptions::default() };
+    let options = ImportOptions {
+        name: Some(Reference::parse(name).unwrap()),
+        platform: platform.map(|platform| Platform::parse(platform).unwrap()),
+        ..ImportOptions::default()
+    };
     images.import(&mut tar.as_slice(), &options, &|_| {}).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_pushed_can_be_pulled() {
-    let Ok(registry) = std::env::var("KNARR_TEST_REGISTRY") else {
-        eprintln!("skipped: KNARR_TEST_REGISTRY is not set");
-        return;
-    };
+    let server = Registry::start();
+    let registry = &server.address;
     let (_dir, images) = open();
     let text = format!("{}", std::process::id());
     let name = format!("{registry}/test/one:v1");
     let reference = Reference::parse(&name).unwrap();
-    let id = import(&images, &name, &text.repeat(1000));
+    let id = import(&images, &name, &text.repeat(1000), None);
     let (report, lines) = recorder();
     let push = tokio::spawn({
         let (images, reference) = (images.clone(), reference.clone());
@@ -116,22 +159,45 @@ async fn what_is_pushed_can_be_pulled() {
     assert_eq!(error.to_string(), format!("An image does not exist locally with the tag: {registry}/absent"));
 }
 
-/// `KNARR_TEST_INDEX` names an index in that registry that has linux/amd64 and linux/arm64.
 #[tokio::test(flavor = "multi_thread")]
 async fn platforms_of_an_index() {
-    let Ok(name) = std::env::var("KNARR_TEST_INDEX") else {
-        eprintln!("skipped: KNARR_TEST_INDEX is not set");
-        return;
-    };
+    let server = Registry::start();
+    let name = format!("{}/test/many:v1", server.address);
+    let reference = Reference::parse(&name).unwrap();
+    let mut parts = Vec::new();
+    for platform in ["linux/amd64", "linux/arm64", "linux/arm/v6", "linux/arm/v7"] {
+        let (_dir, images) = open();
+        let part = format!("{}/test/many:{}", server.address, platform.replace('/', "-"));
+        import(&images, &part, platform, Some(platform));
+        images.push(&Reference::parse(&part).unwrap(), PushOptions::default(), recorder().0).await.unwrap();
+        let mut manifest = images.list().unwrap()[0].manifest.clone().unwrap();
+        manifest.platform = Some(Platform::parse(platform).unwrap());
+        parts.push(manifest);
+    }
+    let client = Client::new(RegistryConfig::default()).unwrap();
+    let repository = client.repository(&reference, None, Access::Push).unwrap();
+    let index =
+        serde_json::json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": parts});
+    let bytes = serde_json::to_vec(&index).unwrap();
+    repository.put_manifest(Select::Tag("v1"), media_type::OCI_INDEX, &bytes).await.unwrap();
+
     let (_dir, images) = open();
     let reference = Reference::parse(&name).unwrap();
-    for (platform, wanted) in
-        [(None, Platform::host().architecture), (Some("linux/arm64"), "arm64".to_owned())]
-    {
+    let host = Platform::host();
+    for (platform, architecture, variant) in [
+        (None, host.architecture.as_str(), ""),
+        (Some("linux/arm64"), "arm64", ""),
+        // The best that such a machine can run.
+        (Some("linux/arm/v6"), "arm", "v6"),
+        (Some("linux/arm/v7"), "arm", "v7"),
+        (Some("linux/arm/v8"), "arm", "v7"),
+    ] {
         let platform = platform.map(|p| Platform::parse(p).unwrap());
-        let options = PullOptions { platform, ..PullOptions::default() };
+        let options = PullOptions { platform: platform.clone(), ..PullOptions::default() };
         let id = images.pull(&reference, options, recorder().0).await.unwrap();
-        assert_eq!(images.get(&id).unwrap().config.architecture, wanted);
+        let config = images.get(&id).unwrap().config;
+        assert_eq!(config.architecture, architecture, "{platform:?}");
+        assert!(variant.is_empty() || config.platform().variant == variant, "{platform:?}");
     }
     let options =
         PullOptions { platform: Some(Platform::parse("linux/s390x/v9").unwrap()), ..PullOptions::default() };

@@ -37,7 +37,7 @@ pub use difference::difference;
 pub use entry::{Entry, EntryKind};
 pub use error::Error;
 pub use layers::{Claim, LayerMeta, Layers, Staged};
-pub use measure::{Measure, disk_usage, measure};
+pub use measure::{Measure, disk_usage, measure, measure_all};
 pub use trash::Trash;
 pub use walk::tree_size;
 pub use writer::TarWriter;

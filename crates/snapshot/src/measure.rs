@@ -5,15 +5,20 @@
 //! What a disk does to blocks behind the kernel's back only reading them shows.
 use crate::error::Error;
 use crate::layers::open_dir;
+use crate::tree::os;
 use crate::walk::MAX_DEPTH;
 use knarr_linux::Errno;
 use knarr_linux::path::Dir;
 use knarr_oci::digest::{Digest, Hasher, sha256_of};
 use rustix::fs::{FileType, Stat};
 use std::collections::HashSet;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::mem::MaybeUninit;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// For names of a directory.
+const BUFFER: usize = 32 << 10;
 
 /// Facts about a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,81 +32,108 @@ pub struct Measure {
 }
 
 /// Measures a tree, the directory itself included. Another file system mounted in it is not entered.
-///
-/// It is done for each layer of an image that is pulled again, so no path is made and nothing is sorted: the seal is a sum
-/// over the inodes of a hash of each, its name and its directory.
 pub fn measure(path: &Path) -> Result<Measure, Error> {
-    let top = open_dir(path)?;
-    let own = top.self_metadata().map_err(Error::errno("stat", path))?;
-    let mut looking =
-        Looking { device: own.st_dev, seen: HashSet::new(), disk: blocks(&own), entries: 0, sum: [0; 4] };
-    looking.add(0, b"", &own);
-    looking.below(&top, own.st_ino, 0)?;
-    let mut hasher = Hasher::sha256();
-    hasher.update(&looking.entries.to_le_bytes());
-    looking.sum.iter().for_each(|part| hasher.update(&part.to_le_bytes()));
-    Ok(Measure { disk: looking.disk, entries: looking.entries, seal: hasher.finish() })
+    let mut measured = measure_all(&[path], 1);
+    measured.pop().unwrap_or_else(|| unreachable!("one path, one result"))
 }
 
-struct Looking {
-    device: u64,
-    seen: HashSet<u64>,
+/// Measures trees on so many threads, the caller's among them; in the order of the paths.
+///
+/// It is done for each layer of an image that is pulled again, so no path is made and nothing is sorted: the seal is a sum
+/// over the inodes of a hash of each, its name and its directory. Trees differ much in size, so what is shared out is
+/// directories: a thread that has nothing to do gets the next one that another comes to.
+pub fn measure_all(paths: &[&Path], threads: usize) -> Vec<Result<Measure, Error>> {
+    let trees: Vec<Tree> = paths.iter().map(|_| Tree::default()).collect();
+    let work =
+        Work { trees: &trees, queue: Mutex::default(), changed: Condvar::new(), idle: AtomicUsize::new(0) };
+    for (number, path) in paths.iter().enumerate() {
+        match top_of(path) {
+            Ok((dir, stat)) => {
+                let mut found = Found { disk: blocks(&stat), ..Found::default() };
+                found.add(0, b"", &stat);
+                trees[number].found.lock().unwrap_or_else(PoisonError::into_inner).merge(&found);
+                let job = Job { tree: number, dir, device: stat.st_dev, inode: stat.st_ino, depth: 0 };
+                work.locked().waiting.push(job);
+            }
+            Err(error) => trees[number].fail(error),
+        }
+    }
+    std::thread::scope(|scope| {
+        for _ in 1..threads.max(1) {
+            // Without it the others do all.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, || work.run());
+        }
+        work.run();
+    });
+    trees.into_iter().map(Tree::measure).collect()
+}
+
+fn top_of(path: &Path) -> Result<(Dir, Stat), Error> {
+    let dir = open_dir(path)?;
+    let stat = dir.self_metadata().map_err(Error::errno("stat", path))?;
+    Ok((dir, stat))
+}
+
+/// What is known of one tree.
+#[derive(Default)]
+struct Tree {
+    found: Mutex<Found>,
+    /// Files with several names.
+    seen: Mutex<HashSet<u64>>,
+    failed: Mutex<Option<Error>>,
+}
+
+impl Tree {
+    fn fail(&self, error: Error) {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    fn measure(self) -> Result<Measure, Error> {
+        if let Some(error) = self.failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        let found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut hasher = Hasher::sha256();
+        hasher.update(&found.entries.to_le_bytes());
+        found.sum.iter().for_each(|part| hasher.update(&part.to_le_bytes()));
+        // The top is no entry below itself.
+        Ok(Measure { disk: found.disk, entries: found.entries - 1, seal: hasher.finish() })
+    }
+}
+
+/// What a thread found of a tree: sums, so that nobody's order counts.
+#[derive(Default)]
+struct Found {
     disk: u64,
     entries: u64,
     sum: [u64; 4],
 }
 
-impl Looking {
-    fn below(&mut self, dir: &Dir, inode: u64, depth: usize) -> Result<(), Error> {
-        let fail = |name: &OsStr, action| {
-            let name = name.to_string_lossy().into_owned();
-            move |errno| Error::Apply { name, action, errno }
-        };
-        if depth > MAX_DEPTH {
-            return Err(crate::apply::problem(b"", "directories are nested too deep"));
-        }
-        for (name, _) in dir.entries().map_err(fail(OsStr::new(""), "read directory"))? {
-            let stat = match dir.metadata(&name) {
-                Ok(stat) => stat,
-                // Gone meanwhile: the tree may be in use.
-                Err(Errno::NOENT) => continue,
-                Err(errno) => return Err(fail(&name, "stat")(errno)),
-            };
-            self.entries += 1;
-            if stat.st_nlink <= 1 || self.seen.insert(stat.st_ino) {
-                self.disk = self.disk.saturating_add(blocks(&stat));
-            }
-            self.add(inode, name.as_bytes(), &stat);
-            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory && stat.st_dev == self.device {
-                match dir.open_dir(&name) {
-                    Ok(child) => self.below(&child, stat.st_ino, depth + 1)?,
-                    Err(Errno::NOENT | Errno::NOTDIR) => {}
-                    Err(errno) => return Err(fail(&name, "open")(errno)),
-                }
-            }
-        }
-        Ok(())
+impl Found {
+    fn merge(&mut self, other: &Self) {
+        self.disk = self.disk.saturating_add(other.disk);
+        self.entries += other.entries;
+        self.sum.iter_mut().zip(other.sum).for_each(|(sum, part)| *sum = sum.wrapping_add(part));
     }
 
-    #[expect(clippy::cast_sign_loss, reason = "bits for a hash")]
+    #[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "bits for a hash")]
     fn add(&mut self, parent: u64, name: &[u8], stat: &Stat) {
-        let facts: [u64; 13] = [
+        self.entries += 1;
+        let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
+        // As few as say all: with a name of the usual length they are two blocks of SHA-256.
+        let facts: [u64; 10] = [
             parent,
             stat.st_ino,
-            u64::from(stat.st_mode),
-            u64::from(stat.st_uid),
-            u64::from(stat.st_gid),
-            // Reading a directory's count of links or size tells nothing that its members do not.
-            stat.st_nlink,
+            pair(stat.st_mode, stat.st_nlink as u32),
+            pair(stat.st_uid, stat.st_gid),
             stat.st_rdev,
             stat.st_size as u64,
             stat.st_blocks as u64,
             stat.st_mtime as u64,
-            stat.st_mtime_nsec,
             stat.st_ctime as u64,
-            stat.st_ctime_nsec,
+            pair(stat.st_mtime_nsec as u32, stat.st_ctime_nsec as u32),
         ];
-        let mut bytes = [0; 13 * 8];
+        let mut bytes = [0; 10 * 8];
         for (place, fact) in bytes.chunks_exact_mut(8).zip(facts) {
             place.copy_from_slice(&fact.to_le_bytes());
         }
@@ -109,6 +141,144 @@ impl Looking {
         for (part, bytes) in self.sum.iter_mut().zip(hash.chunks_exact(8)) {
             *part = part.wrapping_add(bytes.try_into().map_or(0, u64::from_le_bytes));
         }
+    }
+}
+
+/// A directory that somebody is to look at.
+struct Job {
+    tree: usize,
+    dir: Dir,
+    device: u64,
+    inode: u64,
+    depth: usize,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<Job>,
+    /// Threads that are at one.
+    busy: usize,
+}
+
+struct Work<'a> {
+    trees: &'a [Tree],
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    /// Threads that wait for one; a hint, read without the lock.
+    idle: AtomicUsize,
+}
+
+impl Work<'_> {
+    fn locked(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at directories until there are none, and nobody who could find any.
+    fn run(&self) {
+        let mut buffer = [MaybeUninit::uninit(); BUFFER];
+        while let Some(job) = self.next() {
+            let (tree, mut found) = (&self.trees[job.tree], Found::default());
+            if let Err(error) = self.below(&job, &mut found, &mut buffer) {
+                tree.fail(error);
+            }
+            tree.found.lock().unwrap_or_else(PoisonError::into_inner).merge(&found);
+            self.locked().busy -= 1;
+            self.changed.notify_all();
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.locked();
+        loop {
+            if let Some(job) = queue.waiting.pop() {
+                queue.busy += 1;
+                return Some(job);
+            }
+            if queue.busy == 0 {
+                return None;
+            }
+            self.idle.fetch_add(1, Ordering::Relaxed);
+            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            self.idle.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn below(&self, job: &Job, found: &mut Found, buffer: &mut [MaybeUninit<u8>]) -> Result<(), Error> {
+        let fail = |name: &[u8], action| {
+            let name = crate::apply::text(name);
+            move |errno| Error::Apply { name, action, errno }
+        };
+        if job.depth > MAX_DEPTH {
+            return Err(crate::apply::problem(b"", "directories are nested too deep"));
+        }
+        let tree = &self.trees[job.tree];
+        // The buffer is free for them when all names were read.
+        let mut directories: Vec<Vec<u8>> = Vec::new();
+        let mut failed = None;
+        let scanned = job.dir.scan(buffer, |member| {
+            if member.kind == FileType::Directory || member.kind == FileType::Unknown {
+                directories.push(member.name().to_vec());
+                return Ok(());
+            }
+            match member.metadata() {
+                Ok(stat) => tree.add(found, job.inode, member.name(), &stat),
+                // Gone meanwhile: the tree may be in use.
+                Err(Errno::NOENT) => {}
+                Err(errno) => {
+                    failed = Some(fail(member.name(), "stat")(errno));
+                    return Err(errno);
+                }
+            }
+            Ok(())
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        scanned.map_err(fail(b"", "read directory"))?;
+        for name in directories {
+            let dir = match job.dir.open_dir(os(&name)) {
+                Ok(dir) => dir,
+                Err(Errno::NOENT) => continue,
+                Err(Errno::NOTDIR | Errno::LOOP) => {
+                    match job.dir.metadata(os(&name)) {
+                        Ok(stat) => tree.add(found, job.inode, &name, &stat),
+                        Err(Errno::NOENT) => {}
+                        Err(errno) => return Err(fail(&name, "stat")(errno)),
+                    }
+                    continue;
+                }
+                Err(errno) => return Err(fail(&name, "open")(errno)),
+            };
+            let stat = dir.self_metadata().map_err(fail(&name, "stat"))?;
+            tree.add(found, job.inode, &name, &stat);
+            if stat.st_dev != job.device {
+                continue;
+            }
+            let child =
+                Job { tree: job.tree, dir, device: job.device, inode: stat.st_ino, depth: job.depth + 1 };
+            // One for each that waits, so that few directories are open at a time.
+            let handed = (self.idle.load(Ordering::Relaxed) > 0).then(|| self.locked());
+            match handed.filter(|queue| queue.waiting.is_empty()) {
+                Some(mut queue) => {
+                    queue.waiting.push(child);
+                    self.changed.notify_one();
+                }
+                None => self.below(&child, found, buffer)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Tree {
+    fn add(&self, found: &mut Found, parent: u64, name: &[u8], stat: &Stat) {
+        let first = stat.st_nlink <= 1
+            || FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+            || self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(stat.st_ino);
+        if first {
+            found.disk = found.disk.saturating_add(blocks(stat));
+        }
+        found.add(parent, name, stat);
     }
 }
 
@@ -160,6 +330,26 @@ mod tests {
         changed("link");
         fs::rename(&file, top.join("a/other")).unwrap();
         changed("name");
+    }
+
+    #[test]
+    fn many_threads_find_what_one_finds() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..300 {
+            let below = dir.path().join(format!("{}/{}/{}", n % 3, n % 20, n));
+            fs::create_dir_all(&below).unwrap();
+            fs::write(below.join("file"), n.to_string()).unwrap();
+            fs::hard_link(below.join("file"), dir.path().join(format!("link{n}"))).unwrap();
+            std::os::unix::fs::symlink("/", below.join("top")).unwrap();
+        }
+        let (one, gone) = (dir.path().join("1"), dir.path().join("gone"));
+        let paths = [dir.path(), &one, &gone];
+        for threads in [1, 2, 7] {
+            let all = measure_all(&paths, threads);
+            assert_eq!(all[0].as_ref().unwrap(), &measure(dir.path()).unwrap());
+            assert_eq!(all[1].as_ref().unwrap(), &measure(&one).unwrap());
+            assert!(all[2].as_ref().unwrap_err().to_string().contains("gone"));
+        }
     }
 
     #[test]

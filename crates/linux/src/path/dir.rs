@@ -1,7 +1,8 @@
 //! A directory by descriptor and operations on the names in it. A name is one component and is never followed.
 use crate::{Errno, Result};
 use rustix::fs::{AtFlags, Dev, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timestamps, Uid};
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -149,6 +150,40 @@ impl Dir {
             }
         }
         Ok(found)
+    }
+    /// Gives each of those names to `each` without keeping any, through the caller's buffer. It goes on where an earlier
+    /// scan of this descriptor ended, so it is for one scan.
+    pub fn scan(
+        &self,
+        buffer: &mut [MaybeUninit<u8>],
+        mut each: impl FnMut(Member<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut entries = rustix::fs::RawDir::new(&self.fd, buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                each(Member { dir: self, name: entry.file_name(), kind: entry.file_type() })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A name that the kernel read in a directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Member<'a> {
+    dir: &'a Dir,
+    name: &'a CStr,
+    /// `Unknown` where the file system does not say.
+    pub kind: FileType,
+}
+
+impl Member<'_> {
+    pub fn name(&self) -> &[u8] {
+        self.name.to_bytes()
+    }
+    pub fn metadata(&self) -> Result<Stat> {
+        rustix::fs::statat(&self.dir.fd, self.name, AtFlags::SYMLINK_NOFOLLOW)
     }
 }
 

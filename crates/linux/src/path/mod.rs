@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::path::Arg;
 use std::os::fd::{AsFd, OwnedFd};
 
-pub use dir::Dir;
+pub use dir::{Dir, Member};
 pub use root::{Resolve, Root};
 
 /// How often a resolution is repeated when a concurrent rename disturbed it.
