@@ -39,33 +39,33 @@ fn what_is_no_json_is_told_in_the_words_of_go() {
 #[test]
 fn create_takes_and_shows_what_docker_does() {
     let e = Engine::start();
-    create(&e, "p", r#","WorkingDir":"/tmp//x/../","HostConfig":{"Privileged":true}"#).expect(201);
-    let shown = e.api().get("/containers/p/json").unwrap().expect(200).json();
+    create(&e, "pp", r#","WorkingDir":"/tmp//x/../","HostConfig":{"Privileged":true}"#).expect(201);
+    let shown = e.api().get("/containers/pp/json").unwrap().expect(200).json();
     assert_eq!(shown["Config"]["WorkingDir"], "/tmp");
     assert!(shown["HostConfig"]["MaskedPaths"].is_null() && shown["HostConfig"]["ReadonlyPaths"].is_null());
     let other = e.api().post("/containers/create?platform=plan9/amd64", &format!("{{{TOP}}}")).expect(404);
     assert!(other.message().contains("does not match the specified platform"), "{}", other.message());
     let bad = e.api().post("/containers/create?platform=nintendo64", &format!("{{{TOP}}}")).expect(400);
     assert!(bad.message().contains("unknown operating system or architecture"), "{}", bad.message());
-    let bad = create(&e, "t", r#","HostConfig":{"Tmpfs":{".":""}}"#).expect(400).message();
+    let bad = create(&e, "tt", r#","HostConfig":{"Tmpfs":{".":""}}"#).expect(400).message();
     assert!(bad.contains("mount path must be absolute"), "{bad}");
 }
 
 #[test]
 fn a_limit_of_processes_can_be_taken_away_again() {
     let e = Engine::start();
-    create(&e, "c", r#","HostConfig":{"PidsLimit":32}"#).expect(201);
-    e.api().post("/containers/c/start", "").expect(204);
+    create(&e, "cc", r#","HostConfig":{"PidsLimit":32}"#).expect(201);
+    e.api().post("/containers/cc/start", "").expect(204);
     let limit = || {
         let file = "cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null";
-        e.docker().run(&["exec", "c", "sh", "-c", file]).text().trim().to_owned()
+        e.docker().run(&["exec", "cc", "sh", "-c", file]).text().trim().to_owned()
     };
     assert_eq!(limit(), "32");
     for none in [0, -1] {
-        e.api().post("/containers/c/update", r#"{"PidsLimit":32}"#).expect(200);
-        e.api().post("/containers/c/update", &format!("{{\"PidsLimit\":{none}}}")).expect(200);
+        e.api().post("/containers/cc/update", r#"{"PidsLimit":32}"#).expect(200);
+        e.api().post("/containers/cc/update", &format!("{{\"PidsLimit\":{none}}}")).expect(200);
         assert_eq!(limit(), "max", "{none}");
-        let shown = e.api().get("/containers/c/json").unwrap().expect(200).json();
+        let shown = e.api().get("/containers/cc/json").unwrap().expect(200).json();
         assert_eq!(shown["HostConfig"]["PidsLimit"], 0);
     }
 }
@@ -89,8 +89,8 @@ fn the_first_group_is_one_of_the_groups() {
     let mut groups: Vec<&str> = groups.split_whitespace().skip(1).collect();
     groups.sort_unstable();
     assert_eq!(groups, ["50", "777"]);
-    e.docker().ok(&["run", "-d", "--name", "c", "-u", "root:root", "--group-add", "50", "busybox", "top"]);
-    let groups = e.docker().ok(&["exec", "c", "grep", "Groups", "/proc/self/status"]);
+    e.docker().ok(&["run", "-d", "--name", "cc", "-u", "root:root", "--group-add", "50", "busybox", "top"]);
+    let groups = e.docker().ok(&["exec", "cc", "grep", "Groups", "/proc/self/status"]);
     let mut groups: Vec<&str> = groups.split_whitespace().skip(1).collect();
     groups.sort_unstable();
     assert_eq!(groups, ["0", "50"]);
@@ -100,7 +100,7 @@ fn the_first_group_is_one_of_the_groups() {
 fn a_bind_of_the_engines_data_follows_what_is_unmounted() {
     let e = Engine::start();
     let root = e.data().display().to_string();
-    for (name, source) in [("a", root.clone()), ("b", format!("{root}/volumes")), ("c", "/".to_owned())] {
+    for (name, source) in [("aa", root.clone()), ("bb", format!("{root}/volumes")), ("cc", "/".to_owned())] {
         create(&e, name, &format!(r#","HostConfig":{{"Binds":["{source}:/x"]}}"#)).expect(201);
         let shown = e.api().get(&format!("/containers/{name}/json")).unwrap().expect(200).json();
         assert_eq!(shown["Mounts"][0]["Propagation"], "rslave", "{source}");
@@ -110,11 +110,11 @@ fn a_bind_of_the_engines_data_follows_what_is_unmounted() {
         let mount = format!(
             r#","HostConfig":{{"Mounts":[{{"Type":"bind","Source":"{root}","Target":"/x","BindOptions":{{"Propagation":"{propagation}"}}}}]}}"#
         );
-        let said = create(&e, "d", &mount).expect(400).message();
+        let said = create(&e, "dd", &mount).expect(400).message();
         assert!(said.contains("must use either propagation mode \"rslave\" or \"rshared\""), "{said}");
     }
-    create(&e, "e", r#","HostConfig":{"Binds":["/etc:/x"]}"#).expect(201);
-    let shown = e.api().get("/containers/e/json").unwrap().expect(200).json();
+    create(&e, "ee", r#","HostConfig":{"Binds":["/etc:/x"]}"#).expect(201);
+    let shown = e.api().get("/containers/ee/json").unwrap().expect(200).json();
     assert_eq!(shown["Mounts"][0]["Propagation"], "rprivate");
 }
 
@@ -164,10 +164,10 @@ fn images_are_named_changed_and_imported_by_dockers_rules() {
     let e = Engine::start();
     let said = e.api().post("/images/busybox/tag?repo=sha256&tag=x", "").expect(400).message();
     assert_eq!(said, "refusing to create an ambiguous tag using digest algorithm as name");
-    e.docker().ok(&["create", "--name", "c", "busybox"]);
-    e.docker().ok(&["commit", "-c", "ENV PATH=/bin", "c", "one"]);
-    e.docker().ok(&["create", "--name", "d", "one"]);
-    e.docker().ok(&["commit", "-c", "ENV PATH=/usr/bin:$PATH", "d", "two"]);
+    e.docker().ok(&["create", "--name", "cc", "busybox"]);
+    e.docker().ok(&["commit", "-c", "ENV PATH=/bin", "cc", "one"]);
+    e.docker().ok(&["create", "--name", "dd", "one"]);
+    e.docker().ok(&["commit", "-c", "ENV PATH=/usr/bin:$PATH", "dd", "two"]);
     assert_eq!(e.docker().field("two", "{{json .Config.Env}}").trim(), r#"["PATH=/usr/bin:/bin"]"#);
     let import = |platform: &str| {
         let path = format!("/images/create?fromSrc=-&repo=empty&platform={platform}");
@@ -202,8 +202,8 @@ fn joining_the_processes_of_a_stopped_container_fails_at_the_start() {
     let e = Engine::start();
     create(&e, "other", "").expect(201);
     let id = e.docker().field("other", "{{.Id}}");
-    create(&e, "c", r#","HostConfig":{"PidMode":"container:other"}"#).expect(201);
-    let said = e.api().post("/containers/c/start", "").expect(500).message();
+    create(&e, "cc", r#","HostConfig":{"PidMode":"container:other"}"#).expect(201);
+    let said = e.api().post("/containers/cc/start", "").expect(500).message();
     assert!(
         said.contains(&format!("failed to join PID namespace: container {} is not running", id.trim())),
         "{said}"
@@ -213,12 +213,12 @@ fn joining_the_processes_of_a_stopped_container_fails_at_the_start() {
 #[test]
 fn the_size_of_a_terminal_is_a_number_in_range() {
     let e = Engine::start();
-    create(&e, "c", "").expect(201);
-    e.api().post("/containers/c/start", "").expect(204);
+    create(&e, "cc", "").expect(201);
+    e.api().post("/containers/cc/start", "").expect(204);
     for (height, why) in
         [("-100", "value out of range"), ("4294967296", "value out of range"), ("x", "invalid syntax")]
     {
-        let said = e.api().post(&format!("/containers/c/resize?h={height}&w=10"), "").expect(400).message();
+        let said = e.api().post(&format!("/containers/cc/resize?h={height}&w=10"), "").expect(400).message();
         assert_eq!(said, format!("invalid resize height \"{height}\": {why}"));
     }
 }

@@ -197,3 +197,54 @@ fn limits_and_devices_that_cannot_be_had() {
     let prune = e.api().post(&format!("/containers/prune?filters={until}"), "");
     assert_eq!(prune.expect(400).message(), "more than one until filter specified");
 }
+
+/// A stop is told of also where the container removes itself; a kill and a forced removal are no stops.
+#[test]
+fn only_a_stop_is_a_stop() {
+    let e = Engine::start();
+    let c = e.docker();
+    for (name, how) in [("aa", &["kill"][..]), ("bb", &["stop", "-t", "0"]), ("cc", &["rm", "-f"])] {
+        for keeps in [true, false] {
+            let name = format!("{name}-{keeps}");
+            let mut words = vec!["run", "-d", "--name", &name, "busybox", "sleep", "1000"];
+            if !keeps {
+                words.insert(1, "--rm");
+            }
+            c.ok(&words);
+            c.ok(&[how, &[name.as_str()]].concat());
+            if !keeps {
+                eventually("it has removed itself", LIMIT, || {
+                    (c.run(&["inspect", &name]).code != 0).then_some(())
+                });
+            }
+        }
+    }
+    let filter = r#"{"type":["container"],"event":["stop","die"]}"#.replace('"', "%22");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 1;
+    let said = e.api().get(&format!("/events?since=1&until={now}&filters={filter}")).unwrap().expect(200);
+    let said: Vec<String> = said
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|event| {
+            format!(
+                "{} {}",
+                event["Action"].as_str().unwrap(),
+                event["Actor"]["Attributes"]["name"].as_str().unwrap()
+            )
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "die aa-true",
+            "die aa-false",
+            "die bb-true",
+            "stop bb-true",
+            "die bb-false",
+            "stop bb-false",
+            "die cc-true",
+            "die cc-false"
+        ]
+    );
+}

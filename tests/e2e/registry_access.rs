@@ -186,7 +186,7 @@ fn mirrors_of_any_registry() {
         assert_eq!(c.ok(&["run", "--rm", "bb:v1", "echo", "mirrored"]), "mirrored");
         c.fails(1, &["pull", "registry.test/other/bb:v1"]).says("registry.test");
         let info = c.ok(&["info", "--format", "{{.HTTPSProxy}}|{{.NoProxy}}|{{.RegistryConfig.Mirrors}}"]);
-        assert_eq!(info, format!("http://xxxxx:xxxxx@proxy.test:3128|registry.test|[http://{}]", r.host()));
+        assert_eq!(info, format!("http://xxxxx:xxxxx@proxy.test:3128|registry.test|[http://{}/]", r.host()));
         c.ok(&["rmi", "registry.test/team/bb:v1", "bb:v1"]);
         e.load(&workspace::image("busybox.tar"));
     }

@@ -72,7 +72,7 @@ const CASES: &[&str] = &[
     "create --gpus 0 busybox",
     "create --oom-score-adj 0x10 --stop-timeout 010 --blkio-weight 0b1010000 busybox",
     "create --platform linux/arm64 busybox",
-    "create --cidfile {dir}/cid-{n} busybox",
+    "create --cidfile {dir}/cid busybox",
     "create -- busybox --name x",
     "create -v /a:/b -v /a:/b busybox",
     "create -e=X=1 -p=80 --name=y -m=1g busybox",
@@ -216,8 +216,8 @@ fn bodies_equal_those_of_dockers_client() {
     };
     let mut recorded = serde_json::Map::new();
     let mut wrong = Vec::new();
-    for (n, case) in CASES.iter().enumerate() {
-        let tail = words(&case.replace("{dir}", &files).replace("{n}", &n.to_string()));
+    for case in CASES {
+        let tail = words(&case.replace("{dir}", &files));
         // a variable that is the same on every machine stands for the client's own
         let globals = ["-H", &host, "--config", &files].map(str::to_owned);
         if record {

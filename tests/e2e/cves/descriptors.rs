@@ -179,8 +179,9 @@ fn a_working_directory_never_leads_out() {
                 c.run(&["exec", "-w", &dir, "box", "/attack", "out", &up]),
             ] {
                 assert!(!o.stdout.contains("OUT"), "{o:?}");
-                // A new directory of that name cannot be, so neither can the container.
-                assert_ne!(o.code, 0, "{o:?}");
+                // A new directory of that name cannot be, so neither can the container. (The second form is `/proc/self` as soon
+                // as it is cleaned, as Docker does.)
+                assert!(o.code != 0 || dir.ends_with(".."), "{o:?}");
             }
             // Debug builds take their time; the second form is the first one's shadow.
             if n % 8 != 0 {

@@ -474,7 +474,7 @@ mod tests {
             );
         };
         wrong("a:b", "volume", "invalid mount path: 'b' mount path must be absolute");
-        wrong("/a:b/../", "bind", "invalid specification: destination can't be '/'");
+        wrong("/a:b/../", "bind", "invalid mount path: 'b/../' mount path must be absolute");
         wrong("/a:/", "bind", "invalid specification: destination can't be '/'");
         wrong("data:/x:rslave", "volume", "field BindOptions must not be specified");
         wrong("/a:/b:nocopy", "bind", "field VolumeOptions must not be specified");

@@ -336,10 +336,14 @@ fn pull_builtin(
 pub fn parse_platform(text: &str) -> Result<PlatformAsked> {
     let platform = knarr_oci::platform::Platform::parse(text)
         .map_err(|error| Error::Invalid(format!("{error}: invalid argument")))?;
+    // As Docker reads it: one that was named stays, though a normal platform leaves it out.
+    let named =
+        platform.architecture == "arm64" && platform.variant.is_empty() && text.split('/').count() == 3;
+    let variant = if named { "v8".to_owned() } else { platform.variant };
     Ok(PlatformAsked {
         os: platform.os,
         architecture: platform.architecture,
-        variant: platform.variant,
+        variant,
         ..PlatformAsked::default()
     })
 }

@@ -102,6 +102,8 @@ impl Task {
     }
 
     fn delete(&mut self, volumes: bool) {
+        // Of one that removes itself the removal is the commit of its end.
+        self.outbox.extend(self.stop_event());
         self.status.phase = self.state.phase;
         self.status.pid = 0;
         self.publish();
@@ -126,6 +128,17 @@ impl Task {
         }
     }
 
+    /// What a stop that somebody asked for is told as, once the process is gone; a kill and a forced removal are not.
+    /// The status is still that of before.
+    fn stop_event(&self) -> Option<Event> {
+        let between = self.status.phase == Phase::Restarting;
+        let asked = self.state.stopped_by_user
+            && (self.status.wishes.stop.is_some() || between)
+            && self.status.wishes.remove.is_none();
+        let ended = (self.status.pid != 0 || between) && !self.state.phase.is_live();
+        (asked && ended).then(|| self.container.event("stop"))
+    }
+
     /// Writes what was asked for, so that it survives this engine. A failure is reported and holds nothing up.
     async fn remember(&mut self) {
         self.take_state();
@@ -144,17 +157,18 @@ impl Task {
         // Between two runs there is no process to end, and it is stopped all the same.
         let runs = self.status.pid != 0 || self.status.phase == Phase::Restarting;
         let ended = runs && !self.state.phase.is_live();
+        let stopped = self.stop_event();
+        let thawed = self.status.phase == Phase::Paused;
         self.take_state();
         self.follow_health();
         let health = self.health.take_unwritten();
-        if ended && self.state.stopped_by_user {
-            self.outbox.push(self.container.event("stop"));
-        }
+        self.outbox.extend(stopped);
         let (store, status, events) =
             (self.engine.store.clone(), self.status.clone(), std::mem::take(&mut self.outbox));
         let (id, run) = (self.container.id.clone(), self.engine.paths.run(&self.container.id));
-        // A start that a power cut forgets is one of a container that the power cut ended, unless it would come up again.
-        let durable = self.state.phase != Phase::Running || self.state.policy != Policy::No;
+        // A start that a power cut forgets is one of a container that the power cut ended, unless it would come up again; one that
+        // an engine's end forgets is found out by the next engine.
+        let durable = self.state.phase != Phase::Running || self.state.policy != Policy::No || thawed;
         let written = self.engine.pool.run(move || {
             write_status(&store, id.as_str(), &status, health, events, durable)?;
             knarr_base::failpoint!("exit.committed");

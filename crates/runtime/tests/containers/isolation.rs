@@ -94,7 +94,7 @@ fn dev_proc_sys_as_links() {
             fs::remove_dir(bundle.lower().join(name)).unwrap();
             symlink(target, bundle.lower().join(name)).unwrap();
             let error = bundle.run().map(|o| o.exit).unwrap_err();
-            assert!(error.to_string().contains(&format!("mount at /{name}")), "{error}");
+            assert!(error.to_string().contains(&format!("not on a link: /{name}")), "{error}");
         }
     }
 }
