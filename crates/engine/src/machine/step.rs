@@ -74,6 +74,7 @@ fn stop(state: &mut State, wish: StopWish, effects: &mut Vec<Effect>) -> Reply {
         (_, Activity::Cleaning) => {
             no_start_again(state, effects);
             want_exit(state);
+            state.wishes.stop = Some(wish);
             effects.push(Effect::Remember);
             Reply::When(Milestone::Stopped)
         }
