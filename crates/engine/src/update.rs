@@ -41,7 +41,13 @@ pub(crate) async fn update(engine: &Engine, entry: &Entry, request: UpdateReques
     if merged != old && snapshot.is_live() {
         let mut changed = Container::clone(&snapshot.container);
         changed.host_config.resources = merged.clone();
-        engine.blocking(move |engine| set_limits(engine, &changed)).await?;
+        let set = engine.blocking(move |engine| set_limits(engine, &changed)).await;
+        // One that ended meanwhile has no group any more: what is asked is for its next run.
+        let lives =
+            || engine.inner.containers.resolve(id.as_str()).is_ok_and(|entry| entry.snapshot.is_live());
+        if set.is_err() && lives() {
+            return set;
+        }
     }
     let commit = async |row: Option<RowChange>| {
         let change = move |container: &mut Container| {
