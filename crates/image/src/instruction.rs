@@ -168,6 +168,9 @@ fn lex(text: &str, env: &[String], splits: bool) -> Result<Vec<String>, Error> {
     Ok(list)
 }
 
+/// Substitutions in one another, at most.
+const MAX_NESTED: usize = 32;
+
 /// What follows a `$`: `name`, `{name}`, `{name:-other}` or `{name:+other}`; a `$` before anything else is one.
 fn variable(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, env: &[String]) -> Result<String, Error> {
     let of = |name: &str| {
@@ -189,17 +192,21 @@ fn variable(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, env: &[String]
         }
         return Ok(of(&name));
     }
-    let (mut depth, mut inner) = (1, String::new());
+    let (mut depth, mut inner) = (1_usize, String::new());
     loop {
         let c =
             chars.next().ok_or_else(|| invalid(format!("syntax error: missing '}}' after ${{{inner}")))?;
-        depth += match c {
-            '{' => 1,
-            '}' => -1,
-            _ => 0,
-        };
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
         if depth == 0 {
             break;
+        }
+        // The outermost sees them all: what is in one another is read in one another.
+        if depth > MAX_NESTED {
+            return Err(invalid(format!("more than {MAX_NESTED} substitutions in one another")));
         }
         inner.push(c);
     }
@@ -361,6 +368,9 @@ mod tests {
         assert_eq!((config.working_dir.as_str(), config.cmd.unwrap()), ("/w/2", vec!["$A".to_owned()]));
         assert!(config.exposed_ports.contains("82/tcp"));
         assert!(changed(&["ENV B=${A"]).unwrap_err().contains("missing '}'"));
+        let nested = |depth| format!("ENV B={}{}", "${no:-".repeat(depth), "}".repeat(depth));
+        assert!(changed(&[&nested(30)]).is_ok());
+        assert!(changed(&[&nested(100_000)]).unwrap_err().contains("in one another"));
         assert!(changed(&["ENV B=${A@Q}"]).unwrap_err().contains("unsupported modifier"));
     }
 

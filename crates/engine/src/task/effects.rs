@@ -135,8 +135,13 @@ impl Task {
         let asked = self.state.stopped_by_user
             && (self.status.wishes.stop.is_some() || between)
             && self.status.wishes.remove.is_none();
-        let ended = (self.status.pid != 0 || between) && !self.state.phase.is_live();
-        (asked && ended).then(|| self.container.event("stop"))
+        (asked && self.ends()).then(|| self.container.event("stop"))
+    }
+
+    /// Whether the state is the end of what the status still tells of. Between two runs there is no process to end, and it is
+    /// stopped all the same.
+    fn ends(&self) -> bool {
+        (self.status.pid != 0 || self.status.phase == Phase::Restarting) && !self.state.phase.is_live()
     }
 
     /// Writes what was asked for, so that it survives this engine. A failure is reported and holds nothing up.
@@ -154,10 +159,7 @@ impl Task {
     /// Writes the status and the waiting events in one transaction, then publishes it.
     async fn commit(&mut self) {
         let exited = self.state.phase == Phase::Exited || self.state.phase == Phase::Restarting;
-        // Between two runs there is no process to end, and it is stopped all the same.
-        let runs = self.status.pid != 0 || self.status.phase == Phase::Restarting;
-        let ended = runs && !self.state.phase.is_live();
-        let stopped = self.stop_event();
+        let (ended, stopped) = (self.ends(), self.stop_event());
         let thawed = self.status.phase == Phase::Paused;
         self.take_state();
         self.follow_health();
