@@ -36,17 +36,33 @@ impl Networks {
     ) -> Result<()> {
         let network = self.state().network(&endpoint.network)?.clone();
         match network.driver {
-            Driver::Host | Driver::Null => return Ok(()),
-            Driver::Bridge => self.add_veth(&network, endpoint, netns)?,
-            Driver::Macvlan | Driver::Ipvlan => self.add_shared(&network, endpoint, netns)?,
+            Driver::Host | Driver::Null => Ok(()),
+            Driver::Bridge => {
+                self.add_veth(&network, endpoint, netns)?;
+                self.set_up(&network, endpoint, netns, request)
+            }
+            Driver::Macvlan | Driver::Ipvlan => self.departed.wait_for(|| {
+                self.add_shared(&network, endpoint, netns)?;
+                self.set_up(&network, endpoint, netns, request)
+            }),
         }
+    }
+
+    /// The rest, once there is an interface. On failure that is gone.
+    fn set_up(
+        &self,
+        network: &Network,
+        endpoint: &Endpoint,
+        netns: &mut Namespace,
+        request: &EndpointRequest,
+    ) -> Result<()> {
         let settings = option::sysctls(&request.options).map_err(Error::InvalidEndpoint)?;
         let view = self.spare.view();
         let port = match endpoint.host_interface.as_str() {
             "" => Ok(()),
             veth => kernel::port_only(veth),
         };
-        let done = port.and_then(|()| configure_inside(endpoint, netns, &network, &settings, view));
+        let done = port.and_then(|()| configure_inside(endpoint, netns, network, &settings, view));
         let done = done.and_then(|()| {
             failpoint!("network.configured", Error::Failpoint("network.configured"));
             self.publish(endpoint)?;

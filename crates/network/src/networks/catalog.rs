@@ -42,7 +42,8 @@ impl Networks {
             Driver::Bridge => drop(self.ensure_bridge(network)?),
             Driver::Macvlan | Driver::Ipvlan => {
                 let parent = self.ensure_parent(network)?;
-                parent::probe(parent, parent::sharing(network)?)?;
+                let sharing = parent::sharing(network)?;
+                self.departed.wait_for(|| parent::probe(parent, sharing))?;
             }
             Driver::Host | Driver::Null => {}
         }

@@ -200,6 +200,9 @@ impl Networks {
 
     fn reap(&self, endpoint: &Endpoint) {
         if endpoint.host_interface.is_empty() {
+            if !endpoint.interface.is_empty() {
+                self.departed.one_went();
+            }
             return;
         }
         let link = self.host().link(&endpoint.host_interface);

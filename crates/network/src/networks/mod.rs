@@ -5,6 +5,7 @@
 mod attach;
 mod catalog;
 mod connect;
+mod departed;
 mod guard;
 mod plan;
 mod reaper;
@@ -27,6 +28,7 @@ use crate::namespace::Namespace;
 use crate::network::{DEFAULT_NETWORK, Driver, Network};
 use crate::port::PublishedPort;
 use crate::relay::Relays;
+use departed::Departed;
 use knarr_base::{ContainerId, NetworkId};
 use knarr_netlink::Rtnetlink;
 use knarr_state::Store;
@@ -51,6 +53,7 @@ pub struct Networks {
     /// Its sockets are closed before those of `state` go.
     relays: Relays,
     reaper: Reaper,
+    departed: Departed,
     spare: Spare,
     /// Follows the rows when it is asked.
     names: Mutex<Names>,
@@ -85,6 +88,7 @@ impl Networks {
             firewall,
             relays,
             reaper: Reaper::start()?,
+            departed: Departed::default(),
             spare: Spare::start()?,
             names: Mutex::default(),
             alive: Mutex::default(),
